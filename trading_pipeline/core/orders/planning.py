@@ -1,0 +1,83 @@
+"""From a target portfolio to orders: target minus position minus what is pending."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetShares:
+    """Whole shares wanted of one symbol (signed), and the price they were sized at."""
+
+    symbol: str
+    shares: int
+    reference: ReferencePrice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A symbol for which no order is made, and why."""
+
+    symbol: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderPlan:
+    """Orders to submit and symbols left out."""
+
+    intents: tuple[OrderIntent, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def plan_orders(
+    *,
+    account: str,
+    strategy_id: str,
+    session: date,
+    trade_session: date,
+    targets: Sequence[TargetShares],
+    positions: Mapping[str, Decimal],
+    pending: Mapping[str, Decimal],
+    excluded: Mapping[str, str],
+    purpose: Purpose = Purpose.REBALANCE,
+) -> OrderPlan:
+    """Return one market day order a symbol whose holding, pending orders counted, differs from its target.
+
+    Positions are signed shares and may be fractional: the difference is rounded toward zero to whole shares, so that an
+    order never overshoots its target. Reducing orders come first: they free exposure for the others. A position without a
+    target, and a symbol in `excluded` (with its reason), is skipped and named.
+    """
+    intents: list[OrderIntent] = []
+    skipped = [Skipped(symbol=symbol, reason=reason) for symbol, reason in sorted(excluded.items())]
+    wanted = {target.symbol: target for target in targets}
+    for symbol in sorted(set(positions) - set(wanted) - set(excluded)):
+        skipped.append(Skipped(symbol=symbol, reason="held, but no target: no price for the session"))
+    for symbol, target in sorted(wanted.items()):
+        if symbol in excluded:
+            continue
+        difference = int(target.shares - positions.get(symbol, Decimal(0)) - pending.get(symbol, Decimal(0)))
+        if difference == 0:
+            continue
+        intents.append(
+            OrderIntent(
+                account=account,
+                strategy_id=strategy_id,
+                session=session,
+                trade_session=trade_session,
+                symbol=symbol,
+                side=Side.BUY if difference > 0 else Side.SELL,
+                qty=abs(difference),
+                reference=target.reference,
+                purpose=purpose,
+            )
+        )
+    intents.sort(key=lambda intent: (not _reduces(intent, positions), intent.symbol))
+    return OrderPlan(intents=tuple(intents), skipped=tuple(skipped))
+
+
+def _reduces(intent: OrderIntent, positions: Mapping[str, Decimal]) -> bool:
+    return positions.get(intent.symbol, Decimal(0)) * intent.side.sign < 0

@@ -1,0 +1,58 @@
+"""The limits of the guard: names with units, defaults, and what each one protects from."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from decimal import Decimal, InvalidOperation
+from typing import Self
+
+from trading_pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskLimits:
+    """Limits of one account. Shares are whole, money is dollars; equal to a limit passes.
+
+    Attributes:
+        max_position_shares: largest absolute position in one symbol, pending orders of the same side counted.
+        max_position_notional: the same in dollars at the reference price.
+        max_gross_notional: largest sum over symbols of the worst-case absolute position in dollars.
+        max_order_shares: fat-finger limit on one order, shares.
+        max_order_notional: fat-finger limit on one order, dollars.
+        max_orders_per_session: orders cleared for one exchange session.
+        quiet_period_seconds: how long only reducing orders clear after the breaker was reset.
+    """
+
+    max_position_shares: int = 5_000
+    max_position_notional: Decimal = Decimal(250_000)
+    max_gross_notional: Decimal = Decimal(1_000_000)
+    max_order_shares: int = 5_000
+    max_order_notional: Decimal = Decimal(100_000)
+    max_orders_per_session: int = 500
+    quiet_period_seconds: int = 300
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not Decimal(value).is_finite() or value < 0:
+                msg = f"{field.name} must be a finite number of at least 0, not {value}"
+                raise ValueError(msg)
+
+    @classmethod
+    def from_text(cls, values: Mapping[str, str]) -> Self:
+        """Build limits from text; a limit that is not named keeps its default.
+
+        Raises:
+            ConfigError: an unknown limit, or a value that is not a number of its unit.
+        """
+        kinds = {field.name: field.type for field in fields(cls)}
+        unknown = sorted(set(values) - set(kinds))
+        if unknown:
+            raise ConfigError(f"unknown limits {', '.join(unknown)}; there are {', '.join(kinds)}", unknown=unknown)
+        try:
+            return cls(**{name: Decimal(text) if kinds[name] is Decimal else int(text) for name, text in values.items()})
+        except (ValueError, InvalidOperation) as error:
+            raise ConfigError(f"a limit is not a number of its unit: {error}", values=dict(values)) from error
+
+    def as_text(self) -> dict[str, str]:
+        """Return every limit as text, for configuration, ledger and people."""
+        return {name: str(value) for name, value in asdict(self).items()}

@@ -1,0 +1,123 @@
+"""Every error this system raises, sorted by what the reader must do about it.
+
+PipelineError
+├── ConfigError              fix the configuration; nothing was done
+│   └── NotASession          a key or date that is no session of the exchange
+├── TransientError           try again later; nothing was lost
+│   └── ServerUnavailable    PostgreSQL or Redis did not answer
+├── DataQualityError         the data of this session is not fit for use; stop the session
+│   ├── BarFileInvalid       a file offered for import breaks the bar format
+│   ├── BarsUnavailable      the source has no bars where some were expected
+│   ├── InsufficientFreshness  too few symbols are fresh to trade the session
+│   └── FeatureError         an expression cannot be parsed or computed
+├── ModelError               the model cannot serve this session
+│   ├── ModelUnavailable     nothing is registered under the wanted name and alias
+│   └── ModelLooksAhead      the model was trained on data the session could not know
+├── RiskRefused              the guard said no: an expected verdict, not a failure
+│   └── TradingHalted        kill switch or breaker; an operator must act
+├── OrderError
+│   ├── OrderConflict        one client order id, two payloads
+│   ├── OrderRejected        the broker refused the order for good
+│   ├── OrderStateUnknown    the answer was lost; reconcile, never resend
+│   ├── IllegalTransition    an event that the order's state cannot follow
+│   └── SessionNotTradable   orders for this session may not be sent now
+└── OperatorError            an operator action that the present state does not allow
+"""
+
+from typing import Any
+
+
+class PipelineError(Exception):
+    """Base of all errors raised on purpose. Fields go to the log and to the UI as they are."""
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigError(PipelineError):
+    """A setting is missing or wrong."""
+
+
+class NotASession(ConfigError):
+    """A date that is not a trading session of the exchange."""
+
+
+class TransientError(PipelineError):
+    """A failure that usually resolves itself; a retry is safe."""
+
+
+class ServerUnavailable(TransientError):
+    """A server this system depends on did not answer."""
+
+
+class DataQualityError(PipelineError):
+    """Data that must not reach an order."""
+
+
+class BarFileInvalid(DataQualityError):
+    """A file offered for import that breaks the bar format."""
+
+
+class BarsUnavailable(DataQualityError):
+    """No bars where some were expected."""
+
+
+class InsufficientFreshness(DataQualityError):
+    """Too few symbols are fresh for the session to be used."""
+
+
+class FeatureError(DataQualityError):
+    """A feature expression that cannot be parsed or computed."""
+
+
+class ModelError(PipelineError):
+    """The model cannot serve this session."""
+
+
+class ModelUnavailable(ModelError):
+    """No model is registered under the wanted name and alias."""
+
+
+class ModelLooksAhead(ModelError):
+    """The model has seen labels that were not known at the session."""
+
+
+class RiskRefused(PipelineError):
+    """The guard refused; the fields carry code, observed value and limit."""
+
+
+class TradingHalted(RiskRefused):
+    """Kill switch, breaker or a missing book: an operator must act."""
+
+
+class OrderError(PipelineError):
+    """Something about one order."""
+
+
+class OrderConflict(OrderError):
+    """One client order id with two payloads."""
+
+
+class OrderRejected(OrderError):
+    """The broker refused the order for good."""
+
+
+class OrderStateUnknown(OrderError):
+    """The broker's answer was lost; the order may or may not exist there."""
+
+
+class IllegalTransition(OrderError):
+    """An event that does not follow from the order's present state."""
+
+
+class SessionNotTradable(OrderError):
+    """Orders decided from this session may not be sent now."""
+
+
+class OperatorError(PipelineError):
+    """An operator action that the present state does not allow."""
