@@ -1,0 +1,7 @@
+"""The ledger: PostgreSQL tables of orders, events, verdicts, fills and halts. The record of truth."""
+
+from trading_pipeline.adapters.store.ledger.ledger import Ledger
+from trading_pipeline.adapters.store.ledger.migrations import migrate
+from trading_pipeline.adapters.store.ledger.records import BookRecord, NewOrder, OrderRecord
+
+__all__ = ["BookRecord", "Ledger", "NewOrder", "OrderRecord", "migrate"]

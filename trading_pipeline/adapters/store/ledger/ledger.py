@@ -1,0 +1,73 @@
+"""The ledger as one object: a connection pool and the groups of statements that use it."""
+
+from types import TracebackType
+from typing import Any, Self
+
+from psycopg import Connection
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from trading_pipeline.adapters.store.ledger.alerts import Alerts
+from trading_pipeline.adapters.store.ledger.books import Books
+from trading_pipeline.adapters.store.ledger.fills import Fills
+from trading_pipeline.adapters.store.ledger.orders import Orders
+from trading_pipeline.errors import ServerUnavailable
+
+_CONNECT_SECONDS = 10.0
+_STATEMENT_MILLISECONDS = 30_000
+
+
+class Ledger:
+    """Use as a context manager, or call `close`. Every public method of its parts is one transaction."""
+
+    def __init__(self, database_url: str, *, pool_size: int = 4) -> None:
+        self._pool: ConnectionPool[Connection[DictRow]] = ConnectionPool(
+            database_url,
+            min_size=1,
+            max_size=pool_size,
+            timeout=_CONNECT_SECONDS,
+            kwargs={
+                "row_factory": dict_row,
+                "options": f"-c timezone=UTC -c statement_timeout={_STATEMENT_MILLISECONDS}",
+            },
+            open=False,
+        )
+        self.orders = Orders(self._pool)
+        self.fills = Fills(self._pool)
+        self.books = Books(self._pool)
+        self.alerts = Alerts(self._pool)
+
+    def open(self) -> Self:
+        """Connect.
+
+        Raises:
+            ServerUnavailable: PostgreSQL did not answer in time.
+        """
+        try:
+            self._pool.open(wait=True, timeout=_CONNECT_SECONDS)
+        except PoolTimeout as error:
+            self._pool.close()
+            raise ServerUnavailable(f"the ledger's PostgreSQL did not answer within {_CONNECT_SECONDS:g} s") from error
+        return self
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._pool.close()
+
+    def query(self, sql: str, **parameters: Any) -> list[DictRow]:
+        """Run one read-only statement with named parameters and return its rows as dicts."""
+        with self._pool.connection() as connection:
+            connection.read_only = True
+            try:
+                return connection.execute(sql.encode(), parameters).fetchall()
+            finally:
+                connection.rollback()
+                connection.read_only = False
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,112 @@
+"""Rows of the ledger as frozen values."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from trading_pipeline.core.orders.model import OrderIntent, OrderType, Purpose, ReferencePrice, Side, TimeInForce
+from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.risk.halts import Breaker, KillSwitch
+from trading_pipeline.core.risk.limits import RiskLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookRecord:
+    """What the ledger knows of the risk book of an account. Epoch 0: the book was never initialised."""
+
+    account: str
+    epoch: int = 0
+    high_sequence: int = 0
+    kill_switch: KillSwitch = KillSwitch.DISENGAGED
+    breaker: Breaker = Breaker.OPEN
+    kill_switch_reason: str = ""
+    breaker_reason: str = ""
+    quiet_until: datetime | None = None
+    limits: RiskLimits = field(default_factory=RiskLimits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrder:
+    """An intent about to be recorded, with what caused it."""
+
+    intent: OrderIntent
+    origin: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """Signed shares of one symbol: held, and still to fill at the broker."""
+
+    position: Decimal
+    pending: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRecord:
+    """An order as the ledger holds it. Quantities are shares, money is dollars."""
+
+    intent: OrderIntent
+    client_order_id: str
+    payload_digest: str
+    state: OrderState
+    reason: str
+    broker_order_id: str | None
+    filled_qty: Decimal
+    filled_notional: Decimal
+    guard_sequence: int | None
+    origin: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def remaining(self) -> Decimal:
+        """Shares not yet filled."""
+        return Decimal(self.intent.qty) - self.filled_qty
+
+    @property
+    def average_fill_price(self) -> Decimal | None:
+        """Dollars a share over all fills; None before the first."""
+        return self.filled_notional / self.filled_qty if self.filled_qty else None
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> "OrderRecord":
+        """Build the record from a row of `ledger.orders`."""
+        intent = OrderIntent(
+            account=row["account"],
+            strategy_id=row["strategy_id"],
+            session=_date(row["session"]),
+            trade_session=_date(row["trade_session"]),
+            symbol=row["symbol"],
+            side=Side(row["side"]),
+            qty=int(row["qty"]),
+            reference=ReferencePrice(
+                price=row["reference_price"],
+                source=row["reference_source"],
+                as_of=row["reference_as_of"],
+            ),
+            order_type=OrderType(row["order_type"]),
+            time_in_force=TimeInForce(row["time_in_force"]),
+            limit_price=row["limit_price"],
+            stop_price=row["stop_price"],
+            purpose=Purpose(row["purpose"]),
+            repeat=row["repeat"],
+        )
+        return cls(
+            intent=intent,
+            client_order_id=row["client_order_id"],
+            payload_digest=row["payload_digest"],
+            state=OrderState(row["state"]),
+            reason=row["reason"],
+            broker_order_id=row["broker_order_id"],
+            filled_qty=row["filled_qty"],
+            filled_notional=row["filled_notional"],
+            guard_sequence=row["guard_sequence"],
+            origin=row["origin"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+        )
+
+
+def _date(value: date | datetime) -> date:
+    return value.date() if isinstance(value, datetime) else value
