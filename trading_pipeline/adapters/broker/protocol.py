@@ -1,0 +1,96 @@
+"""What a broker is to this system. `submit` needs a clearance: there is no second door."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Protocol
+
+from trading_pipeline.core.accounting import Fill
+from trading_pipeline.core.orders.model import OrderIntent
+from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.risk.clearance import Clearance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerOrder:
+    """An order as the broker reports it. Shares; `reason` is the broker's own word."""
+
+    client_order_id: str
+    broker_order_id: str
+    state: OrderState
+    filled_qty: Decimal
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """One fill as the broker reports it."""
+
+    client_order_id: str
+    fill: Fill
+    executed_at: datetime
+
+
+class Broker(Protocol):
+    """A broker account."""
+
+    @property
+    def name(self) -> str:
+        """What kind of broker this is, for people."""
+        ...
+
+    @property
+    def current_session(self) -> date | None:
+        """The session orders may be decided from now; None when the broker has not traded yet."""
+        ...
+
+    def advance(self, session: date) -> None:
+        """Bring the broker's own time to the close of a session. A no-op where the broker's time is real time."""
+        ...
+
+    def require_tradable(self, session: date) -> None:
+        """Check that orders decided from this session may be sent now.
+
+        Raises:
+            SessionNotTradable: they may not; the message says why.
+        """
+        ...
+
+    def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
+        """Send one order.
+
+        Raises:
+            PermissionError: the clearance is for another order.
+            OrderRejected: refused for good.
+            OrderStateUnknown: the answer was lost; the order may exist.
+            TransientError: certainly not accepted; try later.
+        """
+        ...
+
+    def find(self, client_order_id: str) -> BrokerOrder | None:
+        """Return the broker's view of an order, None when it has never seen it."""
+        ...
+
+    def cancel(self, client_order_id: str) -> BrokerOrder | None:
+        """Ask for the rest of an order to be cancelled and return what the broker then reports."""
+        ...
+
+    def executions(self, client_order_ids: Sequence[str]) -> list[Execution]:
+        """Return every execution of these orders in the order they happened."""
+        ...
+
+    def positions(self) -> dict[str, Decimal]:
+        """Return signed shares by symbol, flat ones left out."""
+        ...
+
+
+def require_cover(intent: OrderIntent, clearance: Clearance) -> None:
+    """Check that a clearance was given for exactly this order; every broker calls this first.
+
+    Raises:
+        PermissionError: it was not.
+    """
+    if not clearance.covers(intent):
+        msg = f"order {intent.client_order_id} was offered with a clearance for {clearance.client_order_id}"
+        raise PermissionError(msg)
