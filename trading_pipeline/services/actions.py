@@ -1,0 +1,81 @@
+"""The operator's verbs by name: one table, from which the jobs of the UI and the commands of the CLI are made."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from trading_pipeline.adapters.store.lake import Lake
+from trading_pipeline.adapters.store.prices import last_closes
+from trading_pipeline.core.risk.halts import OperatorAction
+from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.operations import Quotes, RiskOperations
+from trading_pipeline.services.reports import book_row, cancellation_rows, flattening_rows
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorContext:
+    """What a verb may need: the operations, prices to flatten at, and the limits of a new book."""
+
+    operations: RiskOperations
+    quotes: Quotes
+    limits: RiskLimits
+
+    @classmethod
+    def of(cls, account: TradingAccount, lake: Lake, limits: RiskLimits) -> Self:
+        """Build the context of an account whose prices come from the lake."""
+        return cls(
+            operations=RiskOperations(account),
+            quotes=lambda session, symbols: last_closes(lake, session, symbols),
+            limits=limits,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """One operator action: what it does, for people, and how."""
+
+    description: str
+    act: Callable[[OperatorContext, OperatorAction], Rows]
+
+
+OPERATOR_VERBS: Mapping[str, Verb] = {
+    "initialize_risk_book": Verb(
+        description="Create the risk book of an account that has none, with the configured limits.",
+        act=lambda on, action: [book_row(on.operations.initialize_risk_book(on.limits, action))],
+    ),
+    "rebuild_risk_book": Verb(
+        description="Write the risk book anew from the ledger, in a new epoch. Halts and limits stay.",
+        act=lambda on, action: [book_row(on.operations.rebuild_risk_book(action))],
+    ),
+    "engage_kill_switch": Verb(
+        description="Stop all trading but flatten_positions.",
+        act=lambda on, action: [book_row(on.operations.engage_kill_switch(action))],
+    ),
+    "disengage_kill_switch": Verb(
+        description="Let trading go on.",
+        act=lambda on, action: [book_row(on.operations.disengage_kill_switch(action))],
+    ),
+    "trip_circuit_breaker": Verb(
+        description="Let only reducing orders through until the breaker is reset.",
+        act=lambda on, action: [book_row(on.operations.trip_circuit_breaker(action))],
+    ),
+    "reset_circuit_breaker": Verb(
+        description="Start the quiet period after a trip: reducing orders only, then all.",
+        act=lambda on, action: [book_row(on.operations.reset_circuit_breaker(action))],
+    ),
+    "set_risk_limits": Verb(
+        description="Replace the limits by the configured ones.",
+        act=lambda on, action: [book_row(on.operations.set_risk_limits(on.limits, action))],
+    ),
+    "cancel_all_orders": Verb(
+        description="Cancel every live order at the broker.",
+        act=lambda on, action: cancellation_rows(on.operations.cancel_all_orders(action)),
+    ),
+    "flatten_positions": Verb(
+        description="Cancel all orders, then close every position with reduce-only orders. Works under the kill switch.",
+        act=lambda on, action: flattening_rows(on.operations.flatten_positions(action, on.quotes)),
+    ),
+}

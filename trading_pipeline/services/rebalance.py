@@ -1,0 +1,162 @@
+"""One session's rebalance: settle, finish what was left, plan the difference, submit it order by order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import polars as pl
+import structlog
+
+from trading_pipeline.adapters.store.lake import Dataset, Lake
+from trading_pipeline.adapters.store.ledger import NewOrder
+from trading_pipeline.core.manifest import FRESH
+from trading_pipeline.core.orders.model import ReferencePrice
+from trading_pipeline.core.orders.planning import OrderPlan, Skipped, TargetShares, plan_orders
+from trading_pipeline.errors import DataQualityError, SessionNotTradable
+from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.settlement import settle
+from trading_pipeline.services.submission import Submission, SubmissionService
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebalance:
+    """What became of a session's orders. `traded_before` is set when the session can no longer be traded."""
+
+    session: date
+    submissions: tuple[Submission, ...]
+    skipped: tuple[Skipped, ...]
+    traded_before: str = ""
+
+    @property
+    def sent_count(self) -> int:
+        """How many of the session's orders reached the broker, now or before."""
+        return sum(1 for one in self.submissions if one.order.broker_order_id is not None)
+
+    @property
+    def refusals(self) -> list[str]:
+        """One line an order that the guard kept from the broker."""
+        return [_refusal(one) for one in self.submissions if one.refused]
+
+    @property
+    def summary(self) -> str:
+        """One sentence for people."""
+        if self.traded_before:
+            return f"{self.traded_before}; nothing was submitted, its {len(self.submissions)} order(s) stand as they are"
+        if not self.submissions:
+            return "the target is held already: nothing to submit"
+        return f"{self.sent_count} of {len(self.submissions)} order(s) at the broker, {len(self.refusals)} refused"
+
+
+def rebalance(account: TradingAccount, lake: Lake, session: date, *, run_id: str) -> Rebalance:
+    """Bring the account toward the session's target portfolio.
+
+    The broker's news is settled first and orders a crash left in between are finished. A session that was traded already
+    returns its stored orders and submits nothing.
+
+    Raises:
+        DataQualityError: the target is missing, or the session was not fresh enough: the gates are read here again.
+        SessionNotTradable: the session lies before the one the account trades, and it never had orders.
+    """
+    with structlog.contextvars.bound_contextvars(run_id=run_id, session=session.isoformat()):
+        try:
+            _require_not_passed(account, session)
+        except SessionNotTradable as passed:
+            return _as_it_was(account, session, passed)
+        settle(account, session)
+        service = SubmissionService(account)
+        resumed = service.resume()
+        plan, origins = _plan(account, lake, session)
+        submissions = [
+            service.submit(NewOrder(intent=intent, origin=origins[intent.symbol] | {"run_id": run_id}))
+            for intent in plan.intents
+        ]
+        log.info("session rebalanced", orders=len(submissions), skipped=len(plan.skipped))
+        return Rebalance(
+            session=session,
+            submissions=tuple(_of_session(account, session, [*resumed, *submissions])),
+            skipped=plan.skipped,
+        )
+
+
+def _require_not_passed(account: TradingAccount, session: date) -> None:
+    current = account.broker.current_session
+    if current is not None and session < current:
+        raise SessionNotTradable(
+            f"session {session} was traded already: the {account.broker.name} stands at {current}",
+            session=session.isoformat(),
+            exchange_session=current.isoformat(),
+        )
+
+
+def _as_it_was(account: TradingAccount, session: date, passed: SessionNotTradable) -> Rebalance:
+    stored = account.ledger.orders.of_session(account.account, session)
+    if not stored:
+        raise passed
+    submissions = tuple(Submission(order=order) for order in stored)
+    return Rebalance(session=session, submissions=submissions, skipped=(), traded_before=passed.message)
+
+
+def _of_session(account: TradingAccount, session: date, touched: Sequence[Submission]) -> list[Submission]:
+    """Return all orders of the session, with the verdict of those this run has asked the guard about."""
+    verdicts = {one.order.client_order_id: one.verdict for one in touched}
+    return [
+        Submission(order=order, verdict=verdicts.get(order.client_order_id))
+        for order in account.ledger.orders.of_session(account.account, session)
+    ]
+
+
+def _plan(account: TradingAccount, lake: Lake, session: date) -> tuple[OrderPlan, dict[str, dict[str, Any]]]:
+    excluded = _not_fresh(lake, session)
+    target = lake.read_session(Dataset.TARGET_PORTFOLIO, session)
+    exposure = account.ledger.orders.exposure(account.account)
+    targets = [
+        TargetShares(
+            symbol=row["symbol"],
+            shares=row["target_shares"],
+            reference=ReferencePrice(price=row["price"], source=row["price_source"], as_of=row["price_as_of"]),
+        )
+        for row in target.iter_rows(named=True)
+    ]
+    plan = plan_orders(
+        account=account.account,
+        strategy_id=account.strategy_id,
+        session=session,
+        trade_session=account.calendar.next(session),
+        targets=targets,
+        positions={symbol: one.position for symbol, one in exposure.items()},
+        pending={symbol: one.pending for symbol, one in exposure.items()},
+        excluded=excluded,
+    )
+    origins = {
+        row["symbol"]: {
+            "model_name": row["model_name"],
+            "model_version": row["model_version"],
+            "model_digest": row["model_digest"],
+            "score": row["score"],
+            "rank": row["rank"],
+            "target_shares": row["target_shares"],
+        }
+        for row in target.iter_rows(named=True)
+    }
+    return plan, origins
+
+
+def _not_fresh(lake: Lake, session: date) -> dict[str, str]:
+    """Read the freshness gate of the session again: no order comes from data whose age nobody has judged."""
+    manifest = lake.read_session(Dataset.FRESHNESS, session)
+    if manifest.is_empty() or not manifest["session_usable"].all():
+        raise DataQualityError(
+            f"session {session} was not fresh enough to trade: see the metadata of `features`",
+            session=session.isoformat(),
+        )
+    stale = manifest.filter(pl.col("state") != FRESH)
+    return {row["symbol"]: f"its data are {row['state']}" for row in stale.iter_rows(named=True)}
+
+
+def _refusal(submission: Submission) -> str:
+    intent = submission.order.intent
+    why = submission.verdict.describe() if submission.verdict else submission.order.reason
+    return f"{intent.side} {intent.qty} {intent.symbol} refused, {why}"

@@ -1,0 +1,113 @@
+"""The state of an account at a glance, and whether an operator must act."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trading_pipeline.adapters.guards.book import BookSnapshot
+from trading_pipeline.core.money import from_ticks
+from trading_pipeline.core.risk.halts import TradingState
+from trading_pipeline.errors import TradingHalted, TransientError
+from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.reports import book_row, order_row
+
+Rows = list[dict[str, Any]]
+LAST_SESSIONS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What `trading-pipeline status` prints, section by section. `healthy` means: orders could clear now."""
+
+    healthy: bool
+    trading: Rows
+    limits: Rows
+    exposure: Rows
+    open_orders: Rows
+    sessions: Rows
+    actions: Rows
+    alerts: Rows
+
+    def sections(self) -> list[tuple[str, Rows]]:
+        """Return title and rows of every section in reading order."""
+        return [
+            ("trading", self.trading),
+            ("limits", self.limits),
+            ("exposure", self.exposure),
+            ("open orders", self.open_orders),
+            ("last sessions", self.sessions),
+            ("last operator actions", self.actions),
+            ("last alerts", self.alerts),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return asdict(self)
+
+
+def read_status(account: TradingAccount) -> Status:
+    """Read ledger, book and broker. A book that cannot be read is a state, not an error."""
+    record = account.ledger.books.get(account.account)
+    row = book_row(record)
+    snapshot, problem = _snapshot(account)
+    state = snapshot.trading_state if snapshot is not None else TradingState.HALTED
+    if snapshot is not None and (snapshot.epoch != record.epoch or snapshot.sequence < record.high_sequence):
+        state, problem = TradingState.HALTED, "the book is stale: run `trading-pipeline rebuild-risk-book`"
+    limits = record.limits.as_text()
+    trading = {
+        "account": account.account,
+        "broker": account.broker.name,
+        "broker_session": account.broker.current_session,
+        "state": state.value,
+        "why": problem,
+        **{name: value for name, value in row.items() if name not in limits and name != "account"},
+    }
+    return Status(
+        healthy=state is TradingState.ACTIVE,
+        trading=[{"what": name, "value": str(value)} for name, value in trading.items() if value not in ("", None)],
+        limits=_limits(limits, snapshot),
+        exposure=_exposure(account),
+        open_orders=[order_row(order) for order in account.ledger.orders.live(account.account)],
+        sessions=_sessions(account),
+        actions=[_plain(action) for action in account.ledger.books.history(account.account, LAST_SESSIONS)],
+        alerts=[_plain(alert) for alert in account.ledger.alerts.latest(LAST_SESSIONS)],
+    )
+
+
+def _snapshot(account: TradingAccount) -> tuple[BookSnapshot | None, str]:
+    try:
+        snapshot = account.guard.snapshot()
+    except (TransientError, TradingHalted) as failure:
+        return None, failure.message
+    if snapshot is None:
+        return None, "the risk book is missing: run `trading-pipeline initialize-risk-book` or `rebuild-risk-book`"
+    return snapshot, ""
+
+
+def _limits(limits: dict[str, str], snapshot: BookSnapshot | None) -> Rows:
+    used = {} if snapshot is None else {"max_gross_notional": f"{from_ticks(snapshot.gross_ticks):.2f}"}
+    return [{"limit": name, "value": value, "used": used.get(name, "")} for name, value in limits.items()]
+
+
+def _exposure(account: TradingAccount) -> Rows:
+    broker = account.broker.positions()
+    exposure = account.ledger.orders.exposure(account.account)
+    return [
+        {
+            "symbol": symbol,
+            "position": str(exposure[symbol].position if symbol in exposure else 0),
+            "pending": str(exposure[symbol].pending if symbol in exposure else 0),
+            "at_the_broker": str(broker.get(symbol, 0)),
+        }
+        for symbol in sorted({*exposure, *broker})
+    ]
+
+
+def _sessions(account: TradingAccount) -> Rows:
+    return [
+        {name: str(row[name]) for name in ("session", "realised", "fees", "unrealised", "change", "equity")}
+        for row in account.ledger.fills.session_pnl(account.account)[-LAST_SESSIONS:]
+    ]
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: str(value) for name, value in row.items() if name not in ("detail", "key")}
