@@ -1,0 +1,6 @@
+"""The gate between raw bars and bars: it sorts rows, it never changes or drops one."""
+
+from trading_pipeline.core.quality.gate import GateResult, judge_bars
+from trading_pipeline.core.quality.reasons import Reason
+
+__all__ = ["GateResult", "Reason", "judge_bars"]
