@@ -1,0 +1,92 @@
+"""Checks of the parsed rows of a bar file: values, days, symbols, and rows against each other."""
+
+import re
+from collections.abc import Collection
+from datetime import date, datetime
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from trading_pipeline.adapters.market_data.importing.cells import Check, shown
+from trading_pipeline.adapters.market_data.importing.problems import Problem
+from trading_pipeline.core.bars import BAR_KEY, PRICE_COLUMNS
+from trading_pipeline.core.sessions import SessionCalendar
+
+_TICKER: Final = re.compile(r"[A-Z]{1,5}([.-][A-Z]{1,2})?")
+
+
+def value_checks() -> list[Check]:
+    """Return the checks of prices (positive) and volume (not negative)."""
+    return [
+        Check(column=name, broken=pl.col(name) <= 0, what=pl.format("{} is no price: it must be above 0", pl.col(name)))
+        for name in (*PRICE_COLUMNS, "vwap")
+    ] + [
+        Check(
+            column="volume",
+            broken=pl.col("volume") < 0,
+            what=pl.format("{} is no volume: it must not be negative", pl.col("volume")),
+        )
+    ]
+
+
+def symbol_check() -> Check:
+    """Return the check that a symbol is written in the one way the lake knows: upper case, no spaces."""
+    plain = pl.col("symbol").str.strip_chars().str.to_uppercase()
+    return Check(
+        column="symbol",
+        broken=pl.col("symbol").is_null() | (pl.col("symbol") != plain) | (plain == ""),
+        what=pl.format(
+            "{} is not how a symbol is written: use '{}'", shown("symbol"), plain.replace("", None).fill_null("AAPL")
+        ),
+    )
+
+
+def session_checks(days: Collection[date], calendar: SessionCalendar, now: datetime) -> list[Check]:
+    """Return the checks that the days of the file are sessions, and closed by `now`."""
+    no_sessions = [day for day in days if not calendar.is_session(day)]
+    unfinished = [day for day in days if calendar.is_session(day) and calendar.close_at(day) > now]
+    day = pl.col("session")
+    return [
+        Check(
+            column="session",
+            broken=_among(day, no_sessions),
+            what=pl.format("{} is no trading session of the exchange: correct the date or remove the row", day),
+        ),
+        Check(
+            column="session",
+            broken=_among(day, unfinished),
+            what=pl.format("session {} has not closed yet: remove the row", day),
+        ),
+    ]
+
+
+def first_row() -> pl.Expr:
+    """Return the column that the duplicate check reads: the first row that has the key of the row."""
+    return pl.col("row").min().over(BAR_KEY).alias("first_row")
+
+
+def duplicate_check() -> Check:
+    """Return the check that a key appears once, to be run on rows with `first_row`."""
+    first = pl.col("first_row")
+    return Check(
+        column="symbol",
+        broken=pl.all_horizontal(pl.col(BAR_KEY).is_not_null()) & (pl.col("row") > first),
+        what=pl.format("{} of {} is given already (at {}): keep one of them", "symbol", "session", first),
+    )
+
+
+def name_faults(path: Path, symbols: Collection[str]) -> list[Problem]:
+    """Return the fault of a file that is named after one symbol but holds others."""
+    others = sorted(set(symbols) - {path.stem.upper()})
+    named_after_one = _TICKER.fullmatch(path.stem) or path.stem.upper() in symbols
+    if not (named_after_one and others):
+        return []
+    what = (
+        f"the file is named after {path.stem.upper()} but holds {', '.join(others[:5])}: remove those rows or rename it"
+    )
+    return [Problem(column="symbol", what=what)]
+
+
+def _among(day: pl.Expr, days: Collection[date]) -> pl.Expr:
+    return day.is_in(pl.Series(list(days), dtype=pl.Date).implode())
