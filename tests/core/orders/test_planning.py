@@ -1,0 +1,75 @@
+"""Orders are differences: target minus position minus pending."""
+
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.trading import ACCOUNT, SESSION, intent
+from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.orders.planning import OrderPlan, TargetShares, plan_orders
+from trading_pipeline.core.sessions import xnys
+
+SYMBOLS = ("AAA", "BBB", "CCC")
+SHARES = st.integers(min_value=-1000, max_value=1000)
+
+
+def _plan(
+    targets: dict[str, int],
+    positions: dict[str, Decimal] | None = None,
+    pending: dict[str, Decimal] | None = None,
+    excluded: dict[str, str] | None = None,
+) -> OrderPlan:
+    reference = intent().reference
+    return plan_orders(
+        account=ACCOUNT,
+        strategy_id="tested",
+        session=SESSION,
+        trade_session=xnys().next(SESSION),
+        targets=[TargetShares(symbol=name, shares=shares, reference=reference) for name, shares in targets.items()],
+        positions=positions or {},
+        pending=pending or {},
+        excluded=excluded or {},
+    )
+
+
+@given(
+    targets=st.fixed_dictionaries({name: SHARES for name in SYMBOLS}),
+    positions=st.fixed_dictionaries({name: SHARES.map(Decimal) for name in SYMBOLS}),
+    pending=st.fixed_dictionaries({name: SHARES.map(Decimal) for name in SYMBOLS}),
+)
+def test_filling_the_plan_and_what_is_pending_reaches_the_target(
+    targets: dict[str, int], positions: dict[str, Decimal], pending: dict[str, Decimal]
+) -> None:
+    """Whatever is held and pending, the plan closes exactly the gap."""
+    plan = _plan(targets, positions, pending)
+    after = {name: positions[name] + pending[name] for name in SYMBOLS}
+    for one in plan.intents:
+        after[one.symbol] += one.side.sign * one.qty
+    assert {name: Decimal(shares) for name, shares in targets.items()} == after
+
+
+def test_pending_orders_make_a_second_plan_empty() -> None:
+    """Planning again before the fills changes nothing."""
+    assert () == _plan({"AAA": 10}, pending={"AAA": Decimal(10)}).intents
+
+
+def test_a_fraction_held_is_never_overshot() -> None:
+    """Whole shares only, rounded toward what is held."""
+    (only,) = _plan({"AAA": 0}, positions={"AAA": Decimal("10.6")}).intents
+    assert (Side.SELL, 10) == (only.side, only.qty)
+
+
+def test_reducing_orders_come_first() -> None:
+    """They free exposure for the others."""
+    plan = _plan({"AAA": 10, "CCC": 0}, positions={"CCC": Decimal(5)})
+    assert ["CCC", "AAA"] == [one.symbol for one in plan.intents]
+
+
+def test_excluded_and_untargeted_symbols_are_named_and_left_alone() -> None:
+    """Nothing is skipped in silence."""
+    plan = _plan({"AAA": 10, "BBB": 5}, positions={"CCC": Decimal(5)}, excluded={"AAA": "its data are stale"})
+    assert ["BBB"] == [one.symbol for one in plan.intents]
+    assert {"AAA": "its data are stale", "CCC": "held, but no target: no price for the session"} == {
+        one.symbol: one.reason for one in plan.skipped
+    }

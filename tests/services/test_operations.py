@@ -1,0 +1,167 @@
+"""What operators do is written down first, checked, and undone by nobody else."""
+
+from decimal import Decimal
+
+import pytest
+
+from support.trading import ACCOUNT, ACTION, SESSION, Kit, order, quotes
+from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.risk.clearance import VerdictCode
+from trading_pipeline.core.risk.halts import OperatorAction
+from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.errors import OperatorError
+from trading_pipeline.services.settlement import settle
+from trading_pipeline.services.status import read_status
+from trading_pipeline.services.submission import SubmissionService
+
+
+def _hold(kit: Kit, symbol: str = "AAPL", side: Side = Side.BUY, qty: int = 10) -> None:
+    SubmissionService(kit.account).submit(order(symbol, side, qty))
+    settle(kit.account, xnys().next(kit.exchange.current_session or SESSION))
+
+
+@pytest.mark.parametrize(
+    ("operator", "reason"), [("", "a reason that is long enough"), ("ada", "short"), ("ada", "x" * 513), ("ada", "tab\there it is")]
+)
+def test_who_and_why_are_required(operator: str, reason: str) -> None:
+    """An action without either does not exist."""
+    with pytest.raises(OperatorError):
+        OperatorAction(operator=operator, reason=reason)
+
+
+def test_a_book_is_initialised_once(kit: Kit) -> None:
+    """A second initialise would forget what the first has seen."""
+    with pytest.raises(OperatorError, match="rebuild"):
+        kit.operations.initialize_risk_book(RiskLimits(), ACTION)
+
+
+def test_engaging_twice_and_disengaging_twice_are_errors(kit: Kit) -> None:
+    """The operator's picture was wrong: say so."""
+    with pytest.raises(OperatorError):
+        kit.operations.disengage_kill_switch(ACTION)
+    kit.operations.engage_kill_switch(ACTION)
+    with pytest.raises(OperatorError):
+        kit.operations.engage_kill_switch(ACTION)
+
+
+def test_a_second_trip_keeps_the_first_reason(kit: Kit) -> None:
+    """The first cause is the cause; both are in the audit trail, newest first."""
+    second = OperatorAction(operator="bob", reason="something else went wrong")
+    kit.operations.trip_circuit_breaker(ACTION)
+    record = kit.operations.trip_circuit_breaker(second)
+
+    assert ACTION.reason == record.breaker_reason
+    history = kit.ledger.books.history(ACCOUNT)
+    assert ["bob", "ada", "ada"] == [row["operator"] for row in history]
+
+
+def test_only_a_tripped_breaker_can_be_reset(kit: Kit) -> None:
+    """And then it is quiet before it is open."""
+    with pytest.raises(OperatorError):
+        kit.operations.reset_circuit_breaker(ACTION)
+    kit.operations.trip_circuit_breaker(ACTION)
+    kit.operations.reset_circuit_breaker(ACTION)
+
+    verdict = SubmissionService(kit.account).submit(order()).verdict
+    assert verdict is not None
+    assert VerdictCode.QUIET_PERIOD is verdict.code
+
+
+def test_a_tripped_breaker_lets_only_reducing_orders_through(kit: Kit) -> None:
+    """The way out stays open, and it cannot cross zero."""
+    _hold(kit)
+    kit.operations.trip_circuit_breaker(ACTION)
+    service, session = SubmissionService(kit.account), kit.exchange.current_session
+    assert session is not None
+
+    assert service.submit(order(qty=1, session=session)).refused
+    assert service.submit(order(side=Side.SELL, qty=11, session=session)).refused
+    assert OrderState.ACCEPTED is service.submit(order(side=Side.SELL, qty=10, session=session)).order.state
+
+
+def test_cancel_all_ends_orders_and_frees_their_exposure(kit: Kit) -> None:
+    """At the broker, in the ledger and in the book."""
+    SubmissionService(kit.account).submit(order())
+    cancellation = kit.operations.cancel_all_orders(ACTION)
+
+    assert [OrderState.CANCELED] == [one.state for one in cancellation.canceled]
+    assert {} == kit.ledger.orders.exposure(ACCOUNT)
+    settle(kit.account, xnys().next(SESSION))
+    assert {} == kit.positions()
+
+
+def test_flatten_closes_everything_under_an_engaged_kill_switch(kit: Kit) -> None:
+    """Long and short; nothing is left and nothing is opened."""
+    SubmissionService(kit.account).submit(order("AAPL", Side.BUY, 10))
+    SubmissionService(kit.account).submit(order("MSFT", Side.SELL, 7))
+    settle(kit.account, xnys().next(SESSION))
+    kit.operations.engage_kill_switch(ACTION)
+    result = kit.operations.flatten_positions(ACTION, quotes)
+    assert [OrderState.ACCEPTED] * 2 == [one.order.state for one in result.submissions]
+
+    settle(kit.account, xnys().shift(SESSION, 2))
+    assert {} == kit.positions() == kit.exchange.positions()
+
+
+def test_flatten_twice_closes_once(kit: Kit) -> None:
+    """The first flatten's orders are cancelled and asked for anew, never doubled."""
+    _hold(kit)
+    kit.operations.flatten_positions(ACTION, quotes)
+    kit.operations.flatten_positions(ACTION, quotes)
+    settle(kit.account, xnys().shift(SESSION, 2))
+    assert {} == kit.positions()
+
+
+def test_lowering_a_limit_below_the_holding_leaves_only_reducing_orders(kit: Kit) -> None:
+    """The holding stays, growing stops."""
+    _hold(kit, qty=10)
+    kit.operations.set_risk_limits(RiskLimits(max_position_shares=5), ACTION)
+    service, session = SubmissionService(kit.account), kit.exchange.current_session
+    assert session is not None
+
+    assert service.submit(order(qty=1, session=session)).refused
+    assert OrderState.ACCEPTED is service.submit(order(side=Side.SELL, qty=3, session=session)).order.state
+
+
+def test_a_rebuild_keeps_positions_reservations_and_limits(kit: Kit) -> None:
+    """The new book holds what the ledger knows, in a new epoch."""
+    _hold(kit, qty=10)
+    session = kit.exchange.current_session
+    assert session is not None
+    SubmissionService(kit.account).submit(order("MSFT", qty=4, session=session))
+    before = kit.guard.snapshot()
+    record = kit.operations.rebuild_risk_book(ACTION)
+    after = kit.guard.snapshot()
+    assert before is not None
+    assert after is not None
+
+    assert (2, record.epoch) == (after.epoch, after.epoch)
+    assert dict(before.positions) == dict(after.positions)
+    assert set(before.reservations) == set(after.reservations)
+    assert before.limits == after.limits
+
+
+def test_status_says_what_is_wrong_and_what_to_do(kit: Kit, redis_url: str) -> None:
+    """Healthy means that orders could clear."""
+    assert read_status(kit.account).healthy
+    kit.operations.engage_kill_switch(ACTION)
+    report = read_status(kit.account)
+    assert not report.healthy
+    assert {"what": "kill_switch_reason", "value": f"ada: {ACTION.reason}"} in report.trading
+
+
+def test_positions_of_the_ledger_book_and_broker_agree_after_everything(kit: Kit) -> None:
+    """Three views of the same shares."""
+    _hold(kit, "AAPL", Side.BUY, 10)
+    _hold_more = order("AAPL", Side.SELL, 25, session=kit.exchange.current_session)
+    SubmissionService(kit.account).submit(_hold_more)
+    settle(kit.account, xnys().shift(SESSION, 2))
+    snapshot = kit.guard.snapshot()
+    assert snapshot is not None
+
+    expected = {"AAPL": Decimal(-15)}
+    assert expected == kit.positions()
+    assert expected == kit.exchange.positions()
+    assert {"AAPL": -15} == {symbol: shares for symbol, shares in snapshot.positions.items() if shares}

@@ -1,0 +1,132 @@
+"""Fills come home once, and ended orders give their exposure back."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+import redis
+
+from support.trading import ACCOUNT, ACTION, FREE, SESSION, Kit, order, trading_kit
+from trading_pipeline.adapters.broker.matching import ExchangeCosts
+from trading_pipeline.core.accounting import Fill
+from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.errors import OrderError
+from trading_pipeline.services.settlement import settle
+from trading_pipeline.services.submission import SubmissionService
+
+NEXT = xnys().next(SESSION)
+
+
+def _book(kit: Kit) -> dict[str, int]:
+    snapshot = kit.guard.snapshot()
+    assert snapshot is not None
+    return {symbol: shares for symbol, shares in snapshot.positions.items() if shares}
+
+
+def test_fills_move_position_book_and_order_together(kit: Kit) -> None:
+    """Ledger, guard and broker agree afterwards."""
+    submitted = SubmissionService(kit.account).submit(order(qty=10)).order
+    settlement = settle(kit.account, NEXT)
+
+    assert 1 == len(settlement.booked)
+    filled = kit.ledger.orders.get(submitted.client_order_id)
+    assert filled is not None
+    assert OrderState.FILLED is filled.state
+    assert {"AAPL": Decimal(10)} == kit.positions() == kit.exchange.positions()
+    assert {"AAPL": 10} == _book(kit)
+
+
+def test_settling_again_changes_nothing(kit: Kit) -> None:
+    """Every replay is harmless."""
+    SubmissionService(kit.account).submit(order(qty=10))
+    settle(kit.account, NEXT)
+    again = settle(kit.account, NEXT)
+
+    assert ((), ()) == (again.booked, again.ended)
+    assert {"AAPL": Decimal(10)} == kit.positions()
+    assert {"AAPL": 10} == _book(kit)
+
+
+def test_a_partial_fill_keeps_its_shares_and_frees_the_rest(database_url: str, redis_url: str) -> None:
+    """The unfilled half expires with the day and holds nothing any more."""
+    costs = ExchangeCosts(slippage_bps=Decimal(0), partial_rate=Decimal(1))
+    with trading_kit(database_url, redis_url, costs=costs) as kit:
+        submitted = SubmissionService(kit.account).submit(order(qty=10)).order
+        settle(kit.account, NEXT)
+
+        ended = kit.ledger.orders.get(submitted.client_order_id)
+        assert ended is not None
+        assert (OrderState.EXPIRED, Decimal(5)) == (ended.state, ended.filled_qty)
+        assert Decimal(0) == kit.ledger.orders.exposure(ACCOUNT)["AAPL"].pending
+        snapshot = kit.guard.snapshot()
+        assert snapshot is not None
+        assert () == tuple(snapshot.reservations)
+
+
+def test_fills_booked_while_the_guard_was_away_are_posted_later(kit: Kit, redis_url: str) -> None:
+    """The ledger does not wait for Redis, and Redis learns everything once."""
+    SubmissionService(kit.account).submit(order(qty=10))
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command("CLIENT", "PAUSE", "2500", "ALL")
+        settle(kit.account, NEXT)
+        client.execute_command("CLIENT", "UNPAUSE")
+    assert {"AAPL": Decimal(10)} == kit.positions()
+    assert 1 == len(kit.ledger.fills.unposted(ACCOUNT))
+
+    settle(kit.account, NEXT)
+    assert {"AAPL": 10} == _book(kit)
+    assert [] == kit.ledger.fills.unposted(ACCOUNT)
+
+
+def test_a_rebuild_does_not_count_an_unposted_fill_twice(kit: Kit, redis_url: str) -> None:
+    """The fill is in the rebuilt position; posting it afterwards is a replay."""
+    SubmissionService(kit.account).submit(order(qty=10))
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    settle(kit.account, NEXT)
+    kit.operations.rebuild_risk_book(ACTION)
+    settle(kit.account, NEXT)
+
+    assert {"AAPL": 10} == _book(kit)
+
+
+def test_a_late_fill_of_an_ended_order_is_booked_all_the_same(kit: Kit) -> None:
+    """The shares are ours whatever the order's state says."""
+    submitted = SubmissionService(kit.account).submit(order(qty=10)).order
+    kit.operations.cancel_all_orders(ACTION)
+    late = Fill(
+        execution_id="late-1",
+        symbol="AAPL",
+        side=Side.BUY,
+        qty=Decimal(4),
+        price=Decimal(100),
+        fee=Decimal(0),
+        session=NEXT,
+    )
+    kit.ledger.fills.book(ACCOUNT, submitted.client_order_id, late, datetime.now(UTC))
+    settle(kit.account, NEXT)
+
+    ended = kit.ledger.orders.get(submitted.client_order_id)
+    assert ended is not None
+    assert (OrderState.CANCELED, Decimal(4)) == (ended.state, ended.filled_qty)
+    assert {"AAPL": 4} == _book(kit)
+
+
+def test_an_execution_of_an_unknown_order_is_refused_by_name(kit: Kit) -> None:
+    """Nothing is booked to nobody."""
+    stray = Fill(
+        execution_id="x", symbol="AAPL", side=Side.BUY, qty=Decimal(1), price=Decimal(1), fee=Decimal(0), session=NEXT
+    )
+    with pytest.raises(OrderError, match="not in the ledger"):
+        kit.ledger.fills.book(ACCOUNT, "0" * 24, stray, datetime.now(UTC))
+
+
+def test_the_exchange_survives_a_restart(database_url: str, redis_url: str) -> None:
+    """Orders wait in PostgreSQL for their session."""
+    with trading_kit(database_url, redis_url, costs=FREE) as kit:
+        SubmissionService(kit.account).submit(order(qty=10))
+    with trading_kit(database_url, redis_url, costs=FREE, initialise=False) as kit:
+        settle(kit.account, NEXT)
+        assert {"AAPL": Decimal(10)} == kit.positions()
