@@ -1,24 +1,23 @@
 """Fixtures shared by all tests: one real PostgreSQL and one real Redis for the whole run, clean for every test."""
 
-import os
+import shutil
 from collections.abc import Iterator
-from itertools import count
 
-import psycopg
 import pytest
 import redis
-from psycopg import sql
+from support.servers import fresh_database
 
-from trading_pipeline.embedded import ServerUrls, embedded_servers
-
-_numbers = count(1)
+from trading_pipeline.embedded import ServerUrls, embedded_servers, stop_embedded
 
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerUrls]:
     """Both servers, started by the project's own code."""
-    with embedded_servers(tmp_path_factory.mktemp("servers")) as urls:
+    home = tmp_path_factory.mktemp("servers")
+    with embedded_servers(home) as urls:
         yield urls
+    stop_embedded(home)
+    shutil.rmtree(home)
 
 
 @pytest.fixture
@@ -36,9 +35,5 @@ def redis_url(servers: ServerUrls) -> str:
 @pytest.fixture
 def database_url(servers: ServerUrls) -> Iterator[str]:
     """An empty database of the test's own."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    yield servers.database_url.rpartition("/")[0] + f"/{name}"
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    with fresh_database(servers) as url:
+        yield url

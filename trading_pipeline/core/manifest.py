@@ -1,4 +1,7 @@
-"""The freshness of every expected symbol at the close of every session of a range: the table the order path reads again."""
+"""The freshness of every expected symbol at the close of every session of a range.
+
+The table the order path reads again.
+"""
 
 from collections.abc import Collection, Sequence
 from datetime import date
@@ -36,7 +39,7 @@ def freshness_manifest(
     """Judge every expected symbol as of the close of each session, in mode `per_symbol`.
 
     Args:
-        bars: session: Date, symbol: String, ended_at: Datetime in UTC; good bars of the sessions and of some before them.
+        bars: session: Date, symbol: String, ended_at: Datetime in UTC; good bars of the sessions and of some before.
         sessions: what to judge.
         expected: the universe; a symbol of it without a bar is missing.
         max_age_minutes: trading minutes.
@@ -67,12 +70,15 @@ def freshness_manifest(
         parts.append(
             report.table.with_columns(pl.lit(session).alias("session"), pl.lit(report.usable).alias("session_usable"))
         )
-    typed = [part.select(MANIFEST_SCHEMA.names()).cast(dict(MANIFEST_SCHEMA)) for part in parts]
+    typed = [part.select(MANIFEST_SCHEMA.names()).cast(MANIFEST_SCHEMA) for part in parts]
     return pl.concat(typed).sort("session", "symbol")
 
 
 def _complete_sessions(bars: pl.DataFrame, sessions: Sequence[date], universe: Sequence[str]) -> set[date]:
-    """Find the sessions in which every expected symbol has a bar of the session itself: nothing of them can be stale."""
+    """Find the sessions in which every expected symbol has a bar of the session itself.
+
+    Nothing of them can be stale.
+    """
     present = bars.filter(pl.col("symbol").is_in(universe)).group_by("session").agg(pl.col("symbol").n_unique())
     full = present.filter(pl.col("symbol") == len(universe))["session"]
     return set(full.to_list()) & set(sessions)

@@ -1,7 +1,7 @@
 """Profit and loss of one session, exact in Decimal.
 
-    change(S) = realised(S) - fees(S) + unrealised(close of S) - unrealised(close of the session before)
-    equity(S) = capital + all realised - all fees + unrealised(close of S)
+change(S) = realised(S) - fees(S) + unrealised(close of S) - unrealised(close of the session before)
+equity(S) = capital + all realised - all fees + unrealised(close of S)
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,8 +37,8 @@ def session_pnl(
 ) -> SessionPnl:
     """Compute the P&L of a session.
 
-    `fills` are all fills through the session in order of booking, each with the dollars it realised. `marks` are closing
-    prices of the session, `marks_before` those of the session before.
+    `fills` are all fills through the session in order of booking, each with the dollars it realised. `marks` are
+    closing prices of the session, `marks_before` those of the session before.
 
     Raises:
         DataQualityError: a held symbol has no mark.
@@ -72,7 +72,7 @@ def unrealised_total(positions: Mapping[str, Position], marks: Mapping[str, Deci
     missing = sorted(position.symbol for position in held if position.symbol not in marks)
     if missing:
         raise DataQualityError(
-            f"no price near {session} to value the positions in {', '.join(missing)}: import their bars, then run again",
+            f"no price near {session} to value {', '.join(missing)}: import their bars, then run again",
             session=session,
             symbols=missing,
         )

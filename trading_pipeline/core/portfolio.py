@@ -73,9 +73,10 @@ def build_target(
 ) -> TargetPortfolio:
     """Choose names by score and size them in whole shares.
 
-    `predictions` has columns symbol: String and score: Float64, one row a symbol. Names are ranked among those that have
-    a quote; ties go by symbol. Each chosen name gets an equal share of the capital, cut to whole shares toward zero and
-    to the position limits. Names that are not chosen get a target of zero, so that what is held of them is sold.
+    `predictions` has columns symbol: String and score: Float64, one row a symbol. Names are ranked among those that
+    have a quote; ties go by symbol. Each chosen name gets an equal share of the capital, cut to whole shares toward
+    zero and to the position limits. Names that are not chosen get a target of zero, so that what is held of them is
+    sold.
     """
     skipped = [
         Skipped(symbol=symbol, reason="no price at the session's close")

@@ -75,7 +75,7 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
         act=lambda on, action: cancellation_rows(on.operations.cancel_all_orders(action)),
     ),
     "flatten_positions": Verb(
-        description="Cancel all orders, then close every position with reduce-only orders. Works under the kill switch.",
+        description="Cancel all orders, then close every position, reduce-only; works under the kill switch.",
         act=lambda on, action: flattening_rows(on.operations.flatten_positions(action, on.quotes)),
     ),
 }

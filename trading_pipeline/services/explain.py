@@ -41,9 +41,15 @@ class Explanation:
             ("events", [_pick(row, "at", "from_state", "to_state", "reason") for row in self.events]),
             (
                 "verdicts of the guard",
-                [_pick(row, "at", "code", "observed", "limit_value", "epoch", "sequence", "detail") for row in self.verdicts],
+                [
+                    _pick(row, "at", "code", "observed", "limit_value", "epoch", "sequence", "detail")
+                    for row in self.verdicts
+                ],
             ),
-            ("fills", [_pick(row, "execution_id", "executed_at", "qty", "price", "fee", "realised") for row in self.fills]),
+            (
+                "fills",
+                [_pick(row, "execution_id", "executed_at", "qty", "price", "fee", "realised") for row in self.fills],
+            ),
             ("target", _rows(self.target)),
             ("prediction", _rows(self.prediction)),
             ("features", _facts(_rows(self.features)[0]) if self.features.height else []),

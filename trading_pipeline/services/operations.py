@@ -1,4 +1,7 @@
-"""What an operator can do to an account. Each action is written to the ledger first, with who and why; the book follows."""
+"""What an operator can do to an account.
+
+Each action is written to the ledger first, with who and why; the book follows.
+"""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -37,7 +40,10 @@ class Cancellation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flattening:
-    """What flattening did: the cancellation before it, the closing orders, and symbols left open for want of a price."""
+    """What flattening did.
+
+    The cancellation before it, the closing orders, and symbols left open for want of a price.
+    """
 
     cancellation: Cancellation
     submissions: tuple[Submission, ...]
@@ -109,7 +115,10 @@ class RiskOperations:
         return record
 
     def cancel_all_orders(self, action: OperatorAction) -> Cancellation:
-        """Cancel every live order at the broker. An order the broker has not shown yet stays live until it must have."""
+        """Cancel every live order at the broker.
+
+        An order the broker has not shown yet stays live until it must have.
+        """
         canceled: list[OrderRecord] = []
         still_live: list[tuple[OrderRecord, str]] = []
         for order in self._account.ledger.orders.live(self._name):
@@ -146,7 +155,9 @@ class RiskOperations:
         service = SubmissionService(self._account)
         origin = {"operator": action.operator, "reason": action.reason}
         submissions = [
-            service.submit(NewOrder(intent=self._closing(session, symbol, int(position.qty), prices[symbol]), origin=origin))
+            service.submit(
+                NewOrder(intent=self._closing(session, symbol, int(position.qty), prices[symbol]), origin=origin)
+            )
             for symbol, position in positions.items()
             if symbol in prices and int(position.qty)
         ]
@@ -187,11 +198,16 @@ class RiskOperations:
         return self._account.ledger.orders.move(order.client_order_id, reported.state, reason=reason), ""
 
     def _project(self, verb: str, change: Callable[[], object]) -> None:
-        """Tell the book what the ledger has decided. A book that cannot be told is made stale, so that it decides nothing."""
+        """Tell the book what the ledger has decided.
+
+        A book that cannot be told is made stale, so that it decides nothing.
+        """
         try:
             change()
         except (TransientError, TradingHalted, OperatorError) as failure:
-            log.error("the book could not follow the ledger: it is stale until it is rebuilt", verb=verb, reason=str(failure))
+            log.warning(
+                "the book could not follow the ledger: it is stale until it is rebuilt", verb=verb, reason=str(failure)
+            )
             self._books.orphan(self._name)
 
     def _write_book(self, record: BookRecord) -> None:
@@ -204,7 +220,10 @@ class RiskOperations:
         release_ended(self._account)
 
     def _book_state(self, record: BookRecord, unposted: Collection[str]) -> BookState:
-        """Build the book from the ledger. Fills the old book was not told of are in the positions, so they count as seen."""
+        """Build the book from the ledger.
+
+        Fills the old book was not told of are in the positions, so they count as seen.
+        """
         ledger = self._account.ledger
         live = ledger.orders.live(self._name)
         positions = ledger.fills.positions(self._name)

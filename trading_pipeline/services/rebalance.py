@@ -44,7 +44,9 @@ class Rebalance:
     def summary(self) -> str:
         """One sentence for people."""
         if self.traded_before:
-            return f"{self.traded_before}; nothing was submitted, its {len(self.submissions)} order(s) stand as they are"
+            return (
+                f"{self.traded_before}; nothing was submitted, its {len(self.submissions)} order(s) stand as they are"
+            )
         if not self.submissions:
             return "the target is held already: nothing to submit"
         return f"{self.sent_count} of {len(self.submissions)} order(s) at the broker, {len(self.refusals)} refused"
@@ -53,8 +55,8 @@ class Rebalance:
 def rebalance(account: TradingAccount, lake: Lake, session: date, *, run_id: str) -> Rebalance:
     """Bring the account toward the session's target portfolio.
 
-    The broker's news is settled first and orders a crash left in between are finished. A session that was traded already
-    returns its stored orders and submits nothing.
+    The broker's news is settled first and orders a crash left in between are finished. A session that was traded
+    already returns its stored orders and submits nothing.
 
     Raises:
         DataQualityError: the target is missing, or the session was not fresh enough: the gates are read here again.

@@ -26,17 +26,15 @@ class Settlement:
 def settle(account: TradingAccount, session: date) -> Settlement:
     """Bring the broker to the close of a session and book all it did with our orders.
 
-    Each execution is committed to the ledger before the guard is told. A crash in between leaves it unposted, and the next
-    settlement tells the guard, which knows executions by their id. The same goes for ended orders.
+    Each execution is committed to the ledger before the guard is told. A crash in between leaves it unposted, and the
+    next settlement tells the guard, which knows executions by their id. The same goes for ended orders.
     """
     account.broker.advance(session)
     live = account.ledger.orders.live(account.account)
     booked = [
         execution
         for execution in account.broker.executions([order.client_order_id for order in live])
-        if account.ledger.fills.book(
-            account.account, execution.client_order_id, execution.fill, execution.executed_at
-        )
+        if account.ledger.fills.book(account.account, execution.client_order_id, execution.fill, execution.executed_at)
     ]
     ended = [order.client_order_id for order in live if _end(account, order)]
     post_fills(account)
@@ -71,7 +69,9 @@ def release_ended(account: TradingAccount) -> None:
         try:
             sequence = account.guard.void(order.client_order_id)
         except (TransientError, TradingHalted) as failure:
-            log.warning("the guard could not be told of an end", client_order_id=order.client_order_id, reason=str(failure))
+            log.warning(
+                "the guard could not be told of an end", client_order_id=order.client_order_id, reason=str(failure)
+            )
             return
         account.ledger.orders.mark_released([order.client_order_id])
         account.ledger.books.saw_sequence(account.account, epoch, sequence)

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trading_pipeline.adapters.guards.book import BookSnapshot
-from trading_pipeline.core.money import from_ticks
 from trading_pipeline.core.risk.halts import TradingState
 from trading_pipeline.errors import TradingHalted, TransientError
 from trading_pipeline.services.account import TradingAccount
@@ -49,7 +48,7 @@ def read_status(account: TradingAccount) -> Status:
     record = account.ledger.books.get(account.account)
     row = book_row(record)
     snapshot, problem = _snapshot(account)
-    state = snapshot.trading_state if snapshot is not None else TradingState.HALTED
+    state = snapshot.state if snapshot is not None else TradingState.HALTED
     if snapshot is not None and (snapshot.epoch != record.epoch or snapshot.sequence < record.high_sequence):
         state, problem = TradingState.HALTED, "the book is stale: run `trading-pipeline rebuild-risk-book`"
     limits = record.limits.as_text()
@@ -84,7 +83,7 @@ def _snapshot(account: TradingAccount) -> tuple[BookSnapshot | None, str]:
 
 
 def _limits(limits: dict[str, str], snapshot: BookSnapshot | None) -> Rows:
-    used = {} if snapshot is None else {"max_gross_notional": f"{from_ticks(snapshot.gross_ticks):.2f}"}
+    used = {} if snapshot is None else {"max_gross_notional": f"{snapshot.gross_notional:.2f}"}
     return [{"limit": name, "value": value, "used": used.get(name, "")} for name, value in limits.items()]
 
 

@@ -79,9 +79,9 @@ class SubmissionService:
     def resume(self) -> list[Submission]:
         """Finish what a crash or a lost answer left in between, for the whole account; return the orders it touched.
 
-        Orders cleared or unconfirmed are looked up at the broker. Found: adopted. Absent: a cleared one of the session the
-        broker trades now goes on through the guard, any other ends; an unconfirmed one ends after the grace time. Intents
-        never sent, of sessions that passed, expire.
+        Orders cleared or unconfirmed are looked up at the broker. Found: adopted. Absent: a cleared one of the
+        session the broker trades now goes on through the guard, any other ends; an unconfirmed one ends after the
+        grace time. Intents never sent, of sessions that passed, expire.
         """
         account = self._account.account
         touched: list[Submission] = []

@@ -89,7 +89,8 @@ class OrderIntent:
         wants_limit = self.order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
         wants_stop = self.order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
         if wants_limit != (self.limit_price is not None) or wants_stop != (self.stop_price is not None):
-            msg = f"{self.symbol}: a {self.order_type} order does not fit limit {self.limit_price} and stop {self.stop_price}"
+            prices = f"limit {self.limit_price} and stop {self.stop_price}"
+            msg = f"{self.symbol}: a {self.order_type} order does not fit {prices}"
             raise ValueError(msg)
 
     @property

@@ -48,14 +48,14 @@ def plan_orders(
     """Return one market day order a symbol whose holding, pending orders counted, differs from its target.
 
     Positions are signed shares and may be fractional: the difference is rounded toward zero to whole shares, so that an
-    order never overshoots its target. Reducing orders come first: they free exposure for the others. A position without a
-    target, and a symbol in `excluded` (with its reason), is skipped and named.
+    order never overshoots its target. Reducing orders come first: they free exposure for the others. A position
+    without a target, and a symbol in `excluded` (with its reason), is skipped and named.
     """
     intents: list[OrderIntent] = []
     skipped = [Skipped(symbol=symbol, reason=reason) for symbol, reason in sorted(excluded.items())]
     wanted = {target.symbol: target for target in targets}
-    for symbol in sorted(set(positions) - set(wanted) - set(excluded)):
-        skipped.append(Skipped(symbol=symbol, reason="held, but no target: no price for the session"))
+    untargeted = sorted(set(positions) - set(wanted) - set(excluded))
+    skipped += [Skipped(symbol=symbol, reason="held, but no target: no price for the session") for symbol in untargeted]
     for symbol, target in sorted(wanted.items()):
         if symbol in excluded:
             continue

@@ -1,0 +1,1 @@
+"""Limits, halts, verdicts and clearances."""

@@ -67,7 +67,8 @@ class ClearanceRequest:
         )
 
 
-_SEAL = object()
+SEAL = object()
+"""What proves that a clearance was issued; `core.risk.issuing` alone uses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Clearance:
     _seal: object = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self._seal is not _SEAL:
+        if self._seal is not SEAL:
             msg = "a Clearance is made by the risk guard only"
             raise TypeError(msg)
 
@@ -92,7 +93,10 @@ class Clearance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The guard's decision. `observed` and `limit` are in the unit of the check, `sequence` that of the book after it."""
+    """The guard's decision.
+
+    `observed` and `limit` are in the unit of the check, `sequence` that of the book after it.
+    """
 
     code: VerdictCode
     epoch: int | None
@@ -134,8 +138,3 @@ def _figure(code: VerdictCode, value: int) -> str:
     if code in _IN_TICKS:
         return f"${from_ticks(value):,.2f}"
     return f"{value:,} shares" if code in _IN_SHARES else f"{value:,}"
-
-
-def issue_clearance(request: ClearanceRequest, *, epoch: int, sequence: int) -> Clearance:
-    """Make the clearance of a request the script has said yes to. Called by the guard client and by nothing else."""
-    return Clearance(request.client_order_id, request.payload_digest, epoch, sequence, _SEAL)

@@ -49,6 +49,6 @@ class OperatorAction:
         length = len(self.reason.strip())
         if not SHORTEST_REASON <= length <= LONGEST_REASON or not self.reason.isprintable():
             raise OperatorError(
-                f"a reason of {SHORTEST_REASON} to {LONGEST_REASON} printable characters is required, this one has {length}",
+                f"a reason of {SHORTEST_REASON} to {LONGEST_REASON} printable characters is required, not {length}",
                 reason=self.reason,
             )

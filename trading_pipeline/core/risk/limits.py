@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from decimal import Decimal, InvalidOperation
-from typing import Self
+from typing import Any, Self
 
 from trading_pipeline.errors import ConfigError
 
@@ -49,7 +49,10 @@ class RiskLimits:
         if unknown:
             raise ConfigError(f"unknown limits {', '.join(unknown)}; there are {', '.join(kinds)}", unknown=unknown)
         try:
-            return cls(**{name: Decimal(text) if kinds[name] is Decimal else int(text) for name, text in values.items()})
+            parsed: dict[str, Any] = {
+                name: Decimal(text) if kinds[name] is Decimal else int(text) for name, text in values.items()
+            }
+            return cls(**parsed)
         except (ValueError, InvalidOperation) as error:
             raise ConfigError(f"a limit is not a number of its unit: {error}", values=dict(values)) from error
 

@@ -1,0 +1,71 @@
+"""Scores of the champion model, pinned to its version."""
+
+from datetime import date
+
+import dagster as dg
+import polars as pl
+
+from assets.context import numbers_by_session, report, sessions_of, table
+from resources import LakeResource, ModelRegistryResource
+from trading_pipeline.adapters.store.lake import Dataset
+from trading_pipeline.core.features import alpha158
+from trading_pipeline.core.training import predict
+from trading_pipeline.errors import ModelError, ModelLooksAhead
+from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
+
+
+@dg.asset(
+    deps=["features", "model"],
+    partitions_def=SESSIONS,
+    backfill_policy=IN_ONE_RUN,
+    group_name="research",
+    kinds={"lightgbm", "parquet"},
+    owners=["team:research"],
+)
+def predictions(context: dg.AssetExecutionContext, lake: LakeResource, models: ModelRegistryResource) -> None:
+    """The champion's score of every symbol with features, higher is better, rank 1 is best within the session.
+
+    Each row carries the model's name, version and digest. A session that the model was trained on is refused: its score
+    would be a look-ahead.
+    """
+    sessions = sessions_of(context)
+    registry = models.registry()
+    champion = registry.champion(models.model_name)
+    if champion.feature_set_hash != alpha158().hash:
+        raise ModelError(
+            f"model {champion.name} version {champion.version} was trained on feature set "
+            f"{champion.feature_set_hash[:12]}, but features are computed as {alpha158().hash[:12]}: train it again"
+        )
+    _require_unseen(champion.name, champion.version, champion.labels_known_at, sessions)
+    store = lake.lake()
+    features = store.read(Dataset.FEATURES, start=sessions[0], end=sessions[-1])
+    scored = predict(registry.load(champion), features).with_columns(
+        pl.lit(champion.name).alias("model_name"),
+        pl.lit(champion.version).cast(pl.String).alias("model_version"),
+        pl.lit(champion.digest).alias("model_digest"),
+        pl.lit(champion.feature_set_hash).alias("feature_set_hash"),
+    )
+    store.write(Dataset.PREDICTIONS, scored, sessions=sessions)
+    score = pl.col("score")
+    report(
+        context,
+        sessions,
+        {
+            "model": f"{champion.name} version {champion.version}",
+            "model_digest": champion.digest,
+            "total_rows": scored.height,
+            "last_session": table(scored.filter(pl.col("session") == sessions[-1]).sort("rank")),
+        },
+        per_session=numbers_by_session(scored, rows=pl.len(), score_spread=score.max() - score.min()),
+    )
+
+
+def _require_unseen(name: str, version: str, labels_known_at: date, sessions: list[date]) -> None:
+    seen = [day for day in sessions if day <= labels_known_at]
+    if seen:
+        raise ModelLooksAhead(
+            f"model {name} version {version} has learnt from labels known up to {labels_known_at}: "
+            f"a prediction for {seen[0]} would look ahead. Train a model that ends earlier, or choose later sessions",
+            sessions=[day.isoformat() for day in seen[:20]],
+            labels_known_at=labels_known_at.isoformat(),
+        )

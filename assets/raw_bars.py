@@ -1,0 +1,49 @@
+"""Raw bars: what the source says, unjudged."""
+
+import dagster as dg
+import polars as pl
+
+from assets.context import numbers_by_session, report, sessions_of, table
+from resources import LakeResource, MarketDataResource
+from trading_pipeline.adapters.store.lake import Dataset
+from trading_pipeline.errors import BarsUnavailable
+from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
+
+
+@dg.asset(
+    partitions_def=SESSIONS,
+    backfill_policy=IN_ONE_RUN,
+    group_name="market_data",
+    kinds={"parquet"},
+    owners=["team:data"],
+)
+def raw_bars(context: dg.AssetExecutionContext, lake: LakeResource, market_data: MarketDataResource) -> None:
+    """Daily bars of the universe as the source delivers them: imported files first, then the bundled sample.
+
+    Prices are split-adjusted dollars as the sample's publisher made them. Nothing is judged here: see `bars`.
+    """
+    sessions = sessions_of(context)
+    source = market_data.source()
+    frame = source.bars(sessions, market_data.universe)
+    missing = sorted(set(sessions) - set(frame["session"].unique()))
+    if missing:
+        coverage = source.coverage()
+        raise BarsUnavailable(
+            f"{source.name} has no bars of {len(missing)} session(s), the first {missing[0]}; it covers {coverage}. "
+            "Import a file with them (`trading-pipeline import-bars FILE`) or choose another range",
+            sessions=[day.isoformat() for day in missing[:20]],
+        )
+    changed = lake.lake().write(Dataset.RAW_BARS, frame, sessions=sessions)
+    report(
+        context,
+        sessions,
+        {
+            "sessions": len(sessions),
+            "total_rows": frame.height,
+            "symbols": frame["symbol"].n_unique(),
+            "sessions_changed": len(changed),
+            "source": source.name,
+            "last_session": table(frame.filter(pl.col("session") == sessions[-1])),
+        },
+        per_session=numbers_by_session(frame, rows=pl.len()),
+    )

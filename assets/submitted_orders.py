@@ -1,0 +1,92 @@
+"""Orders for the next session, each through the guard."""
+
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.context import report, sessions_of, table
+from resources import LakeResource, TradingResource
+from trading_pipeline.errors import SessionNotTradable
+from trading_pipeline.partitions import SESSIONS
+from trading_pipeline.services.rebalance import rebalance
+from trading_pipeline.services.submission import Submission
+
+ORDER_LANE = {"trading/lane": "orders"}
+"""Runs with this tag go one at a time: see `dagster.yaml`."""
+
+_RANGE_TAGS = ("dagster/backfill", "dagster/asset_partition_range_start")
+
+
+@dg.asset(
+    deps=["target_portfolio"],
+    partitions_def=SESSIONS,
+    group_name="trading",
+    kinds={"postgres", "redis"},
+    owners=["team:trading"],
+    tags=ORDER_LANE,
+)
+def submitted_orders(context: dg.AssetExecutionContext, lake: LakeResource, trading: TradingResource) -> None:
+    """Target minus position minus pending, submitted through the risk guard for the open of the next session.
+
+    Safe to run again: an order that was sent is never sent twice, and one the guard refused is asked for again. Refuses
+    ranges, backfills, and any session but the one the broker takes orders for.
+    """
+    session = _one_session(context)
+    result = rebalance(trading.account, lake.lake(), session, run_id=context.run.run_id)
+    for line in result.refusals:
+        context.log.warning(line)
+    rows = [_row(submission) for submission in result.submissions]
+    report(
+        context,
+        [session],
+        {
+            "summary": result.summary,
+            "submitted": result.sent_count,
+            "refused": len(result.refusals),
+            "why_refused": dg.MetadataValue.md("\n".join(f"- {line}" for line in result.refusals) or "nothing refused"),
+            "skipped": ", ".join(f"{one.symbol}: {one.reason}" for one in result.skipped) or "none",
+            "trade_session": trading.account.calendar.next(session).isoformat(),
+            "broker": trading.account.broker.name,
+            "orders": table(pl.DataFrame(rows, schema=_SCHEMA)),
+        },
+    )
+
+
+_SCHEMA = {
+    "client_order_id": pl.String,
+    "symbol": pl.String,
+    "side": pl.String,
+    "qty": pl.Int64,
+    "state": pl.String,
+    "guard": pl.String,
+    "reference_price": pl.String,
+    "reason": pl.String,
+}
+
+
+def _one_session(context: dg.AssetExecutionContext) -> date:
+    tags = [tag for tag in _RANGE_TAGS if tag in context.run.tags]
+    sessions = sessions_of(context)
+    if tags or len(sessions) != 1:
+        raise SessionNotTradable(
+            f"orders are never made by a range or a backfill (this run has {', '.join(tags) or len(sessions)}): "
+            "materialise `submitted_orders` for one session at a time, in a run of its own",
+            sessions=[day.isoformat() for day in sessions[:20]],
+        )
+    return sessions[0]
+
+
+def _row(submission: Submission) -> dict[str, Any]:
+    order = submission.order
+    return {
+        "client_order_id": order.client_order_id,
+        "symbol": order.intent.symbol,
+        "side": order.intent.side.value,
+        "qty": order.intent.qty,
+        "state": order.state.value,
+        "guard": submission.verdict.code.value if submission.verdict else "decided before",
+        "reference_price": str(order.intent.reference.price),
+        "reason": order.reason,
+    }

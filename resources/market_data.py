@@ -1,0 +1,28 @@
+"""Where raw bars come from, and which symbols are expected."""
+
+from typing import Any
+
+import dagster as dg
+
+from resources.lake import LakeResource
+from trading_pipeline.adapters.market_data.bundled import BundledSample
+from trading_pipeline.adapters.market_data.imported import ImportedBars
+from trading_pipeline.adapters.market_data.source import BarSource, CombinedSource
+
+
+class MarketDataResource(dg.ConfigurableResource[Any]):
+    """Imported bars first, then the bundled sample; and what the gates ask of them.
+
+    `outlier_threshold` is the largest move from the last good close, as a fraction of it; `max_age_minutes` counts
+    minutes in which the exchange was open; `min_fresh_pct` is the share of the universe that must be fresh, percent.
+    """
+
+    lake: LakeResource
+    universe: list[str]
+    outlier_threshold: float
+    max_age_minutes: int
+    min_fresh_pct: float
+
+    def source(self) -> BarSource:
+        """Return the source of raw bars."""
+        return CombinedSource([ImportedBars(self.lake.lake()), BundledSample()])

@@ -1,0 +1,57 @@
+"""A trading account: ledger, guard and broker together. The only resource that reaches a broker."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from resources.lake import LakeResource
+from resources.ledger import LedgerResource
+from resources.risk import RiskResource
+from trading_pipeline.adapters.broker.simulated import SimulatedExchange
+from trading_pipeline.adapters.clock import SystemClock
+from trading_pipeline.adapters.store.prices import opening_bars
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.services.account import TradingAccount
+
+
+class TradingResource(dg.ConfigurableResource[Any]):
+    """Builds the account from its parts."""
+
+    ledger: LedgerResource
+    risk: RiskResource
+    lake: LakeResource
+    strategy_id: str
+    exchange_url: str = Field(repr=False)
+    _account: TradingAccount | None = PrivateAttr(default=None)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["TradingResource"]:
+        """Connect the simulated exchange, and disconnect after use."""
+        del context
+        exchange = SimulatedExchange(
+            self.exchange_url, account=self.risk.account, calendar=xnys(), openings=opening_bars(self.lake.lake())
+        )
+        try:
+            self._account = TradingAccount(
+                account=self.risk.account,
+                strategy_id=self.strategy_id,
+                ledger=self.ledger.ledger,
+                guard=self.risk.guard,
+                broker=exchange,
+                calendar=xnys(),
+                clock=SystemClock(),
+            )
+            yield self
+        finally:
+            exchange.close()
+
+    @property
+    def account(self) -> TradingAccount:
+        """The account with everything it holds."""
+        if self._account is None:
+            msg = "the trading resource is open only while a run executes"
+            raise RuntimeError(msg)
+        return self._account

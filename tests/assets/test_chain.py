@@ -1,0 +1,221 @@
+"""The whole chain on real bars, session after session, in the order an operator would meet it.
+
+The tests of this file share one account and run in file order: each continues where the one before it stopped.
+"""
+
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+import dagster as dg
+import pytest
+import redis
+from support.pipeline import ACTION, HISTORY, LAST, Pipeline, errors_of, last_sessions
+
+from trading_pipeline.adapters.store.lake import Dataset
+from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.definitions import build_definitions
+from trading_pipeline.services.explain import explain
+
+FIRST, SECOND, THIRD, FOURTH, FIFTH = last_sessions(5)
+OPERATOR = {"operator": ACTION.operator, "reason": ACTION.reason}
+
+
+def _orders(pipeline: Pipeline, session: date) -> dict[str, OrderState]:
+    with pipeline.account() as account:
+        return {
+            order.intent.symbol: order.state
+            for order in account.ledger.orders.of_session(account.account, session)
+            if order.intent.strategy_id == account.strategy_id
+        }
+
+
+def test_history_fills_every_partition_and_loses_no_row(trained: Pipeline) -> None:
+    """Raw rows are bars or quarantined, features exist for every session."""
+    sessions = xnys().between(*HISTORY)
+    for asset in ("raw_bars", "bars", "quarantined_bars", "features"):
+        done = trained.instance.get_materialized_partitions(dg.AssetKey(asset))
+        assert {day.isoformat() for day in sessions} == done
+    raw, bars, quarantined = (
+        trained.lake.read(dataset, start=HISTORY[0], end=LAST)
+        for dataset in (Dataset.RAW_BARS, Dataset.BARS, Dataset.QUARANTINED_BARS)
+    )
+    assert raw.height == bars.height + quarantined.height
+    assert 6 * len(sessions) == trained.lake.read(Dataset.FEATURES, start=HISTORY[0], end=LAST).height
+
+
+def test_a_rerun_of_one_session_changes_no_byte(trained: Pipeline) -> None:
+    """Neither the bars nor the features, whether computed in a range or alone."""
+    session = xnys().shift(LAST, -30)
+    paths = [trained.lake.partition_path(dataset, session) for dataset in (Dataset.BARS, Dataset.FEATURES)]
+    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in paths]
+    assert "" == errors_of(trained.run("history", session=session))
+    assert before == [(path.read_bytes(), path.stat().st_mtime_ns) for path in paths]
+
+
+def test_a_key_that_is_no_session_is_refused_by_name(trained: Pipeline) -> None:
+    """Independence Day is no partition."""
+    with pytest.raises(dg.DagsterError, match="2023-07-04"):
+        trained.run("history", session=date(2023, 7, 4))
+
+
+def test_predictions_inside_the_training_window_are_refused(trained: Pipeline) -> None:
+    """A score for a session the model has learnt from would look ahead."""
+    result = trained.run("daily_session", session=xnys().shift(LAST, -60))
+    assert not result.success
+    assert "look ahead" in errors_of(result)
+
+
+def test_a_session_is_traded_from_bars_to_orders(trained: Pipeline) -> None:
+    """Three names, as configured, each accepted for the next open; nothing filled yet."""
+    assert "" == errors_of(trained.run("daily_session", session=FIRST))
+    assert {OrderState.ACCEPTED} == set(_orders(trained, FIRST).values())
+    assert 3 == len(_orders(trained, FIRST))
+    metadata = trained.metadata("submitted_orders", FIRST)
+    assert "3 of 3 order(s) at the broker, 0 refused" == metadata["summary"]
+    assert SECOND.isoformat() == metadata["trade_session"]
+
+
+def test_the_next_session_fills_them_at_its_open(trained: Pipeline) -> None:
+    """With costs, into positions and P&L of that session."""
+    assert "" == errors_of(trained.run("daily_session", session=SECOND))
+    assert {OrderState.FILLED} == set(_orders(trained, FIRST).values())
+    opens = dict(trained.lake.read_session(Dataset.BARS, SECOND).select("symbol", "open").iter_rows())
+    fills = trained.lake.read_session(Dataset.FILLS, SECOND)
+    assert 3 == fills.height
+    for row in fills.iter_rows(named=True):
+        slip = float(row["price"]) / opens[row["symbol"]] - 1
+        assert (1 if row["side"] == "buy" else -1) * slip == pytest.approx(0.0002, abs=0.0001)
+    pnl = trained.lake.read_session(Dataset.PNL, SECOND).row(0, named=True)
+    fees = sum(fills["fee"].to_list(), Decimal(0))
+    assert fees.quantize(Decimal("0.01")) == pnl["fees"]
+    assert Decimal(100_000) + pnl["change"] == pnl["equity"]
+
+
+def test_a_second_run_of_the_same_session_submits_nothing_new(trained: Pipeline) -> None:
+    """Target minus position minus pending is nothing."""
+    before = _orders(trained, SECOND)
+    assert "" == errors_of(trained.run("submit_orders", session=SECOND))
+    assert "" == errors_of(trained.run("daily_session", session=SECOND))
+    assert before == _orders(trained, SECOND)
+
+
+def test_a_rerun_of_a_traded_session_returns_its_orders_as_they_stand(trained: Pipeline) -> None:
+    """The past cannot be traded again."""
+    assert "" == errors_of(trained.run("submit_orders", session=FIRST))
+    assert "traded already" in str(trained.metadata("submitted_orders", FIRST)["summary"])
+    assert 3 == len(_orders(trained, FIRST))
+
+
+def test_backfills_and_ranges_never_make_orders(trained: Pipeline) -> None:
+    """Refused by name before anything is asked of the broker."""
+    for tags in (
+        {"dagster/backfill": "abc", "dagster/partition": THIRD.isoformat()},
+        {
+            "dagster/asset_partition_range_start": THIRD.isoformat(),
+            "dagster/asset_partition_range_end": FOURTH.isoformat(),
+        },
+    ):
+        result = trained.run("submit_orders", tags=tags)
+        assert not result.success
+        assert "never made by a range or a backfill" in errors_of(result)
+    assert {} == _orders(trained, THIRD)
+
+
+def test_an_engaged_kill_switch_submits_nothing_and_says_why(trained: Pipeline) -> None:
+    """The run succeeds: a refusal is a verdict, and its metadata explains it."""
+    assert "" == errors_of(trained.run("engage_kill_switch", engage_kill_switch=OPERATOR))
+    assert "" == errors_of(trained.run("daily_session", session=THIRD))
+    metadata = trained.metadata("submitted_orders", THIRD)
+    assert 0 == metadata["submitted"]
+    assert "kill_switch_engaged" in str(metadata["why_refused"])
+    assert {OrderState.REFUSED} == set(_orders(trained, THIRD).values())
+
+
+def test_once_disengaged_the_same_session_trades(trained: Pipeline) -> None:
+    """The refused orders go through on a second materialisation."""
+    assert "" == errors_of(trained.run("disengage_kill_switch", disengage_kill_switch=OPERATOR))
+    assert "" == errors_of(trained.run("submit_orders", session=THIRD))
+    assert {OrderState.ACCEPTED} == set(_orders(trained, THIRD).values())
+
+
+def test_after_a_flush_everything_is_refused_until_the_book_is_rebuilt(trained: Pipeline) -> None:
+    """By an operator, and by nobody else."""
+    with redis.Redis.from_url(trained.environment["REDIS_URL"]) as client:
+        client.flushall()
+    assert "" == errors_of(trained.run("daily_session", session=FOURTH))
+    metadata = trained.metadata("submitted_orders", FOURTH)
+    assert 0 == metadata["submitted"]
+    assert "book_missing" in str(metadata["why_refused"])
+
+    assert "" == errors_of(trained.run("rebuild_risk_book", rebuild_risk_book=OPERATOR))
+    assert "" == errors_of(trained.run("submit_orders", session=FOURTH))
+    assert {OrderState.ACCEPTED} == set(_orders(trained, FOURTH).values())
+
+
+def test_operator_jobs_refuse_an_empty_reason_by_name(trained: Pipeline) -> None:
+    """Who and why are required in the UI as well."""
+    result = trained.run("trip_circuit_breaker", trip_circuit_breaker={"operator": "ada", "reason": "no"})
+    assert not result.success
+    assert "10 to 512" in errors_of(result)
+
+
+def test_an_order_explains_itself_back_to_the_bars(trained: Pipeline) -> None:
+    """Order, verdict, prediction with its model, features and bars."""
+    with trained.account() as account:
+        order = account.ledger.orders.of_session(account.account, FIRST)[0]
+        chain = explain(order.client_order_id, ledger=account.ledger, lake=trained.lake)
+    assert ["cleared"] == [row["code"] for row in chain.verdicts]
+    assert 1 == chain.prediction.height == chain.target.height == chain.features.height
+    assert order.origin["model_digest"] == chain.prediction["model_digest"][0]
+    assert FIRST == chain.bars["session"].max()
+    assert 158 + 2 == chain.features.width
+    assert {"order", "verdicts of the guard", "prediction", "features", "bars used"} <= set(chain.as_dict())
+
+
+def test_flatten_and_cancel_close_everything(trained: Pipeline) -> None:
+    """Also under the kill switch; afterwards ledger, book and broker are flat."""
+    assert "" == errors_of(trained.run("engage_kill_switch", engage_kill_switch=OPERATOR))
+    assert "" == errors_of(trained.run("flatten_positions", flatten_positions=OPERATOR))
+    assert "" == errors_of(trained.run("daily_session", session=FIFTH))
+    with trained.account() as account:
+        assert {} == account.ledger.fills.positions(account.account) == account.broker.positions()
+        snapshot = account.guard.snapshot()
+    assert snapshot is not None
+    assert {} == snapshot.positions
+    assert "" == errors_of(trained.run("disengage_kill_switch", disengage_kill_switch=OPERATOR))
+
+
+def test_positions_of_an_old_session_can_be_asked_for_again(trained: Pipeline) -> None:
+    """They are those of then, not of now."""
+    before = trained.lake.read_session(Dataset.POSITIONS, SECOND)
+    assert not before.is_empty()
+    assert "" == errors_of(trained.run_range("reports", FIRST, FIFTH))
+    after = trained.lake.read_session(Dataset.POSITIONS, SECOND)
+    assert before.equals(after)
+    assert trained.lake.read_session(Dataset.POSITIONS, FIFTH).is_empty()
+
+
+def test_too_few_fresh_symbols_stop_the_session(trained: Pipeline) -> None:
+    """A universe of which most have no bars is not traded."""
+    starved = replace(
+        trained,
+        defs=build_definitions(trained.settings.model_copy(update={"universe": ("AAPL", "ZZZ1", "ZZZ2")})),
+    )
+    result = starved.run("history", session=xnys().shift(LAST, -40))
+    assert not result.success
+    assert "not fresh enough" in errors_of(result)
+    assert starved.lake.has(Dataset.FEATURES, xnys().shift(LAST, -40))
+    trained.run("history", session=xnys().shift(LAST, -40))
+
+
+def test_the_ledger_has_no_order_without_a_clearance(trained: Pipeline) -> None:
+    """Whatever reached the exchange passed the guard first."""
+    with trained.account() as account:
+        unguarded = account.ledger.query(
+            """select e.client_order_id from exchange.orders e
+                where not exists (select 1 from ledger.risk_decisions d
+                                   where d.client_order_id = e.client_order_id and d.code = 'cleared')"""
+        )
+    assert [] == unguarded

@@ -1,0 +1,74 @@
+"""The composition root: reads the settings and puts everything together for Dagster.
+
+Nothing imports it but Dagster and the CLI.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from assets import ALL_ASSETS
+from resources import (
+    LakeResource,
+    LedgerResource,
+    MarketDataResource,
+    ModelRegistryResource,
+    PortfolioResource,
+    RiskResource,
+    TradingResource,
+)
+from sensors import ALL_SENSORS
+from trading_pipeline.jobs import ASSET_JOBS, OPERATOR_JOBS
+from trading_pipeline.schedules import session_schedule
+from trading_pipeline.settings import Settings, load_settings
+
+
+def build_resources(settings: Settings) -> dict[str, Any]:
+    """Return the resources of a deployment. Secrets stay in the environment until a run needs them."""
+    database, redis = dg.EnvVar("DATABASE_URL"), dg.EnvVar("REDIS_URL")
+    lake = LakeResource(root=str(settings.lake_root))
+    ledger = LedgerResource(database_url=database)
+    risk = RiskResource(redis_url=redis, account=settings.account, limits=settings.limits.as_text())
+    return {
+        "lake": lake,
+        "market_data": MarketDataResource(
+            lake=lake,
+            universe=list(settings.universe),
+            outlier_threshold=settings.outlier_threshold,
+            max_age_minutes=settings.data_freshness_minutes,
+            min_fresh_pct=settings.min_fresh_pct,
+        ),
+        "portfolio": PortfolioResource(
+            capital=str(settings.capital),
+            long_count=settings.long_count,
+            short_count=settings.short_count,
+            max_position_shares=settings.max_position_size,
+            max_position_notional=str(settings.risk_max_position_notional),
+        ),
+        "ledger": ledger,
+        "models": ModelRegistryResource(
+            database_url=database,
+            tracking_uri=settings.mlflow_tracking_uri,
+            experiment=settings.mlflow_experiment_name,
+            artifact_root=str(settings.artifact_root),
+            model_name=settings.strategy_id,
+        ),
+        "trading": TradingResource(
+            ledger=ledger, risk=risk, lake=lake, strategy_id=settings.strategy_id, exchange_url=database
+        ),
+    }
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """Return everything Dagster shall know of."""
+    return dg.Definitions(
+        assets=ALL_ASSETS,
+        jobs=[*ASSET_JOBS, *OPERATOR_JOBS],
+        schedules=[session_schedule],
+        sensors=ALL_SENSORS,
+        resources=build_resources(settings),
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions(load_settings())

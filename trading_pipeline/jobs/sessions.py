@@ -1,0 +1,41 @@
+"""Asset jobs: the whole session, the orders alone, and training."""
+
+import dagster as dg
+
+from assets.submitted_orders import ORDER_LANE
+
+NEVER_RETRIED = {"dagster/max_retries": "0"}
+"""A run that may send orders is repeated by a person or not at all."""
+
+DAILY_SESSION = dg.define_asset_job(
+    "daily_session",
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets("model"),
+    description="Everything of one session: bars to orders, and fills, positions and P&L of the orders decided before.",
+    tags=ORDER_LANE | NEVER_RETRIED,
+)
+
+SUBMIT_ORDERS = dg.define_asset_job(
+    "submit_orders",
+    selection=dg.AssetSelection.assets("submitted_orders"),
+    description="Submit the orders of one session again: what was sent stays sent, what was refused is asked again.",
+    tags=ORDER_LANE | NEVER_RETRIED,
+)
+
+TRAIN_MODEL = dg.define_asset_job(
+    "train_model",
+    selection=dg.AssetSelection.assets("model"),
+    description="Train on all sessions before the holdout, register, and make the new version champion.",
+)
+
+HISTORY = dg.define_asset_job(
+    "history",
+    selection=dg.AssetSelection.assets("raw_bars", "bars", "quarantined_bars", "features"),
+    description="Bars and features of any range of sessions, in one run.",
+)
+
+REPORTS = dg.define_asset_job(
+    "reports",
+    selection=dg.AssetSelection.assets("fills", "positions", "pnl"),
+    description="Fills, positions and P&L of any range of sessions, from the ledger. Changes no order.",
+    tags=ORDER_LANE,
+)

@@ -1,0 +1,28 @@
+"""The session schedule: once a session, after its midnight in New York."""
+
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.errors import NotASession
+from trading_pipeline.jobs import DAILY_SESSION
+from trading_pipeline.partitions import EXCHANGE_TIME_ZONE
+
+
+@dg.schedule(
+    job=DAILY_SESSION,
+    cron_schedule="30 4 * * *",
+    execution_timezone=EXCHANGE_TIME_ZONE,
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="At 04:30 New York: the session that closed the evening before, if there was one.",
+)
+def session_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for yesterday's session, or say which closed day is skipped."""
+    today = context.scheduled_execution_time.astimezone(ZoneInfo(EXCHANGE_TIME_ZONE)).date()
+    try:
+        session = xnys().require(today - timedelta(days=1))
+    except NotASession as closed:
+        return dg.SkipReason(closed.message)
+    return dg.RunRequest(run_key=f"session:{session}", partition_key=session.isoformat())

@@ -1,0 +1,120 @@
+"""All settings, read once from the environment (and `.env`) by the composition roots."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from trading_pipeline.core.portfolio import PortfolioConfig
+from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.errors import ConfigError
+
+SAMPLE_UNIVERSE = ("AAPL", "AMZN", "GOOG", "META", "NFLX", "NVDA")
+
+
+class Settings(BaseSettings):
+    """The configuration of one deployment. Field names in capitals are the variables' names."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    environment: Literal["development", "production"] = "development"
+    dry_run: bool = True
+    pipeline_home: Path = Path(".pipeline")
+    database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    mlflow_tracking_uri: str | None = None
+    mlflow_experiment_name: str = "trading_pipeline"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    universe: Annotated[tuple[str, ...], NoDecode] = SAMPLE_UNIVERSE
+    strategy_id: str = "alpha_baseline"
+    account: str = "simulated"
+    capital: Decimal = Field(default=Decimal(100_000), gt=0)
+    long_count: int = Field(default=2, ge=0)
+    short_count: int = Field(default=1, ge=0)
+
+    outlier_threshold: float = Field(default=0.5, gt=0)
+    data_freshness_minutes: int = Field(default=30, ge=0)
+    min_fresh_pct: float = Field(default=90.0, ge=0, le=100)
+
+    max_position_size: int = Field(default=5_000, ge=0)
+    risk_max_position_notional: Decimal = Field(default=Decimal(250_000), ge=0)
+    risk_max_gross_notional: Decimal = Field(default=Decimal(1_000_000), ge=0)
+    risk_max_order_shares: int = Field(default=5_000, ge=0)
+    risk_max_order_notional: Decimal = Field(default=Decimal(100_000), ge=0)
+    risk_max_orders_per_session: int = Field(default=500, ge=0)
+    risk_quiet_period_seconds: int = Field(default=300, ge=0)
+
+    @field_validator("universe", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(symbol.strip().upper() for symbol in value.split(",") if symbol.strip())
+        return value
+
+    @field_validator("universe")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) != len(value):
+            msg = "UNIVERSE must list at least one symbol, each once"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("dry_run")
+    @classmethod
+    def _simulated_only(cls, value: bool) -> bool:  # noqa: FBT001 - pydantic's signature
+        if not value:
+            msg = "DRY_RUN=false needs a broker account, and this release trades the simulated exchange only"
+            raise ValueError(msg)
+        return value
+
+    @property
+    def lake_root(self) -> Path:
+        """Folder of the Parquet lake."""
+        return self.pipeline_home.absolute() / "lake"
+
+    @property
+    def artifact_root(self) -> Path:
+        """Folder of the model artifacts."""
+        return self.pipeline_home.absolute() / "models"
+
+    @property
+    def limits(self) -> RiskLimits:
+        """The limits a newly initialised risk book gets."""
+        return RiskLimits(
+            max_position_shares=self.max_position_size,
+            max_position_notional=self.risk_max_position_notional,
+            max_gross_notional=self.risk_max_gross_notional,
+            max_order_shares=self.risk_max_order_shares,
+            max_order_notional=self.risk_max_order_notional,
+            max_orders_per_session=self.risk_max_orders_per_session,
+            quiet_period_seconds=self.risk_quiet_period_seconds,
+        )
+
+    @property
+    def portfolio(self) -> PortfolioConfig:
+        """How target portfolios are built."""
+        return PortfolioConfig(
+            capital=self.capital,
+            long_count=self.long_count,
+            short_count=self.short_count,
+            max_position_shares=self.max_position_size,
+            max_position_notional=self.risk_max_position_notional,
+        )
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigError: lists every variable that is missing or wrong.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}" for problem in error.errors()
+        ]
+        raise ConfigError("the configuration is wrong:\n  " + "\n  ".join(problems), problems=problems) from None
