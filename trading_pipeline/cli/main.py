@@ -1,0 +1,171 @@
+"""The commands. Each is thin: settings, servers, one call, one table."""
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import click
+
+from trading_pipeline.adapters.clock import SystemClock
+from trading_pipeline.adapters.store.lake import Lake
+from trading_pipeline.cli.console import REFUSED, UNAVAILABLE, exit_codes, out, show
+from trading_pipeline.cli.runtime import opened_account, running_servers
+from trading_pipeline.core.risk.halts import OperatorAction
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.embedded import stop_embedded
+from trading_pipeline.logs import configure_logging
+from trading_pipeline.services.actions import OPERATOR_VERBS, OperatorContext, Verb
+from trading_pipeline.services.explain import explain
+from trading_pipeline.services.status import read_status
+from trading_pipeline.settings import Settings, load_settings
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trading-pipeline")
+def cli() -> None:
+    """Market data to orders, every session, behind one atomic risk check."""
+
+
+@cli.command()
+@click.option("--sessions", default=20, show_default=True, help="How many of the newest sessions to trade.")
+def run(sessions: int) -> None:
+    """Load bars, compute features, train, and trade the newest sessions one after another. Resumes where it stopped."""
+    settings = load_settings()
+    log_file = settings.pipeline_home.absolute() / "logs" / "run.jsonl"
+    configure_logging(settings.log_level, file=log_file)
+    with running_servers(settings) as environment:
+        # The pipeline needs Dagster and the definitions, which take seconds to import; other commands do not.
+        with out.status("loading the pipeline"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from trading_pipeline.cli.run import run_everything  # noqa: PLC0415
+        run_everything(settings, environment, sessions)
+        out.print(f"the log of this run is in {log_file}")
+
+
+@cli.command()
+@AS_JSON
+def status(*, as_json: bool) -> None:
+    """Show halts, limits, exposure, open orders, the last sessions and alerts."""
+    settings = _start()
+    with running_servers(settings) as environment, opened_account(settings, environment) as account:
+        report = read_status(account)
+        if as_json:
+            show([report.as_dict()], title="status", as_json=True)
+        else:
+            for title, rows in report.sections():
+                show(rows, title=title, as_json=False)
+    if not report.healthy:
+        raise SystemExit(REFUSED)
+
+
+@cli.command("explain")
+@click.argument("client_order_id")
+@AS_JSON
+def explain_order(client_order_id: str, *, as_json: bool) -> None:
+    """Show everything that caused an order: verdict, target, prediction, features and bars."""
+    settings = _start()
+    with running_servers(settings) as environment, opened_account(settings, environment) as account:
+        chain = explain(client_order_id, ledger=account.ledger, lake=Lake(settings.lake_root))
+    if as_json:
+        show([chain.as_dict()], title="explanation", as_json=True)
+        return
+    for title, rows in chain.sections():
+        show(rows, title=title, as_json=False)
+
+
+@cli.command("import-bars")
+@click.argument("file", type=click.Path(path_type=Path))
+@AS_JSON
+def import_bars_file(file: Path, *, as_json: bool) -> None:
+    """Import daily bars from a CSV or Parquet FILE: all of it, or nothing with the reasons."""
+    from trading_pipeline.adapters.market_data.importing import import_bars  # noqa: PLC0415 - polars only where it is needed
+
+    settings = _start()
+    report = import_bars(file, Lake(settings.lake_root), calendar=xnys(), now=SystemClock().now())
+    row = {
+        "rows": report.rows,
+        "symbols": ", ".join(report.symbols),
+        "first_session": report.sessions[0].isoformat(),
+        "last_session": report.sessions[-1].isoformat(),
+        "new": report.new_rows,
+        "replaced": report.replaced_rows,
+        "unchanged": report.unchanged_rows,
+        "sessions_changed": len(report.changed_sessions),
+    }
+    show([row], title=f"imported {file}", as_json=as_json)
+
+
+@cli.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(command: tuple[str, ...]) -> None:
+    """Run COMMAND with the servers up and the environment set, e.g. `exec -- dagster asset materialize ...`."""
+    settings = _start()
+    with running_servers(settings):
+        code = subprocess.call(command)  # noqa: S603 - the operator's own command
+    raise SystemExit(code)
+
+
+@cli.command()
+@click.option("--port", default=3000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+def ui(port: int, host: str) -> None:
+    """Serve the Dagster UI with its daemon until interrupted."""
+    settings = _start()
+    with running_servers(settings):
+        out.print(f"Dagster UI on http://{host}:{port} (stop with ^C)")
+        module = ["-m", "trading_pipeline.definitions"]
+        command = [sys.executable, "-m", "dagster", "dev", *module, "-p", str(port), "-h", host]
+        code = subprocess.call(command)  # noqa: S603 - our own interpreter
+    raise SystemExit(code)
+
+
+@cli.command()
+def up() -> None:
+    """Keep the servers up until interrupted; other commands share them."""
+    settings = _start()
+    with running_servers(settings):
+        out.print(f"servers are up under {settings.pipeline_home.absolute()} (stop with ^C)")
+        click.pause(info="")
+
+
+@cli.command()
+def down() -> None:
+    """Stop the embedded servers, whoever uses them."""
+    settings = _start()
+    if not stop_embedded(settings.pipeline_home.absolute()):
+        out.print("no embedded servers were running")
+        raise SystemExit(UNAVAILABLE)
+    out.print("the embedded servers are stopped")
+
+
+def _operator_command(name: str, verb: Verb) -> None:
+    @cli.command(name.replace("_", "-"), help=verb.description)
+    @click.option("--operator", required=True, help="Who acts.")
+    @click.option("--reason", required=True, help="Why, in 10 to 512 characters; kept in the audit trail.")
+    @AS_JSON
+    def command(operator: str, reason: str, *, as_json: bool) -> None:
+        action = OperatorAction(operator=operator, reason=reason)
+        settings = _start()
+        with running_servers(settings) as environment, opened_account(settings, environment) as account:
+            lake = Lake(settings.lake_root)
+            rows = verb.act(OperatorContext.of(account, lake, settings.limits), action)
+        show(rows, title=name, as_json=as_json)
+
+
+for _name, _verb in OPERATOR_VERBS.items():
+    _operator_command(_name, _verb)
+
+
+def _start() -> Settings:
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return settings
+
+
+def main() -> None:
+    """Run the command line; the exit code says how it went."""
+    with exit_codes():
+        cli(standalone_mode=True)
