@@ -1,0 +1,1 @@
+"""SQL as files: migrations of the ledger, DuckDB views and queries."""

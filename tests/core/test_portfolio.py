@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from support.trading import SESSION
+
 from trading_pipeline.core.portfolio import PortfolioConfig, Quote, build_target
 
 AT = datetime(2023, 9, 1, 20, tzinfo=UTC)
@@ -72,9 +72,7 @@ def test_targets_stay_within_capital_and_counts(
 ) -> None:
     """Never more names or dollars than asked for, never one name on both sides."""
     config = _config(long_count=long_count, short_count=short_count)
-    rows = build_target(
-        _predictions(scores), session=SESSION, quotes=_quotes(scores, price), config=config
-    ).rows
+    rows = build_target(_predictions(scores), session=SESSION, quotes=_quotes(scores, price), config=config).rows
     held = rows["target_shares"].to_list()
     assert len(scores) == rows.height
     assert sum(shares > 0 for shares in held) <= long_count

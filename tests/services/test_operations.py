@@ -3,8 +3,8 @@
 from decimal import Decimal
 
 import pytest
-
 from support.trading import ACCOUNT, ACTION, SESSION, Kit, order, quotes
+
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import VerdictCode
@@ -23,7 +23,8 @@ def _hold(kit: Kit, symbol: str = "AAPL", side: Side = Side.BUY, qty: int = 10) 
 
 
 @pytest.mark.parametrize(
-    ("operator", "reason"), [("", "a reason that is long enough"), ("ada", "short"), ("ada", "x" * 513), ("ada", "tab\there it is")]
+    ("operator", "reason"),
+    [("", "a reason that is long enough"), ("ada", "short"), ("ada", "x" * 513), ("ada", "tab\there it is")],
 )
 def test_who_and_why_are_required(operator: str, reason: str) -> None:
     """An action without either does not exist."""

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 import redis
-
 from support.trading import ACCOUNT, ACTION, FREE, SESSION, Kit, order, trading_kit
+
 from trading_pipeline.adapters.broker.matching import ExchangeCosts
 from trading_pipeline.core.accounting import Fill
 from trading_pipeline.core.orders.model import Side

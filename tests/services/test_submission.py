@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 import redis
-
 from support.trading import ACCOUNT, ACTION, SESSION, Kit, intent, order, trading_kit
+
 from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Purpose, Side
@@ -284,7 +284,10 @@ def test_two_submitters_of_the_same_intents_make_each_order_once(kit: Kit) -> No
 def test_a_sell_does_not_make_room_for_a_buy(database_url: str, redis_url: str) -> None:
     """Sell 1000 then buy 2000 must not pass a limit of 1000."""
     limits = RiskLimits(
-        max_position_shares=1000, max_order_shares=5000, max_order_notional=Decimal(10**7), max_gross_notional=Decimal(10**7)
+        max_position_shares=1000,
+        max_order_shares=5000,
+        max_order_notional=Decimal(10**7),
+        max_gross_notional=Decimal(10**7),
     )
     with trading_kit(database_url, redis_url, limits=limits) as kit:
         service = SubmissionService(kit.account)

@@ -1,0 +1,1 @@
+"""The outside world: market data, broker, guard, store, models. No Dagster."""

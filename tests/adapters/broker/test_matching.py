@@ -13,7 +13,14 @@ from trading_pipeline.core.orders.states import OrderState
 BAR = OpeningBar(open=Decimal(100), high=Decimal(105), low=Decimal(95), volume=1_000_000)
 
 
-def _match(side: Side = Side.BUY, qty: int = 100, *, limit: Decimal | None = None, bar: OpeningBar | None = BAR, **costs: object) -> Match:
+def _match(
+    side: Side = Side.BUY,
+    qty: int = 100,
+    *,
+    limit: Decimal | None = None,
+    bar: OpeningBar | None = BAR,
+    **costs: object,
+) -> Match:
     return match(
         client_order_id="0123456789abcdef01234567",
         side=side,
@@ -47,7 +54,9 @@ def test_a_small_order_pays_the_minimum_commission() -> None:
         (Side.SELL, Decimal(106), None),
     ],
 )
-def test_limit_orders_fill_at_the_open_or_at_the_limit_or_not(side: Side, limit: Decimal, price: Decimal | None) -> None:
+def test_limit_orders_fill_at_the_open_or_at_the_limit_or_not(
+    side: Side, limit: Decimal, price: Decimal | None
+) -> None:
     """Better at the open, at the limit when the session trades through it, else it expires."""
     outcome = _match(side, limit=limit)
     assert price == outcome.price
@@ -72,7 +81,9 @@ def test_partial_fills_and_rejections_can_be_asked_for() -> None:
     order_id = "0123456789abcdef01234567"
     assert reject_reason(order_id, "AAPL", OrderType.MARKET, ExchangeCosts(reject_rate=Decimal(1))) is not None
     assert reject_reason(order_id, "AAPL", OrderType.MARKET, ExchangeCosts()) is None
-    assert reject_reason(order_id, "XYZ", OrderType.MARKET, ExchangeCosts(rejected_symbols=frozenset({"XYZ"}))) is not None
+    assert (
+        reject_reason(order_id, "XYZ", OrderType.MARKET, ExchangeCosts(rejected_symbols=frozenset({"XYZ"}))) is not None
+    )
     assert reject_reason(order_id, "AAPL", OrderType.STOP, ExchangeCosts()) is not None
 
 

@@ -6,8 +6,8 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from support.trading import intent
+
 from trading_pipeline.core.orders.ids import client_order_id
 from trading_pipeline.core.orders.model import OrderIntent, OrderType, Side
 
@@ -46,7 +46,8 @@ def test_a_wanted_repeat_has_an_id_of_its_own() -> None:
 
 
 @given(
-    field=st.sampled_from(["symbol", "side", "qty", "order_type", "time_in_force", "strategy_id"]), value=st.text(min_size=1)
+    field=st.sampled_from(["symbol", "side", "qty", "order_type", "time_in_force", "strategy_id"]),
+    value=st.text(min_size=1),
 )
 def test_every_field_is_part_of_the_id(field: str, value: str) -> None:
     """Another value, another id; a value that holds the separator is no exception worth a collision."""

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from support.trading import ACCOUNT, SESSION, intent
+
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.planning import OrderPlan, TargetShares, plan_orders
 from trading_pipeline.core.sessions import xnys
@@ -34,7 +34,7 @@ def _plan(
 
 
 @given(
-    targets=st.fixed_dictionaries({name: SHARES for name in SYMBOLS}),
+    targets=st.fixed_dictionaries(dict.fromkeys(SYMBOLS, SHARES)),
     positions=st.fixed_dictionaries({name: SHARES.map(Decimal) for name in SYMBOLS}),
     pending=st.fixed_dictionaries({name: SHARES.map(Decimal) for name in SYMBOLS}),
 )

@@ -1,4 +1,7 @@
-"""How the simulated exchange fills one order against one session's bar. Pure: no I/O and no chance but the order's id."""
+"""How the simulated exchange fills one order against one session's bar.
+
+Pure: no I/O and no chance but the order's id.
+"""
 
 import hashlib
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""A persistent simulated exchange: takes orders for the next session's open and fills them when that session's bars exist."""
+"""A persistent simulated exchange.
+
+Takes orders for the next session's open and fills them when that session's bars exist.
+"""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import date
@@ -19,6 +22,9 @@ from trading_pipeline.errors import OrderRejected, SessionNotTradable
 
 Openings = Callable[[date, Collection[str]], dict[str, OpeningBar]]
 """Gives the bars of a session for some symbols; a symbol that did not trade is absent."""
+
+_CLOCK = "select last_session from exchange.clocks where account = %s"
+_LOCKED_CLOCK = "select last_session from exchange.clocks where account = %s for update"
 
 
 class SimulatedExchange:
@@ -76,7 +82,7 @@ class SimulatedExchange:
         if last is not None and last != session:
             relation = "was traded already" if last > session else "is ahead of the exchange"
             raise SessionNotTradable(
-                f"session {session} {relation}: the exchange stands at {last} and takes orders decided from that session only",
+                f"session {session} {relation}: the exchange stands at {last} and takes orders of that session only",
                 session=session.isoformat(),
                 exchange_session=last.isoformat(),
             )
@@ -190,10 +196,7 @@ class SimulatedExchange:
 def _clock(connection: Connection[DictRow], account: str, *, lock: bool) -> date | None:
     if lock:
         connection.execute("insert into exchange.clocks (account) values (%s) on conflict do nothing", (account,))
-    suffix = " for update" if lock else ""
-    row = connection.execute(
-        ("select last_session from exchange.clocks where account = %s" + suffix).encode(), (account,)
-    ).fetchone()
+    row = connection.execute(_LOCKED_CLOCK if lock else _CLOCK, (account,)).fetchone()
     return row["last_session"] if row else None
 
 
@@ -224,9 +227,7 @@ def _insert(connection: Connection[DictRow], intent: OrderIntent, state: OrderSt
 
 
 def _order(connection: Connection[DictRow], client_order_id: str) -> BrokerOrder | None:
-    row = connection.execute(
-        "select * from exchange.orders where client_order_id = %s", (client_order_id,)
-    ).fetchone()
+    row = connection.execute("select * from exchange.orders where client_order_id = %s", (client_order_id,)).fetchone()
     if row is None:
         return None
     return BrokerOrder(

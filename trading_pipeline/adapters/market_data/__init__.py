@@ -1,0 +1,1 @@
+"""Sources of raw bars: the bundled sample and imported files."""

@@ -1,0 +1,1 @@
+"""The ledger, the lake, and the prices in it."""

@@ -1,5 +1,6 @@
 """The Parquet lake: one file per dataset and session, replaced whole and atomically; it judges no content."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -55,8 +56,7 @@ class Lake:
 
     def sessions(self, dataset: Dataset) -> list[date]:
         """Return the sessions that were written, in order."""
-        folders = (self.root / dataset).glob(f"{_PREFIX}*/{_FILE}")
-        return sorted(date.fromisoformat(path.parent.name.removeprefix(_PREFIX)) for path in folders)
+        return self._written(dataset, date.min, date.max)
 
     def read_session(self, dataset: Dataset, session: date, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the rows of one session.
@@ -81,13 +81,15 @@ class Lake:
         Raises:
             DataQualityError: the dataset was never written at all, or the files or their columns cannot be read.
         """
+        wanted = self._written(dataset, start, end)
+        if wanted:
+            return self._scan(dataset, wanted, columns)
         written = self.sessions(dataset)
         if not written:
             raise DataQualityError(
                 f"the lake has no {dataset} at all: materialise it first", dataset=dataset.value, root=str(self.root)
             )
-        wanted = [session for session in written if start <= session <= end]
-        return self._scan(dataset, wanted, columns) if wanted else self._scan(dataset, written[-1:], columns).clear()
+        return self._scan(dataset, written[-1:], columns).clear()
 
     def write(self, dataset: Dataset, frame: pl.DataFrame, *, sessions: Sequence[date]) -> list[date]:
         """Replace the partitions of `sessions` by the rows of the frame and return the sessions whose content changed.
@@ -121,6 +123,16 @@ class Lake:
             written = [session for session in sorted(set(sessions)) if self.has(dataset, session)]
             present = self._scan(dataset, written, None) if written else None
             return self._replace(dataset, merge(present), sessions)
+
+    def _written(self, dataset: Dataset, start: date, end: date) -> list[date]:
+        """Find the written sessions of a range; only folders of the range are looked into."""
+        try:
+            names = os.listdir(self.root / dataset)  # noqa: PTH208 - names are all it takes, and there are thousands
+        except FileNotFoundError:
+            return []
+        first, last = f"{_PREFIX}{start.isoformat()}", f"{_PREFIX}{end.isoformat()}"
+        found = [date.fromisoformat(name.removeprefix(_PREFIX)) for name in names if first <= name <= last]
+        return sorted(session for session in found if self.has(dataset, session))
 
     def _scan(self, dataset: Dataset, sessions: Sequence[date], columns: Sequence[str] | None) -> pl.DataFrame:
         files = [self.partition_path(dataset, session) for session in sessions]

@@ -39,7 +39,10 @@ def opening_bars(lake: Lake) -> Callable[[date, Collection[str]], dict[str, Open
         bars = lake.read_session(Dataset.BARS, session).filter(pl.col("symbol").is_in(list(symbols)))
         return {
             row["symbol"]: OpeningBar(
-                open=price_from_float(row["open"]), high=price_from_float(row["high"]), low=price_from_float(row["low"]), volume=int(row["volume"])
+                open=price_from_float(row["open"]),
+                high=price_from_float(row["high"]),
+                low=price_from_float(row["low"]),
+                volume=int(row["volume"]),
             )
             for row in bars.iter_rows(named=True)
         }
@@ -50,8 +53,8 @@ def opening_bars(lake: Lake) -> Callable[[date, Collection[str]], dict[str, Open
 def _quotes(bars: pl.DataFrame, symbols: Collection[str]) -> dict[str, Quote]:
     wanted = bars.filter(pl.col("symbol").is_in(list(symbols)))
     return {
-        row["symbol"]: Quote(price=price_from_float(row["close"]), source=f"close:{row['source']}", as_of=row["ended_at"])
+        row["symbol"]: Quote(
+            price=price_from_float(row["close"]), source=f"close:{row['source']}", as_of=row["ended_at"]
+        )
         for row in wanted.iter_rows(named=True)
     }
-
-

@@ -224,4 +224,3 @@ def _record(row: DictRow) -> BookRecord:
         quiet_until=row["quiet_until"] if breaker is Breaker.QUIET_PERIOD else None,
         limits=RiskLimits.from_text(row["limits"]),
     )
-

@@ -1,9 +1,8 @@
 """The ledger as one object: a connection pool and the groups of statements that use it."""
 
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -12,6 +11,9 @@ from trading_pipeline.adapters.store.ledger.books import Books
 from trading_pipeline.adapters.store.ledger.fills import Fills
 from trading_pipeline.adapters.store.ledger.orders import Orders
 from trading_pipeline.errors import ServerUnavailable
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 _CONNECT_SECONDS = 10.0
 _STATEMENT_MILLISECONDS = 30_000

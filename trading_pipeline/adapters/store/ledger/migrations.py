@@ -33,12 +33,15 @@ def migrate(database_url: str) -> list[str]:
     with psycopg.connect(database_url) as connection:
         connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
         connection.execute(_BOOTSTRAP)
-        applied = dict(connection.execute("select name, sha256 from ledger.schema_migrations").fetchall())
+        rows: list[tuple[str, str]] = connection.execute("select name, sha256 from ledger.schema_migrations").fetchall()
+        applied = dict(rows)
         for name, text in _files():
             digest = hashlib.sha256(text.encode()).hexdigest()
             if name not in applied:
                 connection.execute(text.encode())
-                connection.execute("insert into ledger.schema_migrations (name, sha256) values (%s, %s)", (name, digest))
+                connection.execute(
+                    "insert into ledger.schema_migrations (name, sha256) values (%s, %s)", (name, digest)
+                )
                 applied_now.append(name)
             elif applied[name] != digest:
                 raise ConfigError(

@@ -20,9 +20,9 @@ _INSERT = """
 insert into ledger.orders (client_order_id, account, strategy_id, session, trade_session, symbol, side, qty, order_type,
                            time_in_force, limit_price, stop_price, purpose, repeat, payload_digest, reference_price,
                            reference_source, reference_as_of, state, origin)
-values (%(client_order_id)s, %(account)s, %(strategy_id)s, %(session)s, %(trade_session)s, %(symbol)s, %(side)s, %(qty)s,
-        %(order_type)s, %(time_in_force)s, %(limit_price)s, %(stop_price)s, %(purpose)s, %(repeat)s, %(payload_digest)s,
-        %(reference_price)s, %(reference_source)s, %(reference_as_of)s, %(state)s, %(origin)s)
+values (%(client_order_id)s, %(account)s, %(strategy_id)s, %(session)s, %(trade_session)s, %(symbol)s, %(side)s,
+        %(qty)s, %(order_type)s, %(time_in_force)s, %(limit_price)s, %(stop_price)s, %(purpose)s, %(repeat)s,
+        %(payload_digest)s, %(reference_price)s, %(reference_source)s, %(reference_as_of)s, %(state)s, %(origin)s)
 on conflict (client_order_id) do nothing
 returning client_order_id
 """
@@ -37,6 +37,9 @@ select symbol, coalesce(p.qty, 0) as position, coalesce(q.pending, 0) as pending
   full join pending q using (symbol)
  order by symbol
 """
+
+_BY_ID = "select * from ledger.orders where client_order_id = %s"
+_LOCKED = "select * from ledger.orders where client_order_id = %s for update"
 
 
 class Orders:
@@ -77,9 +80,9 @@ class Orders:
     def record_verdict(self, order: OrderRecord, verdict: Verdict) -> tuple[OrderRecord, Verdict | None]:
         """Write the guard's verdict and move the order to cleared or refused; return it and a veto, if there is one.
 
-        The row of the book is locked here, so this is where a clearance meets an operator: when the epoch has changed or
-        the kill switch was engaged since the guard answered, the order stays cleared (its exposure reserved) but the veto
-        says that it may not be sent.
+        The row of the book is locked here, so this is where a clearance meets an operator: when the epoch has changed
+        or the kill switch was engaged since the guard answered, the order stays cleared (its exposure reserved) but
+        the veto says that it may not be sent.
         """
         order_id = order.client_order_id
         with self._pool.connection() as connection:
@@ -264,9 +267,7 @@ def _event(
 
 
 def _require(connection: Connection[DictRow], client_order_id: str, *, lock: bool = False) -> OrderRecord:
-    suffix = " for update" if lock else ""
-    sql = "select * from ledger.orders where client_order_id = %s" + suffix
-    row = connection.execute(sql.encode(), (client_order_id,)).fetchone()
+    row = connection.execute(_LOCKED if lock else _BY_ID, (client_order_id,)).fetchone()
     if row is None:
         raise OrderError(f"order {client_order_id} is not in the ledger", client_order_id=client_order_id)
     return OrderRecord.from_row(row)
