@@ -24,11 +24,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerUrls]:
 def redis_url(servers: ServerUrls) -> str:
     """A Redis that holds nothing and refuses nothing."""
     with redis.Redis.from_url(servers.redis_url) as client:
-        client.flushall()
-        client.script_flush()
         client.config_set("maxmemory", 0)
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("min-replicas-to-write", 0)
+        client.flushall()
+        client.script_flush()
     return servers.redis_url
 
 

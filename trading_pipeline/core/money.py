@@ -61,6 +61,18 @@ def from_ticks(ticks: int) -> Decimal:
     return (Decimal(ticks) / TICKS_PER_DOLLAR).quantize(_TICK)
 
 
+def whole_shares(qty: Decimal) -> int:
+    """Turn a quantity into whole shares.
+
+    Raises:
+        ValueError: a fraction, which no book of whole shares can hold without losing it.
+    """
+    if qty != qty.to_integral_value():
+        msg = f"{qty} is no whole number of shares"
+        raise ValueError(msg)
+    return int(qty)
+
+
 def cents(amount: Decimal) -> Decimal:
     """Round dollars half-up to the cent, for people to read."""
     return amount.quantize(_CENT, rounding=ROUND_HALF_UP)

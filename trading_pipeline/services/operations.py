@@ -11,7 +11,7 @@ import structlog
 
 from trading_pipeline.adapters.guards.book import BookState, Reservation
 from trading_pipeline.adapters.store.ledger import BookRecord, NewOrder, OrderRecord
-from trading_pipeline.core.money import to_ticks
+from trading_pipeline.core.money import to_ticks, whole_shares
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.portfolio import Quote
@@ -238,7 +238,7 @@ class RiskOperations:
             breaker=record.breaker,
             breaker_reason=record.breaker_reason,
             quiet_until=record.quiet_until,
-            positions={symbol: int(position.qty) for symbol, position in positions.items()},
+            positions={symbol: whole_shares(position.qty) for symbol, position in positions.items()},
             marks=marks,
             reservations=tuple(
                 Reservation(
@@ -247,7 +247,7 @@ class RiskOperations:
                     symbol=order.intent.symbol,
                     side=order.intent.side,
                     qty=order.intent.qty,
-                    remaining=int(order.remaining),
+                    remaining=whole_shares(order.remaining),
                     sequence=order.guard_sequence or record.high_sequence,
                     trade_session=order.intent.trade_session,
                 )

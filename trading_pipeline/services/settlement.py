@@ -7,7 +7,7 @@ import structlog
 
 from trading_pipeline.adapters.broker.protocol import Execution
 from trading_pipeline.adapters.store.ledger import OrderRecord
-from trading_pipeline.core.money import to_ticks
+from trading_pipeline.core.money import to_ticks, whole_shares
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.errors import TradingHalted, TransientError
 from trading_pipeline.services.account import TradingAccount
@@ -50,7 +50,7 @@ def post_fills(account: TradingAccount) -> None:
             sequence = account.guard.post(
                 client_order_id=row["client_order_id"],
                 execution_id=row["execution_id"],
-                qty=int(row["qty"]),
+                qty=whole_shares(row["qty"]),
                 symbol=row["symbol"],
                 side=Side(row["side"]),
                 price_ticks=to_ticks(row["price"]),

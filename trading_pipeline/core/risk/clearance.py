@@ -1,6 +1,6 @@
 """The guard's answer to one order: a verdict, and on a yes the clearance without which no broker accepts it."""
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass
 from datetime import date
 from enum import StrEnum
 from typing import Any
@@ -79,10 +79,10 @@ class Clearance:
     payload_digest: str
     epoch: int
     sequence: int
-    _seal: object = field(repr=False, compare=False)
+    seal: InitVar[object]
 
-    def __post_init__(self) -> None:
-        if self._seal is not SEAL:
+    def __post_init__(self, seal: object) -> None:
+        if seal is not SEAL:
             msg = "a Clearance is made by the risk guard only"
             raise TypeError(msg)
 

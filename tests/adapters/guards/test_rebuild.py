@@ -1,0 +1,288 @@
+"""Making, losing, replacing and reading a book."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+import redis
+
+from tests.adapters.guards.builders import ACCOUNT, ACTION, EMPTY, LIMITS, PRICE, SESSION, ask, hold, holding
+from trading_pipeline.adapters.guards.book import SymbolState
+from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.guards.keys import book_keys
+from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.risk.clearance import VerdictCode
+from trading_pipeline.core.risk.halts import Breaker, KillSwitch, TradingState
+from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.errors import ConfigError, OperatorError, TradingHalted
+
+VERBS: dict[str, Callable[[RiskGuard], object]] = {
+    "post": lambda guard: guard.post(
+        client_order_id="o", execution_id="e", qty=1, symbol="AAPL", side=Side.BUY, price_ticks=PRICE
+    ),
+    "void": lambda guard: guard.void("o"),
+    "engage": lambda guard: guard.engage_kill_switch(ACTION),
+    "disengage": lambda guard: guard.disengage_kill_switch(ACTION),
+    "trip": lambda guard: guard.trip("drawdown"),
+    "reset": lambda guard: guard.reset(ACTION),
+    "block": lambda guard: guard.block("AAPL"),
+    "unblock": lambda guard: guard.unblock("AAPL"),
+    "set_limits": lambda guard: guard.set_limits(LIMITS),
+}
+
+
+def initialise(guard: RiskGuard, *, epoch: int = 7, sequence: int = 3) -> int:
+    """Create a halted book with one blocked symbol."""
+    return guard.initialise(
+        epoch=epoch,
+        limits=LIMITS,
+        kill_switch=KillSwitch.ENGAGED,
+        breaker=Breaker.TRIPPED,
+        sequence=sequence,
+        blocked=["TSLA"],
+    )
+
+
+def test_initialise_makes_a_flat_book(unborn: RiskGuard) -> None:
+    """The first book holds what it was told and nothing else."""
+    started = datetime.now(UTC)
+
+    assert 3 == initialise(unborn)
+
+    book = unborn.snapshot()
+    assert book is not None
+    assert (7, 3, TradingState.HALTED, KillSwitch.ENGAGED, Breaker.TRIPPED) == (
+        book.epoch,
+        book.sequence,
+        book.state,
+        book.kill_switch,
+        book.breaker,
+    )
+    assert (LIMITS, {"TSLA"}, {}, {}, 0) == (
+        book.limits,
+        book.blocked,
+        book.positions,
+        book.reservations,
+        book.gross_ticks,
+    )
+    assert abs((book.initialised_at - started).total_seconds()) < 60
+
+
+def test_initialise_replaces_nothing(guard: RiskGuard) -> None:
+    """A second initialise is refused and the book stays."""
+    before = guard.snapshot()
+
+    with pytest.raises(OperatorError, match="rebuild"):
+        initialise(guard)
+
+    assert before == guard.snapshot()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_verb_creates_a_book(unborn: RiskGuard, client: redis.Redis, verb: str) -> None:
+    """Without a book every change is refused and leaves no key behind."""
+    with pytest.raises(TradingHalted) as refused:
+        VERBS[verb](unborn)
+
+    assert VerdictCode.BOOK_MISSING == refused.value.fields["code"]
+    assert [] == client.keys("*")
+
+
+def test_reading_creates_no_book(unborn: RiskGuard, client: redis.Redis) -> None:
+    """A snapshot of nothing is nothing."""
+    assert unborn.snapshot() is None
+    assert [] == client.keys("*")
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in {"disengage", "reset", "unblock"}])
+def test_every_change_raises_the_sequence_by_one(guard: RiskGuard, verb: str) -> None:
+    """The ledger can tell a book that lost a write from one that did not."""
+    assert 1 == VERBS[verb](guard)
+
+
+def test_lost_book_refuses_until_it_is_rebuilt(guard: RiskGuard, client: redis.Redis) -> None:
+    """After FLUSHALL nothing clears, and an engaged switch is engaged again after the rebuild."""
+    guard.engage_kill_switch(ACTION)
+    client.flushall()
+
+    assert VerdictCode.BOOK_MISSING == guard.clear(ask()).code
+    guard.rebuild(replace(EMPTY, epoch=2, kill_switch=KillSwitch.ENGAGED, kill_switch_reason="ada: a drill"))
+    assert VerdictCode.KILL_SWITCH_ENGAGED == guard.clear(ask(epoch=2)).code
+    assert VerdictCode.BOOK_STALE == guard.clear(ask(epoch=1)).code
+
+
+@pytest.mark.parametrize("key", book_keys(ACCOUNT))
+def test_half_a_book_is_no_book(guard: RiskGuard, client: redis.Redis, key: str) -> None:
+    """Losing either key is losing the book: without the history a fill would count twice."""
+    client.delete(key)
+
+    assert VerdictCode.BOOK_MISSING == guard.clear(ask()).code
+    assert guard.snapshot() is None
+    with pytest.raises(TradingHalted):
+        guard.void("order-1")
+
+
+def test_old_copy_is_stale(guard: RiskGuard, client: redis.Redis) -> None:
+    """A restored copy that misses the last write is refused by the sequence that the ledger remembers."""
+    key = book_keys(ACCOUNT).book
+    guard.clear(ask("first"))
+    backup = client.hgetall(key)
+    seen = guard.clear(ask("second")).sequence
+    client.delete(key)
+    client.hset(key, mapping=backup)
+
+    assert seen is not None
+    assert VerdictCode.BOOK_STALE == guard.clear(ask("third", min_sequence=seen)).code
+
+
+def test_snapshot_shows_what_was_rebuilt(guard: RiskGuard) -> None:
+    """Everything a book is rebuilt from is in it afterwards, with what follows from it."""
+    order = ask("held", Side.SELL, 300)
+    state = replace(
+        holding(AAPL=100, MSFT=-50),
+        epoch=4,
+        sequence=90,
+        limits=RiskLimits(max_position_notional=Decimal("123456.7891")),
+        breaker=Breaker.TRIPPED,
+        breaker_reason="drawdown",
+        reservations=(hold(order, remaining=250, sequence=88),),
+        blocked=frozenset({"MSFT", "TSLA"}),
+        orders_per_session={SESSION: 12},
+    )
+
+    assert 90 == guard.rebuild(state)
+
+    book = guard.snapshot()
+    assert book is not None
+    assert (state.epoch, state.sequence, state.limits) == (book.epoch, book.sequence, book.limits)
+    assert ("drawdown", TradingState.REDUCING) == (book.breaker_reason, book.state)
+    assert {
+        "AAPL": SymbolState(position=100, pending_sell=250, mark_ticks=PRICE),
+        "MSFT": SymbolState(position=-50, mark_ticks=PRICE, blocked=True),
+        "TSLA": SymbolState(blocked=True),
+    } == book.symbols
+    assert {"held": hold(order, remaining=250, sequence=88)} == book.reservations
+    assert {SESSION: 12} == book.orders_per_session
+    assert (150 + 50) * PRICE == book.gross_ticks
+
+
+def test_rebuild_leaves_nothing_of_the_old_book(guard: RiskGuard, client: redis.Redis) -> None:
+    """Positions, orders, ends and blocks of the old book are gone."""
+    untouched = client.hgetall(book_keys(ACCOUNT).book).keys()
+    guard.clear(ask())
+    guard.void("order-1")
+    guard.block("TSLA")
+
+    guard.rebuild(EMPTY)
+
+    assert untouched == client.hgetall(book_keys(ACCOUNT).book).keys()
+    assert {"epoch": "1"} == client.hgetall(book_keys(ACCOUNT).history)
+
+
+def test_execution_in_the_rebuilt_position_counts_once(guard: RiskGuard) -> None:
+    """A fill that the broker's position contains already is not added when the ledger replays it."""
+    guard.rebuild(replace(holding(AAPL=100), executions=frozenset({"e1"})))
+
+    guard.post(client_order_id="o", execution_id="e1", qty=100, symbol="AAPL", side=Side.BUY, price_ticks=PRICE)
+
+    book = guard.snapshot()
+    assert book is not None
+    assert {"AAPL": 100} == book.positions
+
+
+def test_large_book_is_rebuilt_in_one_step(guard: RiskGuard) -> None:
+    """Thousands of fields are more than one call inside a script can take."""
+    names = [f"S{number}" for number in range(3_000)]
+    executions = frozenset(f"e{number}" for number in range(3_000))
+
+    guard.rebuild(replace(holding(**dict.fromkeys(names, 1)), executions=executions))
+
+    book = guard.snapshot()
+    assert book is not None
+    assert dict.fromkeys(names, 1) == book.positions
+    assert 3_000 * PRICE == book.gross_ticks
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("gross_ticks", "nan"),
+        ("max_position_shares", "inf"),
+        ("max_order_ticks", "1e300"),
+        ("max_gross_ticks", "12.5"),
+        ("symbol:AAPL:position", "many"),
+    ],
+)
+def test_damaged_book_clears_nothing(guard: RiskGuard, client: redis.Redis, field: str, value: str) -> None:
+    """A comparison with something that is no number must not let an order through."""
+    client.hset(book_keys(ACCOUNT).book, field, value)
+
+    verdict = guard.clear(ask())
+
+    assert VerdictCode.GUARD_UNAVAILABLE == verdict.code
+    assert "damaged" in verdict.detail
+
+
+def test_book_without_a_limit_clears_nothing(guard: RiskGuard, client: redis.Redis) -> None:
+    """A limit that is not there is not an unlimited one."""
+    client.hdel(book_keys(ACCOUNT).book, "max_gross_ticks")
+
+    assert VerdictCode.GUARD_UNAVAILABLE == guard.clear(ask()).code
+
+
+def test_damaged_book_names_the_way_out(guard: RiskGuard, client: redis.Redis) -> None:
+    """A change of a damaged book says that it must be rebuilt."""
+    client.hset(book_keys(ACCOUNT).book, "sequence", "nan")
+
+    with pytest.raises(TradingHalted, match="rebuild"):
+        guard.block("AAPL")
+
+
+def test_keys_share_one_hash_tag(guard: RiskGuard, client: redis.Redis) -> None:
+    """All keys of an account live on one node of a cluster, and there are no others."""
+    guard.clear(ask())
+    guard.void("order-1")
+
+    assert {"guard:{paper-1}:book", "guard:{paper-1}:history"} == set(client.keys("*"))
+
+
+@pytest.mark.parametrize("account", ["", "  ", "a{b", "a}b"])
+def test_account_that_breaks_the_tag_is_refused(account: str) -> None:
+    """A brace in the name would move the keys to other nodes."""
+    with pytest.raises(ConfigError):
+        book_keys(account)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": -1},
+        {"sequence": 1.0},
+        {"positions": {"AAPL": 1.5}, "marks": {"AAPL": PRICE}},
+        {"positions": {"AAPL": 2**53}, "marks": {"AAPL": 1}},
+        {"positions": {"AAPL": 2**40}, "marks": {"AAPL": 2**40}},
+        {"positions": {"AAPL": 1}},
+        {"positions": {"AAPL": 1}, "marks": {"AAPL": 0}},
+        {"positions": {"AAPL": 1}, "marks": {"AAPL": float("nan")}},
+        {"reservations": (hold(ask()),)},
+        {"reservations": (hold(ask()), hold(ask())), "marks": {"AAPL": PRICE}},
+        {"breaker": Breaker.QUIET_PERIOD},
+        {"quiet_until": datetime(2024, 1, 1, tzinfo=UTC)},
+        {"breaker": Breaker.QUIET_PERIOD, "quiet_until": datetime(2024, 1, 1)},  # noqa: DTZ001
+        {"orders_per_session": {SESSION: -1}},
+        {"blocked": frozenset({""})},
+    ],
+)
+def test_book_that_cannot_be_is_refused(change: dict[str, object]) -> None:
+    """Numbers that are not whole, shares without a price, and halts that contradict themselves make no book."""
+    with pytest.raises(ValueError, match=r"."):
+        replace(EMPTY, **change)
+
+
+@pytest.mark.parametrize("change", [{"remaining": 0}, {"remaining": 101}, {"qty": 100.0}, {"symbol": ""}])
+def test_reservation_that_cannot_be_is_refused(change: dict[str, object]) -> None:
+    """A reservation holds at least one share and no more than its order."""
+    with pytest.raises(ValueError, match=r"."):
+        replace(hold(ask()), **change)

@@ -1,0 +1,1 @@
+"""The risk guard and its book in Redis."""

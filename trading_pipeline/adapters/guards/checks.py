@@ -1,0 +1,59 @@
+"""Whole-number checks at the door of the book: what Lua's doubles cannot hold exactly must not get in."""
+
+from decimal import Decimal
+from fractions import Fraction
+
+from trading_pipeline.core.money import LARGEST_EXACT_INTEGER, TICKS_PER_DOLLAR
+
+
+def whole(name: str, value: object, *, at_least: int = 0) -> int:
+    """Return `value` if it is an int from `at_least` up to, and not including, 2**53.
+
+    Raises:
+        ValueError: any other type (bool, float and Decimal among them) or size; the message starts with `name`.
+    """
+    if type(value) is not int or not at_least <= value < LARGEST_EXACT_INTEGER:
+        msg = f"{name} must be a whole number from {at_least} up to 2**53, not {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+def exact_ticks(name: str, dollars: object) -> int:
+    """Return dollars as 1/10,000 dollars, without rounding.
+
+    Raises:
+        ValueError: not a Decimal, not a whole number of ticks, or not below 2**53 of them; the message starts with
+            `name`.
+    """
+    if not isinstance(dollars, Decimal) or not dollars.is_finite():
+        msg = f"{name} must be a finite Decimal, not {dollars!r}"
+        raise ValueError(msg)
+    ticks = Fraction(dollars) * TICKS_PER_DOLLAR  # exact, where Decimal would round to its context
+    if ticks.denominator != 1:
+        msg = f"{name} must have at most four decimal places, not {dollars}"
+        raise ValueError(msg)
+    return whole(name, ticks.numerator)
+
+
+def word(name: str, value: object) -> str:
+    """Return `value` if it is a text without white space, which separates the words of a reservation.
+
+    Raises:
+        ValueError: not a text, empty, or with white space; the message starts with `name`.
+    """
+    if not isinstance(value, str) or value.split() != [value]:
+        msg = f"{name} must be one word, not {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+def filled(name: str, value: object) -> str:
+    """Return `value` if it is a text with something in it.
+
+    Raises:
+        ValueError: not a text, or empty; the message starts with `name`.
+    """
+    if not isinstance(value, str) or not value.strip():
+        msg = f"{name} must not be empty, but is {value!r}"
+        raise ValueError(msg)
+    return value
