@@ -1,0 +1,1 @@
+"""Market data to orders on Dagster, every session, behind one atomic risk check."""

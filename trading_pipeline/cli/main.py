@@ -1,6 +1,5 @@
 """The commands. Each is thin: settings, servers, one call, one table."""
 
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -9,6 +8,7 @@ import click
 
 from trading_pipeline.adapters.clock import SystemClock
 from trading_pipeline.adapters.store.lake import Lake
+from trading_pipeline.cli.child import run_in_foreground, run_service
 from trading_pipeline.cli.console import REFUSED, UNAVAILABLE, exit_codes, out, show
 from trading_pipeline.cli.runtime import opened_account, running_servers
 from trading_pipeline.core.risk.halts import OperatorAction
@@ -104,7 +104,7 @@ def execute(command: tuple[str, ...]) -> None:
     """Run COMMAND with the servers up and the environment set, e.g. `exec -- dagster asset materialize ...`."""
     settings = _start()
     with running_servers(settings):
-        code = subprocess.call(command)  # noqa: S603 - the operator's own command
+        code = run_in_foreground(command)
     raise SystemExit(code)
 
 
@@ -118,7 +118,7 @@ def ui(port: int, host: str) -> None:
         out.print(f"Dagster UI on http://{host}:{port} (stop with ^C)")
         module = ["-m", "trading_pipeline.definitions"]
         command = [sys.executable, "-m", "dagster", "dev", *module, "-p", str(port), "-h", host]
-        code = subprocess.call(command)  # noqa: S603 - our own interpreter
+        code = run_service(command)
     raise SystemExit(code)
 
 

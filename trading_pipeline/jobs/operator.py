@@ -21,7 +21,7 @@ class OperatorConfig(dg.Config):
 
 
 def _operator_job(name: str, verb: Verb) -> dg.JobDefinition:
-    @dg.op(name=name, description=verb.description, out=dg.Out(dg.Nothing))
+    @dg.op(name=f"{name}_op", description=verb.description, out=dg.Out(dg.Nothing))
     def act(
         context: dg.OpExecutionContext, config: OperatorConfig, trading: TradingResource, lake: LakeResource
     ) -> None:
@@ -36,7 +36,7 @@ def _operator_job(name: str, verb: Verb) -> dg.JobDefinition:
 
     @dg.job(name=name, description=verb.description, tags=_tags(name), executor_def=dg.in_process_executor)
     def operator_job() -> None:
-        act()
+        act.alias(name)()
 
     return operator_job
 

@@ -1,0 +1,129 @@
+"""What Dagster sees: everything loads, without secrets, under the names operators rely on."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.definitions import build_definitions
+from trading_pipeline.partitions import SESSIONS
+from trading_pipeline.schedules import session_schedule
+from trading_pipeline.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def defs() -> dg.Definitions:
+    """The definitions of a default deployment."""
+    return build_definitions(Settings(_env_file=None))
+
+
+def test_everything_loads_without_servers_or_secrets(defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a code location would load it."""
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    dg.Definitions.validate_loadable(defs)
+    assert defs.get_repository_def().get_all_jobs()
+
+
+def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
+    """The outside interface."""
+    assets = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    assert {
+        "raw_bars",
+        "bars",
+        "quarantined_bars",
+        "features",
+        "model",
+        "predictions",
+        "target_portfolio",
+        "submitted_orders",
+        "fills",
+        "positions",
+        "pnl",
+    } == assets
+    jobs = {job.name for job in defs.get_repository_def().get_all_jobs()} - {"__ASSET_JOB"}
+    assert {
+        "daily_session",
+        "history",
+        "reports",
+        "submit_orders",
+        "train_model",
+        "initialize_risk_book",
+        "rebuild_risk_book",
+        "engage_kill_switch",
+        "disengage_kill_switch",
+        "trip_circuit_breaker",
+        "reset_circuit_breaker",
+        "set_risk_limits",
+        "cancel_all_orders",
+        "flatten_positions",
+    } == jobs
+
+
+def test_every_asset_is_owned_grouped_and_described(defs: dg.Definitions) -> None:
+    """The UI explains itself."""
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.owners, key
+        assert node.description, key
+        assert "default" != node.group_name, key
+
+
+def test_partitions_are_the_sessions_of_the_exchange() -> None:
+    """No weekend, no holiday, no special closure, and nothing that is not over."""
+    now = datetime(2023, 9, 22, 4, 1, tzinfo=UTC)
+    keys = SESSIONS.get_partition_keys(current_time=now)
+    assert [day.isoformat() for day in xnys().between(date(2000, 1, 3), date(2023, 9, 21))] == keys
+
+
+def test_a_session_is_addressable_from_the_next_midnight_in_new_york() -> None:
+    """Not a minute earlier."""
+    midnight = datetime(2023, 9, 22, 4, 0, tzinfo=UTC)
+    assert "2023-09-21" in SESSIONS.get_partition_keys(current_time=midnight)
+    assert "2023-09-21" not in SESSIONS.get_partition_keys(current_time=midnight - timedelta(minutes=1))
+
+
+@pytest.mark.parametrize(
+    ("tick", "session"),
+    [
+        ("2023-07-05", None),  # the day after Independence Day
+        ("2023-07-04", "2023-07-03"),  # after a half day
+        ("2023-07-08", "2023-07-07"),  # Saturday morning trades Friday
+        ("2023-07-09", None),
+        ("2023-07-10", None),
+        ("2023-11-24", None),  # the day after Thanksgiving
+        ("2023-03-14", "2023-03-13"),  # after daylight saving began
+        ("2024-01-02", None),
+        ("2024-01-03", "2024-01-02"),
+        ("2025-01-10", None),  # a day of mourning
+    ],
+)
+def test_the_schedule_fires_once_a_session_and_names_the_days_it_skips(
+    defs: dg.Definitions, tick: str, session: str | None
+) -> None:
+    """At 04:30 New York, whatever day it is."""
+    at = datetime.fromisoformat(f"{tick}T04:30:00-05:00")
+    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=defs.get_repository_def())
+    answer = session_schedule.evaluate_tick(context)
+    requested = [(request.partition_key, request.run_key) for request in answer.run_requests]
+    assert ([] if session is None else [(session, f"session:{session}")]) == requested
+    if session is None:
+        yesterday = (date.fromisoformat(tick) - timedelta(days=1)).isoformat()
+        assert answer.skip_message is not None
+        assert yesterday in answer.skip_message
+
+
+def test_the_schedule_is_stopped_until_someone_starts_it(defs: dg.Definitions) -> None:
+    """Nothing trades because it was deployed."""
+    schedule = defs.resolve_schedule_def("session_schedule")
+    assert dg.DefaultScheduleStatus.STOPPED is schedule.default_status
+
+
+def test_orders_go_through_one_lane_and_are_never_retried(defs: dg.Definitions) -> None:
+    """By the tags that `dagster.yaml` limits."""
+    for name in ("daily_session", "submit_orders"):
+        tags = defs.resolve_job_def(name).tags
+        assert "orders" == tags["trading/lane"]
+        assert "0" == tags["dagster/max_retries"]
