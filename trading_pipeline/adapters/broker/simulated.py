@@ -8,11 +8,11 @@ from datetime import date
 from decimal import Decimal
 
 from psycopg import Connection
-from psycopg.rows import DictRow, dict_row
-from psycopg_pool import ConnectionPool
+from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.broker.matching import ExchangeCosts, Match, OpeningBar, match, reject_reason
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution, require_cover
+from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.accounting import Fill
 from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
@@ -49,9 +49,8 @@ class SimulatedExchange:
         self._calendar = calendar
         self._openings = openings
         self._costs = costs or ExchangeCosts()
-        self._pool: ConnectionPool[Connection[DictRow]] = ConnectionPool(
-            database_url, min_size=1, max_size=2, kwargs={"row_factory": dict_row}, open=True
-        )
+        self._pool = Pool(database_url, size=2)
+        self._pool.open()
 
     def close(self) -> None:
         """Give the connections back."""

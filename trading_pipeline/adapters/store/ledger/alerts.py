@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from psycopg import Connection
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
-from psycopg_pool import ConnectionPool
+
+from trading_pipeline.adapters.store.postgres import Pool
 
 
 class Alerts:
     """Statements about `ledger.alerts`."""
 
-    def __init__(self, pool: ConnectionPool[Connection[DictRow]]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     def record(self, *, key: str, kind: str, message: str, detail: Mapping[str, Any]) -> None:

@@ -6,14 +6,12 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
-from psycopg_pool import ConnectionPool
 
 from trading_pipeline.adapters.store.ledger.records import BookRecord
+from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.risk.halts import Breaker, KillSwitch, OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.errors import OperatorError
-
-Pool = ConnectionPool[Connection[DictRow]]
 
 _SELECT = """
 select *, quiet_until is not null and quiet_until <= clock_timestamp() as quiet_over

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from psycopg import Connection
 from psycopg.rows import DictRow
-from psycopg_pool import ConnectionPool
 
 from trading_pipeline.adapters.store.ledger.orders import move_in
+from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.accounting import Booking, Fill, Position, apply_fill
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import TERMINAL, OrderState
@@ -25,7 +25,7 @@ values (%(execution_id)s, %(account)s, %(client_order_id)s, %(symbol)s, %(side)s
 class Fills:
     """Statements about fills, positions and session P&L. A fill and all it changes commit together."""
 
-    def __init__(self, pool: ConnectionPool[Connection[DictRow]]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     def book(self, account: str, client_order_id: str, fill: Fill, executed_at: datetime) -> Booking | None:

@@ -1,39 +1,23 @@
 """The ledger as one object: a connection pool and the groups of statements that use it."""
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from psycopg.rows import DictRow, dict_row
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.store.ledger.alerts import Alerts
 from trading_pipeline.adapters.store.ledger.books import Books
 from trading_pipeline.adapters.store.ledger.fills import Fills
 from trading_pipeline.adapters.store.ledger.orders import Orders
+from trading_pipeline.adapters.store.postgres import CONNECT_SECONDS, Pool, unavailable
 from trading_pipeline.errors import ServerUnavailable
-
-if TYPE_CHECKING:
-    from psycopg import Connection
-
-_CONNECT_SECONDS = 10.0
-_STATEMENT_MILLISECONDS = 30_000
 
 
 class Ledger:
     """Use as a context manager, or call `close`. Every public method of its parts is one transaction."""
 
     def __init__(self, database_url: str, *, pool_size: int = 4) -> None:
-        self._pool: ConnectionPool[Connection[DictRow]] = ConnectionPool(
-            database_url,
-            min_size=1,
-            max_size=pool_size,
-            timeout=_CONNECT_SECONDS,
-            kwargs={
-                "row_factory": dict_row,
-                "options": f"-c timezone=UTC -c statement_timeout={_STATEMENT_MILLISECONDS}",
-            },
-            open=False,
-        )
+        self._pool = Pool(database_url, size=pool_size)
         self.orders = Orders(self._pool)
         self.fills = Fills(self._pool)
         self.books = Books(self._pool)
@@ -46,10 +30,11 @@ class Ledger:
             ServerUnavailable: PostgreSQL did not answer in time.
         """
         try:
-            self._pool.open(wait=True, timeout=_CONNECT_SECONDS)
-        except PoolTimeout as error:
+            with unavailable():
+                self._pool.open(wait=True, timeout=CONNECT_SECONDS)
+        except ServerUnavailable:
             self._pool.close()
-            raise ServerUnavailable(f"the ledger's PostgreSQL did not answer within {_CONNECT_SECONDS:g} s") from error
+            raise
         return self
 
     def close(self) -> None:

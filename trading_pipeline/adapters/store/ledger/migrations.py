@@ -6,6 +6,7 @@ from importlib import resources
 import psycopg
 import structlog
 
+from trading_pipeline.adapters.store.postgres import CONNECT_SECONDS, unavailable
 from trading_pipeline.errors import ConfigError
 
 _LOCK = 0x7472616465  # an advisory lock of our own: two starters must not migrate at once
@@ -28,9 +29,10 @@ def migrate(database_url: str) -> list[str]:
 
     Raises:
         ConfigError: a migration that was applied earlier has been edited since.
+        ServerUnavailable: PostgreSQL did not answer.
     """
     applied_now: list[str] = []
-    with psycopg.connect(database_url) as connection:
+    with unavailable(), psycopg.connect(database_url, connect_timeout=CONNECT_SECONDS) as connection:
         connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
         connection.execute(_BOOTSTRAP)
         rows: list[tuple[str, str]] = connection.execute("select name, sha256 from ledger.schema_migrations").fetchall()

@@ -7,9 +7,9 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
-from psycopg_pool import ConnectionPool
 
 from trading_pipeline.adapters.store.ledger.records import Exposure, NewOrder, OrderRecord
+from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.orders.model import Purpose
 from trading_pipeline.core.orders.states import HOLDING, TERMINAL, UNSENT, OrderState, require_move
 from trading_pipeline.core.risk.clearance import Verdict, VerdictCode
@@ -45,7 +45,7 @@ _LOCKED = "select * from ledger.orders where client_order_id = %s for update"
 class Orders:
     """Statements about `ledger.orders`. A change of state and its event commit together."""
 
-    def __init__(self, pool: ConnectionPool[Connection[DictRow]]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     def record(self, new: NewOrder) -> tuple[OrderRecord, bool]:

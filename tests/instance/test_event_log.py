@@ -1,0 +1,57 @@
+"""Planned events of a range are stored at once, and are the same as stock storage's."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import dagster as dg
+import psycopg
+import pytest
+
+from trading_pipeline.adapters.store.urls import DAGSTER_SCHEMA, sqlalchemy_url
+from trading_pipeline.instance.event_log import BatchedEventLogStorage
+from trading_pipeline.instance.home import prepare_dagster_home
+
+DAYS = dg.DailyPartitionsDefinition(start_date=datetime(2023, 1, 1))  # noqa: DTZ001 - Dagster's own convention
+
+
+@dg.asset(partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
+def counted() -> None:
+    """An asset of many days."""
+
+
+@pytest.fixture
+def instance(
+    database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
+    """The project's own instance on an empty database."""
+    for name, value in prepare_dagster_home(tmp_path_factory.mktemp("home"), database_url, redis_url).items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.get() as opened:
+        yield opened
+
+
+def test_a_range_plans_and_materialises_every_partition(instance: dg.DagsterInstance, database_url: str) -> None:
+    """One planned and one materialised event a day, all findable by their partition."""
+    job = dg.Definitions(assets=[counted], jobs=[dg.define_asset_job("range", [counted])]).resolve_job_def("range")
+    result = job.execute_in_process(
+        instance=instance,
+        tags={
+            "dagster/asset_partition_range_start": "2023-01-01",
+            "dagster/asset_partition_range_end": "2023-03-01",
+        },
+    )
+    assert result.success
+    assert 60 == len(instance.get_materialized_partitions(dg.AssetKey("counted")))
+    with psycopg.connect(database_url) as connection:
+        planned = connection.execute(
+            """select count(*), count(distinct partition) from dagster.event_logs
+                where dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED'"""
+        ).fetchone()
+    assert (60, 60) == planned
+    assert isinstance(instance.event_log_storage, BatchedEventLogStorage)
+
+
+def test_the_url_for_sqlalchemy_names_driver_and_schema() -> None:
+    """A bare postgresql:// would mean another driver."""
+    url = sqlalchemy_url("postgresql://u:p@h:5432/d?sslmode=require", DAGSTER_SCHEMA)
+    assert "postgresql+psycopg2://u:p@h:5432/d?sslmode=require&options=-csearch_path%3Ddagster" == url

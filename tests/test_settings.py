@@ -1,0 +1,57 @@
+"""Settings are read once, checked whole, and refused with every mistake named."""
+
+from pathlib import Path
+
+import pytest
+
+from trading_pipeline.errors import ConfigError
+from trading_pipeline.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_everything_has_a_default() -> None:
+    """A fresh clone needs no configuration."""
+    assert ("AAPL", "AMZN", "GOOG", "META", "NFLX", "NVDA") == load_settings().universe
+
+
+def test_every_mistake_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one a start."""
+    for name, value in {"CAPITAL": "-5", "UNIVERSE": "AAPL,AAPL", "LOG_LEVEL": "LOUD", "DRY_RUN": "false"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+    for name in ("CAPITAL", "UNIVERSE", "LOG_LEVEL", "DRY_RUN"):
+        assert name in refused.value.message
+
+
+def test_a_comma_separated_universe_is_split_and_capitalised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands in a .env file."""
+    monkeypatch.setenv("UNIVERSE", "aapl, msft ,")
+    assert ("AAPL", "MSFT") == load_settings().universe
+
+
+@pytest.mark.parametrize("name", ["CAPITAL", "RISK_MAX_GROSS_NOTIONAL", "OUTLIER_THRESHOLD", "MIN_FRESH_PCT"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """NaN is no limit and infinity is no capital."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=name):
+        load_settings()
+
+
+def test_the_example_file_is_valid_and_complete() -> None:
+    """Every variable of `.env.example` is a setting, and it changes no default."""
+    example = Path(__file__).parents[1] / ".env.example"
+    names = {
+        line.lstrip("# ").partition("=")[0]
+        for line in example.read_text().splitlines()
+        if ("=" in line and line.isupper()) or "=" in line
+    }
+    fields = {name.upper() for name in Settings.model_fields}
+    variables = {name for name in names if name.isupper() and name.replace("_", "").isalpha()}
+    assert variables <= fields
+    assert Settings(_env_file=example) == Settings(_env_file=None)
