@@ -56,6 +56,8 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "trip_circuit_breaker",
         "reset_circuit_breaker",
         "set_risk_limits",
+        "block_symbol",
+        "unblock_symbol",
         "cancel_all_orders",
         "flatten_positions",
     } == jobs

@@ -3,15 +3,15 @@
 from decimal import Decimal
 
 import pytest
-from support.trading import ACCOUNT, ACTION, SESSION, Kit, order, quotes
+from support.trading import ACCOUNT, ACTION, SESSION, Kit, order, quotes, trading_kit
 
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import VerdictCode
-from trading_pipeline.core.risk.halts import OperatorAction
+from trading_pipeline.core.risk.halts import KillSwitch, OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.core.sessions import xnys
-from trading_pipeline.errors import OperatorError
+from trading_pipeline.errors import OperatorError, TransientError
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.status import read_status
 from trading_pipeline.services.submission import SubmissionService
@@ -166,3 +166,104 @@ def test_positions_of_the_ledger_book_and_broker_agree_after_everything(kit: Kit
     assert expected == kit.positions()
     assert expected == kit.exchange.positions()
     assert {"AAPL": -15} == {symbol: shares for symbol, shares in snapshot.positions.items() if shares}
+
+
+def test_a_blocked_symbol_clears_nothing_until_it_is_unblocked(kit: Kit) -> None:
+    """The restricted list is an operator's, with who and why."""
+    kit.operations.block_symbol("AAPL", ACTION)
+    refused = SubmissionService(kit.account).submit(order()).verdict
+    assert refused is not None
+    assert VerdictCode.SYMBOL_BLOCKED is refused.code
+    assert {"AAPL": ACTION.reason} == kit.ledger.books.blocked(ACCOUNT)
+
+    kit.operations.unblock_symbol("AAPL", ACTION)
+    assert OrderState.ACCEPTED is SubmissionService(kit.account).submit(order()).order.state
+    with pytest.raises(OperatorError, match="not blocked"):
+        kit.operations.unblock_symbol("AAPL", ACTION)
+
+
+@pytest.mark.parametrize("change", ["trip", "limits", "block", "engage"])
+def test_a_crash_between_ledger_and_book_leaves_a_stale_book(kit: Kit, change: str) -> None:
+    """What the ledger decided holds, told or not: the book that missed it clears nothing."""
+    books = kit.ledger.books
+    {
+        "trip": lambda: books.trip_breaker(ACCOUNT, ACTION.reason, ACTION),
+        "limits": lambda: books.set_limits(ACCOUNT, RiskLimits(max_position_shares=1), ACTION),
+        "block": lambda: books.block(ACCOUNT, "AAPL", ACTION),
+        "engage": lambda: books.set_kill_switch(ACCOUNT, KillSwitch.ENGAGED, ACTION),
+    }[change]()
+    assert SubmissionService(kit.account).submit(order()).refused
+    assert not read_status(kit.account).healthy
+
+    kit.operations.rebuild_risk_book(ACTION)
+    assert SubmissionService(kit.account).submit(order()).refused
+
+
+def test_a_switch_pressed_before_the_first_book_is_engaged_in_it(database_url: str, redis_url: str) -> None:
+    """Halting needs no book, and initialising turns nothing off."""
+    with trading_kit(database_url, redis_url, initialise=False) as kit:
+        kit.operations.engage_kill_switch(ACTION)
+        kit.operations.initialize_risk_book(RiskLimits(), ACTION)
+        snapshot = kit.guard.snapshot()
+    assert snapshot is not None
+    assert KillSwitch.ENGAGED is snapshot.kill_switch
+
+
+def test_an_account_that_never_had_a_book_cannot_rebuild_one(database_url: str, redis_url: str) -> None:
+    """It would get default limits that nobody chose."""
+    with (
+        trading_kit(database_url, redis_url, initialise=False) as kit,
+        pytest.raises(OperatorError, match="initialize"),
+    ):
+        kit.operations.rebuild_risk_book(ACTION)
+
+
+def test_a_rebuild_judges_holdings_at_the_price_they_were_last_judged_at(kit: Kit) -> None:
+    """Not at what they once cost."""
+    SubmissionService(kit.account).submit(order(qty=10, price=Decimal(250)))
+    settle(kit.account, xnys().next(SESSION))
+    kit.operations.rebuild_risk_book(ACTION)
+    snapshot = kit.guard.snapshot()
+    assert snapshot is not None
+    assert Decimal(2500) == snapshot.gross_notional
+
+
+def test_cancelling_a_filled_order_books_its_fills_first(kit: Kit) -> None:
+    """The exchange was faster: the shares are ours."""
+    SubmissionService(kit.account).submit(order(qty=10))
+    kit.exchange.advance(xnys().next(SESSION))
+    kit.operations.cancel_all_orders(ACTION)
+    assert {"AAPL": Decimal(10)} == kit.positions() == kit.exchange.positions()
+    assert read_status(kit.account).healthy
+
+
+def test_cancel_all_ends_intents_that_were_never_sent(kit: Kit) -> None:
+    """A refused order must not come back after its cancellation."""
+    kit.operations.engage_kill_switch(ACTION)
+    SubmissionService(kit.account).submit(order())
+    kit.operations.cancel_all_orders(ACTION)
+    kit.operations.disengage_kill_switch(ACTION)
+    assert OrderState.EXPIRED is SubmissionService(kit.account).submit(order()).order.state
+    assert [] == kit.broker.sent
+
+
+def test_cancel_all_goes_on_after_a_failure_and_reports_it(kit: Kit) -> None:
+    """One order's trouble does not keep the others live."""
+    service = SubmissionService(kit.account)
+    service.submit(order("AAPL"))
+    service.submit(order("MSFT"))
+    kit.broker.cancel_failures.append(TransientError("429"))
+    result = kit.operations.cancel_all_orders(ACTION)
+    assert (1, ["429"]) == (len(result.canceled), [why for _, why in result.still_live])
+
+
+def test_status_notices_when_ledger_book_and_broker_disagree(kit: Kit) -> None:
+    """Three views of the same shares, compared every time."""
+    _hold(kit, qty=10)
+    assert read_status(kit.account).healthy
+    kit.guard.post(
+        client_order_id="elsewhere", execution_id="x", qty=5, symbol="AAPL", side=Side.BUY, price_ticks=1_000_000
+    )
+    report = read_status(kit.account)
+    assert not report.healthy
+    assert any("disagree about AAPL" in row["value"] for row in report.trading)

@@ -2,17 +2,20 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import redis
 from support.trading import ACCOUNT, ACTION, FREE, SESSION, Kit, order, trading_kit
 
 from trading_pipeline.adapters.broker.matching import ExchangeCosts
+from trading_pipeline.adapters.store.lake import Lake
+from trading_pipeline.adapters.store.prices import opening_bars
 from trading_pipeline.core.accounting import Fill
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.sessions import xnys
-from trading_pipeline.errors import OrderError
+from trading_pipeline.errors import BarsUnavailable, OrderError
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import SubmissionService
 
@@ -130,3 +133,29 @@ def test_the_exchange_survives_a_restart(database_url: str, redis_url: str) -> N
     with trading_kit(database_url, redis_url, costs=FREE, initialise=False) as kit:
         settle(kit.account, NEXT)
         assert {"AAPL": Decimal(10)} == kit.positions()
+
+
+def test_an_end_waits_for_its_fills_before_it_frees_exposure(kit: Kit, redis_url: str) -> None:
+    """Shares that are ours but not yet in the book stay reserved there."""
+    submitted = SubmissionService(kit.account).submit(order(qty=10)).order
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command("CLIENT", "PAUSE", "2500", "ALL")
+        settle(kit.account, NEXT)
+        client.execute_command("CLIENT", "UNPAUSE")
+    assert [] == kit.ledger.orders.unreleased(ACCOUNT)
+    snapshot = kit.guard.snapshot()
+    assert snapshot is not None
+    assert {submitted.client_order_id} == set(snapshot.reservations)
+
+
+def test_a_session_without_any_bars_leaves_its_orders_waiting(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Missing data is not a session in which nothing traded."""
+    with trading_kit(database_url, redis_url, openings=opening_bars(Lake(tmp_path))) as kit:
+        submitted = SubmissionService(kit.account).submit(order()).order
+        with pytest.raises(BarsUnavailable, match=str(NEXT)):
+            settle(kit.account, NEXT)
+        waiting = kit.exchange.find(submitted.client_order_id)
+    assert waiting is not None
+    assert OrderState.ACCEPTED is waiting.state

@@ -1,6 +1,7 @@
 """The six steps of a submission, their crash points, and what keeps an order from the broker."""
 
 import threading
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -306,3 +307,63 @@ def test_the_broker_cannot_be_reached_with_anothers_clearance(kit: Kit) -> None:
     assert verdict.clearance is not None
     with pytest.raises(PermissionError):
         kit.exchange.submit(intent(qty=11), verdict.clearance)
+
+
+def test_an_order_cancelled_while_it_was_being_cleared_is_not_sent(kit: Kit) -> None:
+    """The ledger's state is looked at again when the verdict is written."""
+    new = order()
+    stored, _ = kit.ledger.orders.record(new)
+    book = kit.ledger.books.get(ACCOUNT)
+    verdict = kit.guard.clear(
+        ClearanceRequest.of(new.intent, reference_ticks=1_000_000, epoch=book.epoch, min_sequence=book.high_sequence)
+    )
+    kit.operations.cancel_all_orders(ACTION)
+    recorded, veto = kit.ledger.orders.record_verdict(stored, verdict)
+    assert OrderState.EXPIRED is recorded.state
+    assert veto is not None
+    assert VerdictCode.ENDED is veto.code
+
+
+def test_a_breaker_tripped_between_clearance_and_its_record_vetoes_the_order(kit: Kit) -> None:
+    """Like the kill switch: the book has moved on."""
+    new = order()
+    stored, _ = kit.ledger.orders.record(new)
+    book = kit.ledger.books.get(ACCOUNT)
+    verdict = kit.guard.clear(
+        ClearanceRequest.of(new.intent, reference_ticks=1_000_000, epoch=book.epoch, min_sequence=book.high_sequence)
+    )
+    kit.operations.trip_circuit_breaker(ACTION)
+    _, veto = kit.ledger.orders.record_verdict(stored, verdict)
+    assert veto is not None
+    assert VerdictCode.BOOK_STALE is veto.code
+
+
+def test_an_order_that_arrives_after_its_end_is_still_ours(kit: Kit) -> None:
+    """The broker was slower than the grace time: its fills are booked all the same."""
+    kit.broker.before.append(OrderStateUnknown("connection reset"))
+    service = SubmissionService(kit.account)
+    new = order(qty=10)
+    service.submit(new)
+    book = kit.ledger.books.get(ACCOUNT)
+    late = kit.guard.clear(
+        ClearanceRequest.of(new.intent, reference_ticks=1_000_000, epoch=book.epoch, min_sequence=book.high_sequence)
+    )
+    kit.clock.advance(GRACE.total_seconds() + 60)
+    service.resume()
+    assert late.clearance is not None
+    kit.exchange.submit(new.intent, late.clearance)
+    settle(kit.account, xnys().next(SESSION))
+    snapshot = kit.guard.snapshot()
+    assert snapshot is not None
+    assert {"AAPL": Decimal(10)} == kit.positions() == kit.exchange.positions()
+    assert {"AAPL": 10} == snapshot.positions
+
+
+def test_orders_that_do_not_fit_the_account_or_the_calendar_are_refused(kit: Kit) -> None:
+    """A programming error, said before anything is recorded."""
+    service, ours = SubmissionService(kit.account), intent()
+    with pytest.raises(ValueError, match="another"):
+        service.submit(NewOrder(intent=replace(ours, account="another")))
+    with pytest.raises(ValueError, match="work in"):
+        service.submit(NewOrder(intent=replace(ours, trade_session=xnys().shift(SESSION, 2))))
+    assert None is kit.ledger.orders.get(ours.client_order_id)

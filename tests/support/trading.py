@@ -90,6 +90,7 @@ class FaultyBroker:
         self.before: list[Exception] = []
         self.after: list[Exception] = []
         self.sent: list[str] = []
+        self.cancel_failures: list[Exception] = []
 
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Raise what was planned for before, submit, raise what was planned for after."""
@@ -100,6 +101,12 @@ class FaultyBroker:
         if self.after:
             raise self.after.pop(0)
         return answer
+
+    def cancel(self, client_order_id: str) -> BrokerOrder | None:
+        """Raise what was planned, else cancel."""
+        if self.cancel_failures:
+            raise self.cancel_failures.pop(0)
+        return self._broker.cancel(client_order_id)
 
     def executions(self, client_order_ids: Sequence[str]) -> list[Execution]:
         """Pass on."""

@@ -17,6 +17,7 @@ from trading_pipeline.embedded import stop_embedded
 from trading_pipeline.logs import configure_logging
 from trading_pipeline.services.actions import OPERATOR_VERBS, OperatorContext, Verb
 from trading_pipeline.services.explain import explain
+from trading_pipeline.services.reports import TOLD
 from trading_pipeline.services.status import read_status
 from trading_pipeline.settings import Settings, load_settings
 
@@ -145,14 +146,19 @@ def _operator_command(name: str, verb: Verb) -> None:
     @cli.command(name.replace("_", "-"), help=verb.description)
     @click.option("--operator", required=True, help="Who acts.")
     @click.option("--reason", required=True, help="Why, in 10 to 512 characters; kept in the audit trail.")
+    @click.option(
+        "--symbol", required=verb.takes_symbol, hidden=not verb.takes_symbol, default=None if verb.takes_symbol else ""
+    )
     @AS_JSON
-    def command(operator: str, reason: str, *, as_json: bool) -> None:
+    def command(operator: str, reason: str, symbol: str, *, as_json: bool) -> None:
         action = OperatorAction(operator=operator, reason=reason)
         settings = _start()
         with running_servers(settings) as environment, opened_account(settings, environment) as account:
             lake = Lake(settings.lake_root)
-            rows = verb.act(OperatorContext.of(account, lake, settings.limits), action)
+            rows = verb.act(OperatorContext.of(account, lake, settings.limits, symbol.strip().upper()), action)
         show(rows, title=name, as_json=as_json)
+        if any(row.get("book", TOLD) != TOLD for row in rows):
+            raise SystemExit(REFUSED)
 
 
 for _name, _verb in OPERATOR_VERBS.items():

@@ -15,8 +15,9 @@ from trading_pipeline.cli.summary import print_summary
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.definitions import build_resources, defs
-from trading_pipeline.errors import BarsUnavailable, PipelineError
+from trading_pipeline.errors import BarsUnavailable, PipelineError, TradingHalted
 from trading_pipeline.services.operations import RiskOperations
+from trading_pipeline.services.status import read_status
 from trading_pipeline.settings import Settings
 
 CHUNK = 540
@@ -138,8 +139,17 @@ def _trade(run: PipelineRun, sessions: Sequence[date]) -> None:
         return
     with run.phase("sessions traded", len(waiting)) as advance:
         for session in waiting:
+            _require_trading(run)
             run.execute("daily_session", partition_key=session.isoformat())
             advance(1)
+
+
+def _require_trading(run: PipelineRun) -> None:
+    with opened_account(run.settings, run.environment) as account:
+        status = read_status(account)
+    if not status.healthy:
+        facts = ", ".join(f"{row['what']} {row['value']}" for row in status.trading)
+        raise TradingHalted(f"the account cannot trade now: {facts}. See `trading-pipeline status`, then run again")
 
 
 def _ranges(sessions: Sequence[date]) -> list[tuple[date, date]]:

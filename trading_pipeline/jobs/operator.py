@@ -20,12 +20,21 @@ class OperatorConfig(dg.Config):
     reason: str
 
 
+class SymbolConfig(OperatorConfig):
+    """An operator action on one symbol."""
+
+    symbol: str
+
+
 def _operator_job(name: str, verb: Verb) -> dg.JobDefinition:
-    @dg.op(name=f"{name}_op", description=verb.description, out=dg.Out(dg.Nothing))
-    def act(
-        context: dg.OpExecutionContext, config: OperatorConfig, trading: TradingResource, lake: LakeResource
+    def run(
+        context: dg.OpExecutionContext,
+        config: OperatorConfig,
+        trading: TradingResource,
+        lake: LakeResource,
+        symbol: str,
     ) -> None:
-        on = OperatorContext.of(trading.account, lake.lake(), RiskLimits.from_text(trading.risk.limits))
+        on = OperatorContext.of(trading.account, lake.lake(), RiskLimits.from_text(trading.risk.limits), symbol)
         try:
             rows = verb.act(on, OperatorAction(operator=config.operator, reason=config.reason))
         except PipelineError as error:
@@ -33,6 +42,21 @@ def _operator_job(name: str, verb: Verb) -> dg.JobDefinition:
             raise dg.Failure(error.message, metadata=fields, allow_retries=False) from error
         context.log.info("%s by %s: %s", name, config.operator, config.reason)
         context.add_output_metadata({"result": table(pl.DataFrame(rows)), "rows": len(rows)})
+
+    if verb.takes_symbol:
+
+        @dg.op(name=f"{name}_op", description=verb.description, out=dg.Out(dg.Nothing))
+        def act(
+            context: dg.OpExecutionContext, config: SymbolConfig, trading: TradingResource, lake: LakeResource
+        ) -> None:
+            run(context, config, trading, lake, config.symbol.strip().upper())
+    else:
+
+        @dg.op(name=f"{name}_op", description=verb.description, out=dg.Out(dg.Nothing))
+        def act(
+            context: dg.OpExecutionContext, config: OperatorConfig, trading: TradingResource, lake: LakeResource
+        ) -> None:
+            run(context, config, trading, lake, "")
 
     @dg.job(name=name, description=verb.description, tags=_tags(name), executor_def=dg.in_process_executor)
     def operator_job() -> None:

@@ -36,6 +36,6 @@ HISTORY = dg.define_asset_job(
 REPORTS = dg.define_asset_job(
     "reports",
     selection=dg.AssetSelection.assets("fills", "positions", "pnl"),
-    description="Fills, positions and P&L of any range of sessions, from the ledger. Changes no order.",
+    description="Fills, positions and P&L of any range of sessions; settles up to its end first.",
     tags=ORDER_LANE,
 )

@@ -22,14 +22,16 @@ class OperatorContext:
     operations: RiskOperations
     quotes: Quotes
     limits: RiskLimits
+    symbol: str
 
     @classmethod
-    def of(cls, account: TradingAccount, lake: Lake, limits: RiskLimits) -> Self:
+    def of(cls, account: TradingAccount, lake: Lake, limits: RiskLimits, symbol: str = "") -> Self:
         """Build the context of an account whose prices come from the lake."""
         return cls(
             operations=RiskOperations(account),
             quotes=lambda session, symbols: last_closes(lake, session, symbols),
             limits=limits,
+            symbol=symbol,
         )
 
 
@@ -39,6 +41,7 @@ class Verb:
 
     description: str
     act: Callable[[OperatorContext, OperatorAction], Rows]
+    takes_symbol: bool = False
 
 
 OPERATOR_VERBS: Mapping[str, Verb] = {
@@ -70,8 +73,18 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
         description="Replace the limits by the configured ones.",
         act=lambda on, action: [book_row(on.operations.set_risk_limits(on.limits, action))],
     ),
+    "block_symbol": Verb(
+        description="Keep a symbol from trading; only flatten_positions still clears for it.",
+        act=lambda on, action: [book_row(on.operations.block_symbol(on.symbol, action))],
+        takes_symbol=True,
+    ),
+    "unblock_symbol": Verb(
+        description="Let a blocked symbol trade again.",
+        act=lambda on, action: [book_row(on.operations.unblock_symbol(on.symbol, action))],
+        takes_symbol=True,
+    ),
     "cancel_all_orders": Verb(
-        description="Cancel every live order at the broker.",
+        description="Cancel every live order at the broker, and every order that was never sent.",
         act=lambda on, action: cancellation_rows(on.operations.cancel_all_orders(action)),
     ),
     "flatten_positions": Verb(

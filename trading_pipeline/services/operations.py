@@ -3,23 +3,24 @@
 Each action is written to the ledger first, with who and why; the book follows.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 
 import structlog
 
 from trading_pipeline.adapters.guards.book import BookState, Reservation
 from trading_pipeline.adapters.store.ledger import BookRecord, NewOrder, OrderRecord
+from trading_pipeline.core.accounting import Position
 from trading_pipeline.core.money import to_ticks, whole_shares
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.portfolio import Quote
 from trading_pipeline.core.risk.halts import KillSwitch, OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
-from trading_pipeline.errors import OperatorError, TradingHalted, TransientError
+from trading_pipeline.errors import OperatorError, PipelineError, TradingHalted, TransientError
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.settlement import release_ended, settle
+from trading_pipeline.services.settlement import settle_in_lane, take_over, tell_guard
 from trading_pipeline.services.submission import GRACE, Submission, SubmissionService
 
 Quotes = Callable[[date, Collection[str]], dict[str, Quote]]
@@ -32,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancellation:
-    """What cancelling everything did: orders that ended, and orders that are still live with the reason."""
+    """What cancelling everything did: orders that ended, and orders that are still live, each with the reason."""
 
     canceled: tuple[OrderRecord, ...]
     still_live: tuple[tuple[OrderRecord, str], ...]
@@ -47,7 +48,7 @@ class Flattening:
 
     cancellation: Cancellation
     submissions: tuple[Submission, ...]
-    without_price: tuple[str, ...]
+    still_open: tuple[tuple[str, str], ...]
 
 
 class RiskOperations:
@@ -62,76 +63,87 @@ class RiskOperations:
         """Create the risk book of an account that has none.
 
         Raises:
-            OperatorError: it has one.
+            OperatorError: the ledger or Redis has one; a rebuild replaces it.
             ServerUnavailable: Redis did not answer; a rebuild finishes the work.
         """
-        record = self._books.begin_epoch(
-            self._name, limits=limits, action=action, verb="initialize_risk_book", only_first=True
-        )
-        self._write_book(record)
+        with self._account.ledger.lane(self._name):
+            self._account.guard.check_server()
+            record = self._books.begin_epoch(
+                self._name, limits=limits, action=action, verb="initialize_risk_book", only_first=True
+            )
+            sequence = self._account.guard.initialise(
+                epoch=record.epoch,
+                limits=record.limits,
+                kill_switch=record.kill_switch,
+                breaker=record.breaker,
+                blocked=self._books.blocked(self._name),
+            )
+            self._books.saw_sequence(self._name, record.epoch, sequence)
         return record
 
-    def rebuild_risk_book(self, action: OperatorAction, limits: RiskLimits | None = None) -> BookRecord:
+    def rebuild_risk_book(self, action: OperatorAction) -> BookRecord:
         """Write the book anew from the ledger, in a new epoch; limits and halts stay as the ledger has them.
 
         Raises:
+            OperatorError: the account never had a book.
             ServerUnavailable: Redis did not answer; the old book is stale already, rebuild again.
         """
-        present = self._books.get(self._name)
-        record = self._books.begin_epoch(
-            self._name, limits=limits or present.limits, action=action, verb="rebuild_risk_book", only_first=False
-        )
-        self._write_book(record)
+        with self._account.ledger.lane(self._name):
+            self._account.guard.check_server()
+            present = self._books.get(self._name)
+            record = self._books.begin_epoch(
+                self._name, limits=present.limits, action=action, verb="rebuild_risk_book", only_first=False
+            )
+            unposted = [row["execution_id"] for row in self._account.ledger.fills.unposted(self._name)]
+            sequence = self._account.guard.rebuild(self._book_state(record, unposted))
+            self._account.ledger.fills.mark_posted(unposted)
+            self._books.saw_sequence(self._name, record.epoch, sequence)
+            tell_guard(self._account)
         return record
 
     def engage_kill_switch(self, action: OperatorAction) -> BookRecord:
         """Stop all trading. Works while Redis is down: the ledger alone keeps every later order from the broker."""
         record = self._books.set_kill_switch(self._name, KillSwitch.ENGAGED, action)
-        self._project("engage_kill_switch", lambda: self._account.guard.engage_kill_switch(action))
-        return record
+        return self._follow(record, lambda: self._account.guard.engage_kill_switch(action))
 
     def disengage_kill_switch(self, action: OperatorAction) -> BookRecord:
         """Let trading go on."""
         record = self._books.set_kill_switch(self._name, KillSwitch.DISENGAGED, action)
-        self._project("disengage_kill_switch", lambda: self._account.guard.disengage_kill_switch(action))
-        return record
+        return self._follow(record, lambda: self._account.guard.disengage_kill_switch(action))
 
     def trip_circuit_breaker(self, action: OperatorAction) -> BookRecord:
         """Allow only reducing orders until the breaker is reset."""
         record = self._books.trip_breaker(self._name, action.reason, action)
-        self._project("trip_circuit_breaker", lambda: self._account.guard.trip(action.reason))
-        return record
+        return self._follow(record, lambda: self._account.guard.trip(action.reason))
 
     def reset_circuit_breaker(self, action: OperatorAction) -> BookRecord:
         """Start the quiet period, after which all orders clear again."""
         record = self._books.reset_breaker(self._name, action)
-        self._project("reset_circuit_breaker", lambda: self._account.guard.reset(action))
-        return record
+        return self._follow(record, lambda: self._account.guard.reset(action))
 
     def set_risk_limits(self, limits: RiskLimits, action: OperatorAction) -> BookRecord:
         """Replace the limits."""
         record = self._books.set_limits(self._name, limits, action)
-        self._project("set_risk_limits", lambda: self._account.guard.set_limits(limits))
-        return record
+        return self._follow(record, lambda: self._account.guard.set_limits(limits))
+
+    def block_symbol(self, symbol: str, action: OperatorAction) -> BookRecord:
+        """Keep a symbol from trading; only a flatten still clears for it."""
+        record = self._books.block(self._name, symbol, action)
+        return self._follow(record, lambda: self._account.guard.block(symbol))
+
+    def unblock_symbol(self, symbol: str, action: OperatorAction) -> BookRecord:
+        """Let a symbol trade again."""
+        record = self._books.unblock(self._name, symbol, action)
+        return self._follow(record, lambda: self._account.guard.unblock(symbol))
 
     def cancel_all_orders(self, action: OperatorAction) -> Cancellation:
-        """Cancel every live order at the broker.
+        """Cancel every live order at the broker, and every intent that was never sent.
 
-        An order the broker has not shown yet stays live until it must have.
+        One order's failure does not keep the others: it is reported. An order the broker has not shown yet stays live
+        until the broker must have shown it.
         """
-        canceled: list[OrderRecord] = []
-        still_live: list[tuple[OrderRecord, str]] = []
-        for order in self._account.ledger.orders.live(self._name):
-            ended, reason = self._cancel(order, action)
-            if ended is None:
-                still_live.append((order, reason))
-            else:
-                canceled.append(ended)
-        release_ended(self._account)
-        self._books.record_action(
-            self._name, "cancel_all_orders", action, {"canceled": [order.client_order_id for order in canceled]}
-        )
-        return Cancellation(canceled=tuple(canceled), still_live=tuple(still_live))
+        with self._account.ledger.lane(self._name):
+            return self._cancel_all(action)
 
     def flatten_positions(self, action: OperatorAction, quotes: Quotes) -> Flattening:
         """Cancel everything, then close every position with a reduce-only order; works under an engaged kill switch.
@@ -139,30 +151,39 @@ class RiskOperations:
         Raises:
             OperatorError: the broker has not traded yet, so there is nothing to close.
         """
-        session = self._account.broker.current_session
-        if session is None:
-            raise OperatorError("the broker has not traded yet: there is nothing to flatten")
-        settle(self._account, session)
-        cancellation = self.cancel_all_orders(action)
-        positions = self._account.ledger.fills.positions(self._name)
-        prices = quotes(session, positions)
-        self._books.record_action(
-            self._name,
-            "flatten_positions",
-            action,
-            {symbol: str(position.qty) for symbol, position in positions.items()},
-        )
+        with self._account.ledger.lane(self._name):
+            session = self._account.broker.current_session
+            if session is None:
+                raise OperatorError("the broker has not traded yet: there is nothing to flatten")
+            settle_in_lane(self._account, session)
+            cancellation = self._cancel_all(action)
+            held = self._account.ledger.fills.positions(self._name)
+            shares = {symbol: str(position.qty) for symbol, position in held.items()}
+            self._books.record_action(self._name, "flatten_positions", action, shares)
+            return self._close_all(session, held, quotes(session, held), action, cancellation)
+
+    def _close_all(
+        self,
+        session: date,
+        held: Mapping[str, Position],
+        prices: Mapping[str, Quote],
+        action: OperatorAction,
+        cancellation: Cancellation,
+    ) -> Flattening:
         service = SubmissionService(self._account)
         origin = {"operator": action.operator, "reason": action.reason}
-        submissions = [
-            service.submit(
-                NewOrder(intent=self._closing(session, symbol, int(position.qty), prices[symbol]), origin=origin)
-            )
-            for symbol, position in positions.items()
-            if symbol in prices and int(position.qty)
-        ]
-        missing = tuple(sorted(set(positions) - set(prices)))
-        return Flattening(cancellation=cancellation, submissions=tuple(submissions), without_price=missing)
+        submissions: list[Submission] = []
+        still_open: list[tuple[str, str]] = []
+        for symbol, position in held.items():
+            if symbol not in prices or not int(position.qty):
+                still_open.append((symbol, "no price" if symbol not in prices else "less than one share"))
+                continue
+            intent = self._closing(session, symbol, int(position.qty), prices[symbol])
+            try:
+                submissions.append(service.submit(NewOrder(intent=intent, origin=origin)))
+            except PipelineError as failure:
+                still_open.append((symbol, failure.message))
+        return Flattening(cancellation=cancellation, submissions=tuple(submissions), still_open=tuple(still_open))
 
     def _closing(self, session: date, symbol: str, qty: int, quote: Quote) -> OrderIntent:
         """Build the closing order, numbered past earlier ones of the same shape that ended without closing."""
@@ -185,39 +206,56 @@ class RiskOperations:
                 return intent
             repeat += 1
 
-    def _cancel(self, order: OrderRecord, action: OperatorAction) -> tuple[OrderRecord | None, str]:
+    def _cancel_all(self, action: OperatorAction) -> Cancellation:
+        live = self._account.ledger.orders.live(self._name)
+        unsent = self._account.ledger.orders.unsent(self._name)
+        ids = [order.client_order_id for order in (*live, *unsent)]
+        self._books.record_action(self._name, "cancel_all_orders", action, {"orders": ids})
+        canceled = [self._end_unsent(order, action) for order in unsent]
+        still_live: list[tuple[OrderRecord, str]] = []
+        for order in live:
+            try:
+                ended, reason = self._cancel(order, action)
+            except PipelineError as failure:
+                ended, reason = order, failure.message
+            if ended.state.terminal:
+                canceled.append(ended)
+            else:
+                still_live.append((ended, reason))
+        tell_guard(self._account)
+        return Cancellation(canceled=tuple(canceled), still_live=tuple(still_live))
+
+    def _end_unsent(self, order: OrderRecord, action: OperatorAction) -> OrderRecord:
+        reason = f"cancelled by {action.operator} before it was sent: {action.reason}"
+        return self._account.ledger.orders.move(order.client_order_id, OrderState.EXPIRED, reason=reason)
+
+    def _cancel(self, order: OrderRecord, action: OperatorAction) -> tuple[OrderRecord, str]:
         reported = self._account.broker.cancel(order.client_order_id)
         if reported is None:
             if self._account.clock.now() - order.updated_at < GRACE:
-                return None, "the broker has not shown it yet; try again in a minute"
+                return order, "the broker has not shown it yet; try again in a minute"
             reason = f"never reached the broker; cancelled by {action.operator}"
             return self._account.ledger.orders.move(order.client_order_id, OrderState.CANCELED, reason=reason), ""
-        if not reported.state.terminal:
-            return None, f"the broker reports it {reported.state}"
         reason = f"{reported.reason}; by {action.operator}: {action.reason}"
-        return self._account.ledger.orders.move(order.client_order_id, reported.state, reason=reason), ""
+        return take_over(self._account, order, reported, reason), f"the broker reports it {reported.state}"
 
-    def _project(self, verb: str, change: Callable[[], object]) -> None:
-        """Tell the book what the ledger has decided.
+    def _follow(self, record: BookRecord, change: Callable[[], object]) -> BookRecord:
+        """Tell the book what the ledger has decided, and take it into the ledger's new epoch.
 
-        A book that cannot be told is made stale, so that it decides nothing.
+        The ledger's epoch has moved on already: a book that cannot follow is stale and clears nothing until it is
+        rebuilt. An account without a book has nothing to tell.
         """
+        if not record.epoch:
+            return record
         try:
             change()
-        except (TransientError, TradingHalted, OperatorError) as failure:
-            log.warning(
-                "the book could not follow the ledger: it is stale until it is rebuilt", verb=verb, reason=str(failure)
+            self._account.guard.renew(
+                from_epoch=record.epoch - 1, to_epoch=record.epoch, min_sequence=record.high_sequence
             )
-            self._books.orphan(self._name)
-
-    def _write_book(self, record: BookRecord) -> None:
-        guard, fills = self._account.guard, self._account.ledger.fills
-        guard.check_server()
-        unposted = [row["execution_id"] for row in fills.unposted(self._name)]
-        sequence = guard.rebuild(self._book_state(record, unposted))
-        fills.mark_posted(unposted)
-        self._books.saw_sequence(self._name, record.epoch, sequence)
-        release_ended(self._account)
+        except (TransientError, TradingHalted, OperatorError) as failure:
+            log.warning("the book could not follow the ledger", reason=str(failure), epoch=record.epoch)
+            return replace(record, stale=f"{failure.message}; everything is refused until rebuild-risk-book")
+        return record
 
     def _book_state(self, record: BookRecord, unposted: Collection[str]) -> BookState:
         """Build the book from the ledger.
@@ -227,8 +265,7 @@ class RiskOperations:
         ledger = self._account.ledger
         live = ledger.orders.live(self._name)
         positions = ledger.fills.positions(self._name)
-        marks = {symbol: to_ticks(position.average_price) for symbol, position in positions.items()}
-        marks |= {order.intent.symbol: to_ticks(order.intent.reference.price) for order in live}
+        marks = {symbol: to_ticks(price) for symbol, price in ledger.orders.last_references(self._name).items()}
         return BookState(
             epoch=record.epoch,
             sequence=record.high_sequence,

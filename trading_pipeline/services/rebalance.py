@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import polars as pl
 import structlog
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
@@ -15,7 +14,7 @@ from trading_pipeline.core.orders.model import ReferencePrice
 from trading_pipeline.core.orders.planning import OrderPlan, Skipped, TargetShares, plan_orders
 from trading_pipeline.errors import DataQualityError, SessionNotTradable
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.settlement import settle
+from trading_pipeline.services.settlement import settle_in_lane
 from trading_pipeline.services.submission import Submission, SubmissionService
 
 log = structlog.get_logger(__name__)
@@ -62,12 +61,13 @@ def rebalance(account: TradingAccount, lake: Lake, session: date, *, run_id: str
         DataQualityError: the target is missing, or the session was not fresh enough: the gates are read here again.
         SessionNotTradable: the session lies before the one the account trades, and it never had orders.
     """
-    with structlog.contextvars.bound_contextvars(run_id=run_id, session=session.isoformat()):
+    context = structlog.contextvars.bound_contextvars(run_id=run_id, session=session.isoformat())
+    with context, account.ledger.lane(account.account):
         try:
             _require_not_passed(account, session)
         except SessionNotTradable as passed:
             return _as_it_was(account, session, passed)
-        settle(account, session)
+        settle_in_lane(account, session)
         service = SubmissionService(account)
         resumed = service.resume()
         plan, origins = _plan(account, lake, session)
@@ -111,8 +111,8 @@ def _of_session(account: TradingAccount, session: date, touched: Sequence[Submis
 
 
 def _plan(account: TradingAccount, lake: Lake, session: date) -> tuple[OrderPlan, dict[str, dict[str, Any]]]:
-    excluded = _not_fresh(lake, session)
     target = lake.read_session(Dataset.TARGET_PORTFOLIO, session)
+    excluded = _not_fresh(lake, session, target["symbol"].to_list())
     exposure = account.ledger.orders.exposure(account.account)
     targets = [
         TargetShares(
@@ -146,7 +146,7 @@ def _plan(account: TradingAccount, lake: Lake, session: date) -> tuple[OrderPlan
     return plan, origins
 
 
-def _not_fresh(lake: Lake, session: date) -> dict[str, str]:
+def _not_fresh(lake: Lake, session: date, symbols: Sequence[str]) -> dict[str, str]:
     """Read the freshness gate of the session again: no order comes from data whose age nobody has judged."""
     manifest = lake.read_session(Dataset.FRESHNESS, session)
     if manifest.is_empty() or not manifest["session_usable"].all():
@@ -154,8 +154,12 @@ def _not_fresh(lake: Lake, session: date) -> dict[str, str]:
             f"session {session} was not fresh enough to trade: see the metadata of `features`",
             session=session.isoformat(),
         )
-    stale = manifest.filter(pl.col("state") != FRESH)
-    return {row["symbol"]: f"its data are {row['state']}" for row in stale.iter_rows(named=True)}
+    states = dict(manifest.select("symbol", "state").iter_rows())
+    return {
+        symbol: f"its data are {states.get(symbol, 'not judged')}"
+        for symbol in sorted({*states, *symbols})
+        if states.get(symbol) != FRESH
+    }
 
 
 def _refusal(submission: Submission) -> str:

@@ -7,11 +7,15 @@ from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord
 from trading_pipeline.services.operations import Cancellation, Flattening
 from trading_pipeline.services.submission import Submission
 
+TOLD = "told"
+"""The Redis book knows what the ledger knows."""
+
 
 def book_row(book: BookRecord) -> dict[str, Any]:
     """Return epoch, halts and limits of an account."""
     return {
         "account": book.account,
+        "book": book.stale or TOLD,
         "epoch": book.epoch,
         "highest_sequence": book.high_sequence,
         "kill_switch": book.kill_switch.value,
@@ -58,5 +62,5 @@ def flattening_rows(result: Flattening) -> list[dict[str, Any]]:
     return [
         *cancellation_rows(result.cancellation),
         *submission_rows(result.submissions),
-        *({"symbol": symbol, "reason": "no price: still open"} for symbol in result.without_price),
+        *({"symbol": symbol, "reason": f"still open: {why}"} for symbol, why in result.still_open),
     ]

@@ -1,16 +1,21 @@
 """What the broker did, brought home: fills booked and posted, ended orders released. Safe to repeat at any time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import structlog
 
-from trading_pipeline.adapters.broker.protocol import Execution
+from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
 from trading_pipeline.adapters.store.ledger import OrderRecord
 from trading_pipeline.core.money import to_ticks, whole_shares
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.errors import TradingHalted, TransientError
+from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.errors import IllegalTransition, TradingHalted, TransientError
 from trading_pipeline.services.account import TradingAccount
+
+LATE_SESSIONS = 5
+"""For how many sessions after its own an ended order may still surprise with an execution."""
 
 log = structlog.get_logger(__name__)
 
@@ -24,29 +29,73 @@ class Settlement:
 
 
 def settle(account: TradingAccount, session: date) -> Settlement:
-    """Bring the broker to the close of a session and book all it did with our orders.
+    """Bring the broker to the close of a session and book all it did with our orders, alone on the account."""
+    with account.ledger.lane(account.account):
+        return settle_in_lane(account, session)
+
+
+def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
+    """Settle while the caller holds the account's lane.
 
     Each execution is committed to the ledger before the guard is told. A crash in between leaves it unposted, and the
     next settlement tells the guard, which knows executions by their id. The same goes for ended orders.
     """
     account.broker.advance(session)
     live = account.ledger.orders.live(account.account)
-    booked = [
-        execution
-        for execution in account.broker.executions([order.client_order_id for order in live])
-        if account.ledger.fills.book(account.account, execution.client_order_id, execution.fill, execution.executed_at)
-    ]
-    ended = [order.client_order_id for order in live if _end(account, order)]
-    post_fills(account)
-    release_ended(account)
+    since = account.calendar.shift(session, -LATE_SESSIONS)
+    booked = book_executions(account, [*live, *account.ledger.orders.recently_ended(account.account, since)])
+    ended = [order.client_order_id for order in live if _ended_at_the_broker(account, order)]
+    tell_guard(account)
     return Settlement(booked=tuple(booked), ended=tuple(ended))
 
 
-def post_fills(account: TradingAccount) -> None:
-    """Tell the guard of every booked fill it has not been told of. When it cannot be reached, the next call does."""
-    epoch = account.ledger.books.get(account.account).epoch
-    for row in account.ledger.fills.unposted(account.account):
-        try:
+def book_executions(account: TradingAccount, orders: Sequence[OrderRecord]) -> list[Execution]:
+    """Book every execution of these orders that the ledger does not know, and return those."""
+    executions = account.broker.executions([order.client_order_id for order in orders])
+    return [
+        one
+        for one in executions
+        if account.ledger.fills.book(account.account, one.client_order_id, one.fill, one.executed_at)
+    ]
+
+
+def take_over(account: TradingAccount, order: OrderRecord, reported: BrokerOrder, reason: str = "") -> OrderRecord:
+    """Bring an order to where the broker says it is, its executions first.
+
+    An order ends only when the ledger has every share the broker says was filled; until then it stays live, its
+    exposure held. An order that is further along already is returned as it is.
+    """
+    orders = account.ledger.orders
+    if reported.filled_qty:
+        book_executions(account, [order])
+    stored = orders.get(order.client_order_id) or order
+    wanted = reported.state
+    if wanted.terminal and stored.filled_qty != reported.filled_qty:
+        log.warning(
+            "executions are missing: the order stays live",
+            client_order_id=order.client_order_id,
+            reported=str(reported.filled_qty),
+            booked=str(stored.filled_qty),
+        )
+        wanted = OrderState.ACCEPTED
+    try:
+        return orders.move(
+            order.client_order_id, wanted, reason=reason or reported.reason, broker_order_id=reported.broker_order_id
+        )
+    except IllegalTransition:
+        return orders.get(order.client_order_id) or stored
+
+
+def tell_guard(account: TradingAccount) -> None:
+    """Post every booked fill and release every ended order the guard has not been told of, in this order.
+
+    When the guard cannot be reached, or its book is not the one the ledger knows, the next call does it.
+    """
+    book = account.ledger.books.get(account.account)
+    fills, orders = account.ledger.fills, account.ledger.orders
+    try:
+        account.guard.renew(from_epoch=book.epoch, to_epoch=book.epoch, min_sequence=book.high_sequence)
+        for row in fills.unposted(account.account):
             sequence = account.guard.post(
                 client_order_id=row["client_order_id"],
                 execution_id=row["execution_id"],
@@ -55,34 +104,21 @@ def post_fills(account: TradingAccount) -> None:
                 side=Side(row["side"]),
                 price_ticks=to_ticks(row["price"]),
             )
-        except (TransientError, TradingHalted) as failure:
-            log.warning("the guard could not be told of a fill", execution_id=row["execution_id"], reason=str(failure))
-            return
-        account.ledger.fills.mark_posted([row["execution_id"]])
-        account.ledger.books.saw_sequence(account.account, epoch, sequence)
-
-
-def release_ended(account: TradingAccount) -> None:
-    """Give back the reservations of ended orders, fills first. When the guard cannot be reached, the next call does."""
-    epoch = account.ledger.books.get(account.account).epoch
-    for order in account.ledger.orders.unreleased(account.account):
-        try:
+            fills.mark_posted([row["execution_id"]])
+            account.ledger.books.saw_sequence(account.account, book.epoch, sequence)
+        for order in orders.unreleased(account.account):
             sequence = account.guard.void(order.client_order_id)
-        except (TransientError, TradingHalted) as failure:
-            log.warning(
-                "the guard could not be told of an end", client_order_id=order.client_order_id, reason=str(failure)
-            )
-            return
-        account.ledger.orders.mark_released([order.client_order_id])
-        account.ledger.books.saw_sequence(account.account, epoch, sequence)
+            orders.mark_released([order.client_order_id])
+            account.ledger.books.saw_sequence(account.account, book.epoch, sequence)
+    except (TransientError, TradingHalted) as failure:
+        log.warning("the guard could not be told of fills and ends; the next settlement does", reason=str(failure))
 
 
-def _end(account: TradingAccount, order: OrderRecord) -> bool:
+def _ended_at_the_broker(account: TradingAccount, order: OrderRecord) -> bool:
     reported = account.broker.find(order.client_order_id)
     if reported is None or not reported.state.terminal:
         return False
     stored = account.ledger.orders.get(order.client_order_id)
     if stored is None or stored.state.terminal:
         return False
-    account.ledger.orders.move(order.client_order_id, reported.state, reason=reported.reason)
-    return True
+    return take_over(account, stored, reported).state.terminal

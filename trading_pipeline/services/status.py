@@ -1,6 +1,7 @@
 """The state of an account at a glance, and whether an operator must act."""
 
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 from trading_pipeline.adapters.guards.book import BookSnapshot
@@ -51,6 +52,10 @@ def read_status(account: TradingAccount) -> Status:
     state = snapshot.state if snapshot is not None else TradingState.HALTED
     if snapshot is not None and (snapshot.epoch != record.epoch or snapshot.sequence < record.high_sequence):
         state, problem = TradingState.HALTED, "the book is stale: run `trading-pipeline rebuild-risk-book`"
+    exposure = _exposure(account, snapshot)
+    apart = [row["symbol"] for row in exposure if not row["agree"]]
+    if apart:
+        problem = f"ledger, book and broker disagree about {', '.join(apart)}. {problem}".strip()
     limits = record.limits.as_text()
     trading = {
         "account": account.account,
@@ -61,10 +66,10 @@ def read_status(account: TradingAccount) -> Status:
         **{name: value for name, value in row.items() if name not in limits and name != "account"},
     }
     return Status(
-        healthy=state is TradingState.ACTIVE,
+        healthy=state is TradingState.ACTIVE and not apart,
         trading=[{"what": name, "value": str(value)} for name, value in trading.items() if value not in ("", None)],
         limits=_limits(limits, snapshot),
-        exposure=_exposure(account),
+        exposure=exposure,
         open_orders=[order_row(order) for order in account.ledger.orders.live(account.account)],
         sessions=_sessions(account),
         actions=[_plain(action) for action in account.ledger.books.history(account.account, LAST_SESSIONS)],
@@ -87,18 +92,25 @@ def _limits(limits: dict[str, str], snapshot: BookSnapshot | None) -> Rows:
     return [{"limit": name, "value": value, "used": used.get(name, "")} for name, value in limits.items()]
 
 
-def _exposure(account: TradingAccount) -> Rows:
+def _exposure(account: TradingAccount, snapshot: BookSnapshot | None) -> Rows:
     broker = account.broker.positions()
-    exposure = account.ledger.orders.exposure(account.account)
-    return [
-        {
-            "symbol": symbol,
-            "position": str(exposure[symbol].position if symbol in exposure else 0),
-            "pending": str(exposure[symbol].pending if symbol in exposure else 0),
-            "at_the_broker": str(broker.get(symbol, 0)),
-        }
-        for symbol in sorted({*exposure, *broker})
-    ]
+    ledger = account.ledger.orders.exposure(account.account)
+    book = snapshot.positions if snapshot is not None else None
+    rows: Rows = []
+    for symbol in sorted({*ledger, *broker, *(book or {})}):
+        held = ledger[symbol].position if symbol in ledger else Decimal(0)
+        in_book = held if book is None else Decimal(book.get(symbol, 0))
+        rows.append(
+            {
+                "symbol": symbol,
+                "position": str(held),
+                "pending": str(ledger[symbol].pending if symbol in ledger else 0),
+                "in_the_book": str(in_book) if book is not None else "unknown",
+                "at_the_broker": str(broker.get(symbol, Decimal(0))),
+                "agree": held == in_book == broker.get(symbol, Decimal(0)),
+            }
+        )
+    return rows
 
 
 def _sessions(account: TradingAccount) -> Rows:

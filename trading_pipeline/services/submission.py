@@ -29,7 +29,7 @@ from trading_pipeline.errors import (
     TransientError,
 )
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.settlement import release_ended
+from trading_pipeline.services.settlement import take_over, tell_guard
 
 GRACE = timedelta(seconds=60)
 """How long a broker may take to show an order whose answer was lost before its absence counts."""
@@ -65,8 +65,10 @@ class SubmissionService:
         Raises:
             SessionNotTradable: the broker takes no orders decided from this session now; nothing is recorded.
             OrderConflict: the id is known with another payload.
+            ValueError: the order is another account's, or its trade session does not follow its session.
         """
         intent = new.intent
+        self._require_ours(intent)
         with _bound(intent):
             stored = self._orders.get(intent.client_order_id)
             if stored is None or _unfinished(stored):
@@ -94,17 +96,17 @@ class SubmissionService:
         return touched
 
     def _clear_and_send(self, stored: OrderRecord, *, is_new: bool) -> Submission:
+        # Looked up before the guard is asked: as little as can be lies between the last check and the send.
+        found = None if is_new else self._account.broker.find(stored.client_order_id)
         verdict = self._clear(stored.intent)
         order, veto = self._orders.record_verdict(stored, verdict)
-        if veto is not None:
-            verdict = veto
+        verdict = veto or verdict
+        if found is not None and order.state is OrderState.CLEARED:
+            return Submission(order=self._adopt(order, found), verdict=verdict)
         if verdict.clearance is None:
             log.warning("order kept from the broker", **verdict.as_fields())
             return Submission(order=order, verdict=verdict)
-        found = None if is_new else self._account.broker.find(order.client_order_id)
-        if found is not None:
-            return Submission(order=self._adopt(order, found), verdict=verdict)
-        return Submission(order=self._send(order.intent, verdict.clearance), verdict=verdict)
+        return Submission(order=self._send(order, verdict.clearance), verdict=verdict)
 
     def _clear(self, intent: OrderIntent) -> Verdict:
         book = self._account.ledger.books.get(self._account.account)
@@ -123,10 +125,10 @@ class SubmissionService:
         )
         return self._account.guard.clear(request)
 
-    def _send(self, intent: OrderIntent, clearance: Clearance) -> OrderRecord:
-        order_id = intent.client_order_id
+    def _send(self, order: OrderRecord, clearance: Clearance) -> OrderRecord:
+        order_id = order.client_order_id
         try:
-            answer = self._account.broker.submit(intent, clearance)
+            answer = self._account.broker.submit(order.intent, clearance)
         except OrderRejected as rejection:
             log.warning("order rejected by the broker", reason=str(rejection))
             return self._ended(order_id, OrderState.REJECTED, str(rejection))
@@ -135,20 +137,15 @@ class SubmissionService:
             return self._orders.move(order_id, OrderState.SUBMITTED_UNCONFIRMED, reason=str(lost))
         except TransientError as failure:
             log.warning("the broker did not take the order; it stays cleared", reason=str(failure))
-            return self._orders.move(order_id, OrderState.CLEARED)
+            return self._orders.get(order_id) or order
         log.info("order accepted", broker_order_id=answer.broker_order_id)
-        return self._orders.move(order_id, OrderState.ACCEPTED, broker_order_id=answer.broker_order_id)
+        return take_over(self._account, order, answer)
 
     def _adopt(self, stored: OrderRecord, found: BrokerOrder) -> OrderRecord:
         log.info("order found at the broker", state=found.state.value)
-        if found.state is OrderState.REJECTED:
-            return self._ended(stored.client_order_id, OrderState.REJECTED, found.reason)
-        return self._orders.move(
-            stored.client_order_id,
-            OrderState.ACCEPTED,
-            reason="found at the broker",
-            broker_order_id=found.broker_order_id,
-        )
+        adopted = take_over(self._account, stored, found, reason="found at the broker")
+        tell_guard(self._account)
+        return adopted
 
     def _resume_live(self, order: OrderRecord) -> list[Submission]:
         if order.state not in {OrderState.CLEARED, OrderState.SUBMITTED_UNCONFIRMED}:
@@ -167,8 +164,18 @@ class SubmissionService:
 
     def _ended(self, client_order_id: str, state: OrderState, reason: str) -> OrderRecord:
         ended = self._orders.move(client_order_id, state, reason=reason)
-        release_ended(self._account)
+        tell_guard(self._account)
         return ended
+
+    def _require_ours(self, intent: OrderIntent) -> None:
+        account, calendar = self._account.account, self._account.calendar
+        if intent.account != account:
+            msg = f"an order of account {intent.account} was offered to account {account}"
+            raise ValueError(msg)
+        if intent.trade_session != calendar.next(intent.session):
+            due = calendar.next(intent.session)
+            msg = f"orders decided from {intent.session} work in {due}, not {intent.trade_session}"
+            raise ValueError(msg)
 
     def _tradable(self, order: OrderRecord) -> bool:
         try:

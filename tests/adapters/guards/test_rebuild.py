@@ -286,3 +286,16 @@ def test_reservation_that_cannot_be_is_refused(change: dict[str, object]) -> Non
     """A reservation holds at least one share and no more than its order."""
     with pytest.raises(ValueError, match=r"."):
         replace(hold(ask()), **change)
+
+
+def test_renewing_takes_only_a_current_book_into_the_next_epoch(guard: RiskGuard) -> None:
+    """A book of another epoch, or one that lost writes, stays where it is and is refused."""
+    before = guard.snapshot()
+    assert before is not None
+    for epoch, seen in ((before.epoch + 1, 0), (before.epoch, before.sequence + 1)):
+        with pytest.raises(TradingHalted):
+            guard.renew(from_epoch=epoch, to_epoch=epoch + 1, min_sequence=seen)
+    assert before == guard.snapshot()
+
+    guard.renew(from_epoch=before.epoch, to_epoch=before.epoch + 1, min_sequence=before.sequence)
+    assert guard.snapshot() == replace(before, epoch=before.epoch + 1)

@@ -18,7 +18,7 @@ from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import Clearance
 from trading_pipeline.core.sessions import SessionCalendar
-from trading_pipeline.errors import OrderRejected, SessionNotTradable
+from trading_pipeline.errors import OrderRejected, OrderStateUnknown, ServerUnavailable, SessionNotTradable
 
 Openings = Callable[[date, Collection[str]], dict[str, OpeningBar]]
 """Gives the bars of a session for some symbols; a symbol that did not trade is absent."""
@@ -78,7 +78,11 @@ class SimulatedExchange:
     def require_tradable(self, session: date) -> None:
         """Check that the exchange stands at this session: see the class."""
         last = self.current_session
-        if last is not None and last != session:
+        if last is None:
+            raise SessionNotTradable(
+                "the exchange has not opened yet: settle a session first", session=session.isoformat()
+            )
+        if last != session:
             relation = "was traded already" if last > session else "is ahead of the exchange"
             raise SessionNotTradable(
                 f"session {session} {relation}: the exchange stands at {last} and takes orders of that session only",
@@ -89,11 +93,25 @@ class SimulatedExchange:
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Take an order for the open of its trade session. An id seen before returns the order it belongs to."""
         require_cover(intent, clearance)
+        try:
+            reason = self._take(intent)
+            known = self.find(intent.client_order_id)
+        except ServerUnavailable as lost:
+            raise OrderStateUnknown(
+                f"the exchange's database went away: {lost}", client_order_id=intent.client_order_id
+            ) from lost
+        if reason is not None:
+            raise OrderRejected(reason, client_order_id=intent.client_order_id, symbol=intent.symbol)
+        if known is None:
+            raise OrderStateUnknown("the exchange lost the order it took", client_order_id=intent.client_order_id)
+        return known
+
+    def _take(self, intent: OrderIntent) -> str | None:
+        """Record an order; return why it is rejected, None when it is taken or was taken before."""
         with self._pool.connection() as connection:
             last = _clock(connection, self._account, lock=True)
-            known = _order(connection, intent.client_order_id)
-            if known is not None:
-                return known
+            if _order(connection, intent.client_order_id) is not None:
+                return None
             if last is not None and intent.trade_session <= last:
                 raise OrderRejected(
                     f"session {intent.trade_session} has opened already: the exchange stands at {last}",
@@ -102,14 +120,7 @@ class SimulatedExchange:
             reason = reject_reason(intent.client_order_id, intent.symbol, intent.order_type, self._costs)
             state = OrderState.ACCEPTED if reason is None else OrderState.REJECTED
             _insert(connection, intent, state, reason or "")
-        if reason is not None:
-            raise OrderRejected(reason, client_order_id=intent.client_order_id, symbol=intent.symbol)
-        return BrokerOrder(
-            client_order_id=intent.client_order_id,
-            broker_order_id=_broker_id(intent.client_order_id),
-            state=state,
-            filled_qty=Decimal(0),
-        )
+            return reason
 
     def find(self, client_order_id: str) -> BrokerOrder | None:
         """Return the order, None when the exchange has never seen it."""

@@ -121,6 +121,23 @@ class RiskGuard:
         """
         return self._act("reset", action, "the breaker is not tripped")
 
+    def renew(self, *, from_epoch: int, to_epoch: int, min_sequence: int) -> int:
+        """Take the book into an epoch of the ledger; with equal epochs this only checks that the book is current.
+
+        Raises:
+            TradingHalted: the book is missing, of another epoch, or has lost writes the ledger has seen: rebuild it.
+        """
+        numbers = whole("from", from_epoch), whole("to", to_epoch), whole("seen", min_sequence)
+        reply = cast("list[object]", self._scripts.run("renew", *numbers))
+        if reply[0] == "stale":
+            raise TradingHalted(
+                f"the risk book of {self._account} is not the one the ledger knows: run rebuild_risk_book",
+                account=self._account,
+                epoch=from_epoch,
+                min_sequence=min_sequence,
+            )
+        return self._sequence(reply)
+
     def block(self, symbol: str) -> int:
         """Let nothing clear for one symbol but a flatten."""
         return self._sequence(self._ask("block", word("symbol", symbol)))

@@ -22,6 +22,7 @@ VERBS = (
     "initialise",
     "rebuild",
     "snapshot",
+    "renew",
 )
 
 

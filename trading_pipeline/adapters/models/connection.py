@@ -25,6 +25,7 @@ def connect(tracking_uri: str) -> "MlflowClient":
         raise ConfigError("the MLflow tracking URI must name its driver: write postgresql+psycopg2:// instead")
     # MLflow reports its use to its makers unless told not to; a trading system tells nobody.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # The import takes 5 to 10 seconds: only runs that use the registry pay for it.
     from mlflow import MlflowClient  # noqa: PLC0415
 

@@ -9,6 +9,7 @@ from trading_pipeline.adapters.broker.matching import OpeningBar
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.money import price_from_float
 from trading_pipeline.core.portfolio import Quote
+from trading_pipeline.errors import BarsUnavailable
 
 MARK_LOOKBACK = 10
 """Sessions to look back for a mark of a symbol that has no bar in the session itself."""
@@ -35,7 +36,10 @@ def opening_bars(lake: Lake) -> Callable[[date, Collection[str]], dict[str, Open
 
     def openings(session: date, symbols: Collection[str]) -> dict[str, OpeningBar]:
         if not lake.has(Dataset.BARS, session):
-            return {}
+            raise BarsUnavailable(
+                f"orders wait for the open of {session}, but the lake has no bars of it: materialise `bars` first",
+                session=session.isoformat(),
+            )
         bars = lake.read_session(Dataset.BARS, session).filter(pl.col("symbol").is_in(list(symbols)))
         return {
             row["symbol"]: OpeningBar(

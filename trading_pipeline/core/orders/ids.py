@@ -31,8 +31,8 @@ def client_order_id(
         symbol,
         side,
         str(qty),
-        _price(limit_price),
-        _price(stop_price),
+        price_text(limit_price),
+        price_text(stop_price),
         order_type,
         time_in_force,
         strategy_id,
@@ -43,5 +43,6 @@ def client_order_id(
     return hashlib.sha256("|".join(fields).encode()).hexdigest()[:ID_LENGTH]
 
 
-def _price(price: Decimal | None) -> str:
+def price_text(price: Decimal | None) -> str:
+    """Write a price as the id has it: rounded half-up to its tick, `None` when there is none."""
     return "None" if price is None else str(round_price(price))

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from trading_pipeline.core.orders.ids import client_order_id
+from trading_pipeline.core.orders.ids import client_order_id, price_text
 
 
 class Side(StrEnum):
@@ -120,8 +120,8 @@ class OrderIntent:
             self.qty,
             self.order_type,
             self.time_in_force,
-            self.limit_price,
-            self.stop_price,
+            price_text(self.limit_price),
+            price_text(self.stop_price),
             self.trade_session,
             self.purpose,
             self.repeat,

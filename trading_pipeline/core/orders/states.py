@@ -24,11 +24,6 @@ class OrderState(StrEnum):
         """True when nothing more can happen at the broker."""
         return self in TERMINAL
 
-    @property
-    def holds_exposure(self) -> bool:
-        """True when the unfilled rest is, or may be, live at the broker: it counts as pending."""
-        return self in HOLDING
-
 
 TERMINAL = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED})
 HOLDING = frozenset(

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
+from trading_pipeline.core.money import LARGEST_EXACT_INTEGER, TICKS_PER_DOLLAR
 from trading_pipeline.errors import ConfigError
 
 
@@ -36,6 +37,8 @@ class RiskLimits:
             if not Decimal(value).is_finite() or value < 0:
                 msg = f"{field.name} must be a finite number of at least 0, not {value}"
                 raise ValueError(msg)
+            if field.type is Decimal:
+                _require_whole_ticks(field.name, value)
 
     @classmethod
     def from_text(cls, values: Mapping[str, str]) -> Self:
@@ -59,3 +62,13 @@ class RiskLimits:
     def as_text(self) -> dict[str, str]:
         """Return every limit as text, for configuration, ledger and people."""
         return {name: str(value) for name, value in asdict(self).items()}
+
+
+def _require_whole_ticks(name: str, value: object) -> None:
+    """Refuse a limit that the book could not hold exactly, before it is written anywhere."""
+    if isinstance(value, Decimal) and value < Decimal(LARGEST_EXACT_INTEGER) / TICKS_PER_DOLLAR:
+        ticks = value * TICKS_PER_DOLLAR
+        if ticks == ticks.to_integral_value():
+            return
+    msg = f"{name} must be a Decimal of whole 1/10,000 dollars below 2**53 of them, not {value!r}"
+    raise ValueError(msg)

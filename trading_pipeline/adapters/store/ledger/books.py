@@ -39,7 +39,7 @@ class Books:
         Every book of an earlier epoch is stale from this commit on.
 
         Raises:
-            OperatorError: `only_first` and the account had a book before.
+            OperatorError: `only_first` and the account had a book before, or not `only_first` and it had none.
         """
         with self._pool.connection() as connection:
             present = _locked(connection, account)
@@ -48,6 +48,10 @@ class Books:
                     f"account {account} has a risk book (epoch {present.epoch}): use rebuild-risk-book to replace it",
                     account=account,
                     epoch=present.epoch,
+                )
+            if not only_first and not present.epoch:
+                raise OperatorError(
+                    f"account {account} never had a risk book: run initialize-risk-book first", account=account
                 )
             row = connection.execute(
                 """update ledger.books set epoch = epoch + 1, limits = %(limits)s, updated_at = now()
@@ -58,13 +62,6 @@ class Books:
         if row is None:
             raise OperatorError(f"account {account} vanished from the ledger", account=account)
         return _record(row)
-
-    def orphan(self, account: str) -> None:
-        """Make every existing book of the account stale: the guard could not be told of a change."""
-        with self._pool.connection() as connection:
-            connection.execute(
-                "update ledger.books set epoch = epoch + 1, updated_at = now() where account = %s", (account,)
-            )
 
     def saw_sequence(self, account: str, epoch: int, sequence: int) -> None:
         """Remember the highest sequence number a book of this epoch has shown."""
@@ -137,21 +134,32 @@ class Books:
         with self._pool.connection() as connection:
             _audit(connection, account, verb, action, detail)
 
-    def block(self, account: str, symbol: str, reason: str) -> None:
-        """Keep a symbol from trading."""
+    def block(self, account: str, symbol: str, action: OperatorAction) -> BookRecord:
+        """Keep a symbol from trading; only a flatten still clears for it."""
         with self._pool.connection() as connection:
+            _locked(connection, account)
             connection.execute(
                 """insert into ledger.blocked_symbols (account, symbol, reason) values (%s, %s, %s)
                    on conflict (account, symbol) do update set reason = excluded.reason, at = now()""",
-                (account, symbol, reason),
+                (account, symbol, action.reason),
             )
+            return _change(connection, account, "block_symbol", action, detail={"symbol": symbol})
 
-    def unblock(self, account: str, symbol: str) -> None:
-        """Let a symbol trade again."""
+    def unblock(self, account: str, symbol: str, action: OperatorAction) -> BookRecord:
+        """Let a symbol trade again.
+
+        Raises:
+            OperatorError: it is not blocked.
+        """
         with self._pool.connection() as connection:
-            connection.execute(
-                "delete from ledger.blocked_symbols where account = %s and symbol = %s", (account, symbol)
-            )
+            _locked(connection, account)
+            gone = connection.execute(
+                "delete from ledger.blocked_symbols where account = %s and symbol = %s returning symbol",
+                (account, symbol),
+            ).fetchone()
+            if gone is None:
+                raise OperatorError(f"{symbol} is not blocked", account=account, symbol=symbol)
+            return _change(connection, account, "unblock_symbol", action, detail={"symbol": symbol})
 
     def blocked(self, account: str) -> dict[str, str]:
         """Return the blocked symbols with their reasons."""
@@ -185,7 +193,9 @@ def _change(
     detail: Mapping[str, Any] | None = None,
     **columns: Any,
 ) -> BookRecord:
-    assignments = ", ".join(f"{name} = %({name})s" for name in columns)
+    # Each change starts an epoch: a book that did not follow is stale from this commit on.
+    epoch = "epoch = case epoch when 0 then 0 else epoch + 1 end"
+    assignments = ", ".join([epoch, *(f"{name} = %({name})s" for name in columns)])
     row = connection.execute(
         f"update ledger.books set {assignments}, updated_at = now() where account = %(account)s"  # noqa: S608 - names are ours
         " returning *, false as quiet_over".encode(),

@@ -1,8 +1,11 @@
 """The ledger as one object: a connection pool and the groups of statements that use it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from psycopg.errors import LockNotAvailable
 from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.store.ledger.alerts import Alerts
@@ -11,6 +14,8 @@ from trading_pipeline.adapters.store.ledger.fills import Fills
 from trading_pipeline.adapters.store.ledger.orders import Orders
 from trading_pipeline.adapters.store.postgres import CONNECT_SECONDS, Pool, unavailable
 from trading_pipeline.errors import ServerUnavailable
+
+LANE_SECONDS = 60
 
 
 class Ledger:
@@ -40,6 +45,27 @@ class Ledger:
     def close(self) -> None:
         """Give the connections back."""
         self._pool.close()
+
+    @contextmanager
+    def lane(self, account: str) -> Iterator[None]:
+        """Hold the account for a series of steps that must not mix: settling, rebalancing, cancelling, rebuilding.
+
+        Halts do not wait for it. The lock is PostgreSQL's and ends with its connection, so a killed process frees it.
+
+        Raises:
+            ServerUnavailable: another process held the account for too long.
+        """
+        with self._pool.connection() as connection:
+            connection.execute("set local statement_timeout = 0")
+            connection.execute(f"set local lock_timeout = '{LANE_SECONDS}s'".encode())
+            try:
+                connection.execute("select pg_advisory_xact_lock(hashtext('lane'), hashtext(%s))", (account,))
+            except LockNotAvailable as busy:
+                raise ServerUnavailable(
+                    f"another process has been working on account {account} for over {LANE_SECONDS} s: try again",
+                    account=account,
+                ) from busy
+            yield
 
     def query(self, sql: str, **parameters: Any) -> list[DictRow]:
         """Run one read-only statement with named parameters and return its rows as dicts."""

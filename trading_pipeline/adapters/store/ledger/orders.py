@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from psycopg import Connection
@@ -39,6 +40,7 @@ select symbol, coalesce(p.qty, 0) as position, coalesce(q.pending, 0) as pending
 """
 
 _BY_ID = "select * from ledger.orders where client_order_id = %s"
+_TOUCH = "update ledger.orders set updated_at = clock_timestamp() where client_order_id = %s"
 _LOCKED = "select * from ledger.orders where client_order_id = %s for update"
 
 
@@ -72,9 +74,7 @@ class Orders:
     def get(self, client_order_id: str) -> OrderRecord | None:
         """Return the order, or None."""
         with self._pool.connection() as connection:
-            row = connection.execute(
-                "select * from ledger.orders where client_order_id = %s", (client_order_id,)
-            ).fetchone()
+            row = connection.execute(_BY_ID, (client_order_id,)).fetchone()
         return None if row is None else OrderRecord.from_row(row)
 
     def record_verdict(self, order: OrderRecord, verdict: Verdict) -> tuple[OrderRecord, Verdict | None]:
@@ -91,12 +91,14 @@ class Orders:
             ).fetchone()
             stored = _require(connection, order_id, lock=True)
             _decision(connection, order_id, verdict)
-            veto = _veto(order, verdict, book)
+            veto = _veto(stored, verdict, book)
             if veto is not None:
                 _decision(connection, order_id, veto)
             if verdict.cleared:
                 _remember_clearance(connection, order, verdict)
             wanted = OrderState.CLEARED if verdict.cleared else OrderState.REFUSED
+            # A fresh time says that somebody is at it: a cancellation waits for the answer.
+            connection.execute(_TOUCH, (order_id,))
             if stored.state in UNSENT and stored.state is not wanted:
                 _move(connection, stored, wanted, verdict.detail or verdict.code.value, verdict.as_fields())
             return _require(connection, order_id), veto
@@ -132,7 +134,7 @@ class Orders:
 
     def unsent(self, account: str) -> list[OrderRecord]:
         """Return the orders recorded or refused but never sent."""
-        states = [OrderState.PENDING_NEW, OrderState.REFUSED]
+        states = list(UNSENT)
         return self._select("account = %(account)s and state = any(%(states)s)", account=account, states=states)
 
     def of_session(self, account: str, session: date) -> list[OrderRecord]:
@@ -140,10 +142,36 @@ class Orders:
         return self._select("account = %(account)s and session = %(session)s", account=account, session=session)
 
     def unreleased(self, account: str) -> list[OrderRecord]:
-        """Return the ended orders of which the guard has not been told."""
+        """Return the ended orders of which the guard has not been told, those with fills it does not know left out.
+
+        Giving back a reservation before its fills are posted would free exposure that is held.
+        """
         return self._select(
-            "account = %(account)s and state = any(%(states)s) and not released", account=account, states=list(TERMINAL)
+            """account = %(account)s and state = any(%(states)s) and not released and not exists (
+                   select 1 from ledger.fills f where f.client_order_id = orders.client_order_id and not f.posted)""",
+            account=account,
+            states=list(TERMINAL),
         )
+
+    def recently_ended(self, account: str, since: date) -> list[OrderRecord]:
+        """Return the orders that ended and worked in this trade session or later: the broker may still surprise us."""
+        return self._select(
+            """account = %(account)s and state = any(%(states)s) and trade_session >= %(since)s
+                   and guard_sequence is not null""",
+            account=account,
+            states=list(TERMINAL),
+            since=since,
+        )
+
+    def last_references(self, account: str) -> dict[str, Decimal]:
+        """Return the newest reference price of each symbol ever ordered, dollars."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                """select distinct on (symbol) symbol, reference_price from ledger.orders
+                    where account = %s order by symbol, created_at desc""",
+                (account,),
+            ).fetchall()
+        return {row["symbol"]: row["reference_price"] for row in rows}
 
     def mark_released(self, client_order_ids: Collection[str]) -> None:
         """Remember that the guard holds nothing for these orders any more."""
@@ -219,23 +247,26 @@ def _decision(connection: Connection[DictRow], client_order_id: str, verdict: Ve
 def _veto(order: OrderRecord, verdict: Verdict, book: DictRow | None) -> Verdict | None:
     if not verdict.cleared:
         return None
-    if book is None or book["epoch"] != verdict.epoch:
-        code, detail = VerdictCode.BOOK_STALE, "the book was rebuilt while the order was being cleared"
-    elif book["kill_switch"] == KillSwitch.ENGAGED and order.intent.purpose is not Purpose.FLATTEN:
+    if order.state not in UNSENT and order.state is not OrderState.CLEARED:
+        code, detail = VerdictCode.ENDED, f"the order became {order.state} while it was being cleared"
+    elif book is not None and book["kill_switch"] == KillSwitch.ENGAGED and order.intent.purpose is not Purpose.FLATTEN:
         code, detail = VerdictCode.KILL_SWITCH_ENGAGED, "the kill switch was engaged while the order was being cleared"
+    elif book is None or book["epoch"] != verdict.epoch:
+        code, detail = VerdictCode.BOOK_STALE, "an operator changed the book while the order was being cleared"
     else:
         return None
     return Verdict(code=code, epoch=verdict.epoch, sequence=verdict.sequence, detail=detail)
 
 
 def _remember_clearance(connection: Connection[DictRow], order: OrderRecord, verdict: Verdict) -> None:
+    own = verdict.clearance.sequence if verdict.clearance else verdict.sequence
     connection.execute(
         """update ledger.books set high_sequence = greatest(high_sequence, %s) where account = %s and epoch = %s""",
         (verdict.sequence, order.intent.account, verdict.epoch),
     )
     connection.execute(
         "update ledger.orders set guard_epoch = %s, guard_sequence = %s where client_order_id = %s",
-        (verdict.epoch, verdict.sequence, order.client_order_id),
+        (verdict.epoch, own, order.client_order_id),
     )
 
 

@@ -24,6 +24,8 @@ class BookRecord:
     breaker_reason: str = ""
     quiet_until: datetime | None = None
     limits: RiskLimits = field(default_factory=RiskLimits)
+    stale: str = ""
+    """Why the Redis book could not follow the last change; empty when it did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
