@@ -15,7 +15,7 @@ from trading_pipeline.errors import DataQualityError
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
 
 LAST_GOOD_LOOKBACK = 20
-"""Sessions to look back for the last good close of a symbol before the range."""
+"""Sessions looked back for last good closes first; symbols not found there are looked for in all of history."""
 
 
 @dg.multi_asset(
@@ -47,7 +47,11 @@ def gated_bars(
     sessions = sessions_of(context)
     store = lake.lake()
     raw = store.read(Dataset.RAW_BARS, start=sessions[0], end=sessions[-1])
-    gate = judge_bars(raw, last_good=_last_good(store, sessions[0]), outlier_threshold=market_data.outlier_threshold)
+    gate = judge_bars(
+        raw,
+        last_good=_last_good(store, sessions[0], set(raw["symbol"])),
+        outlier_threshold=market_data.outlier_threshold,
+    )
     _require_nothing_dropped(raw, gate)
     bars = validate_bars(gate.bars, where=f"bars {sessions[0]} to {sessions[-1]}")
     store.write(Dataset.BARS, bars, sessions=sessions)
@@ -79,12 +83,17 @@ def gated_bars(
     yield dg.MaterializeResult(asset_key="quarantined_bars")
 
 
-def _last_good(store: Lake, first: date) -> dict[str, float]:
-    earlier = [day for day in store.sessions(Dataset.BARS) if day < first][-LAST_GOOD_LOOKBACK:]
-    if not earlier:
-        return {}
-    history = store.read(Dataset.BARS, start=earlier[0], end=earlier[-1], columns=["session", "symbol", "close"])
-    return dict(history.sort("session").group_by("symbol").agg(pl.col("close").last()).iter_rows())
+def _last_good(store: Lake, first: date, symbols: set[str]) -> dict[str, float]:
+    """Find the last good close of each symbol before a session, however long ago: no split of a range matters."""
+    earlier = [day for day in store.sessions(Dataset.BARS) if day < first]
+    found: dict[str, float] = {}
+    for days in (earlier[-LAST_GOOD_LOOKBACK:], earlier[:-LAST_GOOD_LOOKBACK]):
+        missing = symbols - set(found)
+        if days and missing:
+            history = store.read(Dataset.BARS, start=days[0], end=days[-1], columns=["session", "symbol", "close"])
+            wanted = history.filter(pl.col("symbol").is_in(missing)).sort("session")
+            found |= dict(wanted.group_by("symbol").agg(pl.col("close").last()).iter_rows())
+    return found
 
 
 def _require_nothing_dropped(raw: pl.DataFrame, gate: GateResult) -> None:

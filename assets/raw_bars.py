@@ -27,7 +27,8 @@ def raw_bars(context: dg.AssetExecutionContext, lake: LakeResource, market_data:
     frame = source.bars(sessions, market_data.universe)
     missing = sorted(set(sessions) - set(frame["session"].unique()))
     if missing:
-        coverage = source.coverage()
+        covered = source.coverage()
+        coverage = f"{covered[0]} to {covered[1]}" if covered else "nothing"
         raise BarsUnavailable(
             f"{source.name} has no bars of {len(missing)} session(s), the first {missing[0]}; it covers {coverage}. "
             "Import a file with them (`trading-pipeline import-bars FILE`) or choose another range",

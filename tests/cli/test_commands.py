@@ -103,6 +103,17 @@ def test_bars_are_imported_or_refused_with_row_and_column(run: Run, tmp_path: Pa
         assert part in refused.stderr
 
 
+def test_an_unknown_option_is_a_configuration_mistake(run: Run) -> None:
+    """Told from a server that does not answer."""
+    assert 3 == run("status", "--no-such-option").returncode
+
+
+def test_exec_says_which_command_it_cannot_run(run: Run) -> None:
+    """No traceback."""
+    wrong = run("exec", "--", "no-such-program")
+    assert (3, True, False) == (wrong.returncode, "no-such-program" in wrong.stderr, "Traceback" in wrong.stderr)
+
+
 def test_exec_gives_a_command_the_environment_and_returns_its_code(run: Run) -> None:
     """So that Dagster's own command line works without further ado."""
     code = "import os, sys; sys.exit(7 if os.environ['DAGSTER_HOME'] and os.environ['DATABASE_URL'] else 1)"

@@ -1,15 +1,27 @@
 """Running another program under a command: signals reach it, and its end is ours."""
 
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from trading_pipeline.errors import ConfigError
 
 
 def run_in_foreground(command: Sequence[str]) -> int:
-    """Run a command that shares our terminal and return its exit code. ^C goes to the command; we wait for it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Run a command that shares our terminal and return its exit code. ^C goes to the command; we wait for it.
+
+    Programs of our own environment are found first.
+
+    Raises:
+        ConfigError: the command cannot be run.
+    """
+    # A handler that does nothing, not SIG_IGN: the command would inherit that and never hear ^C.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        with subprocess.Popen(command) as child:  # noqa: S603 - the operator's own command
+        with _started(command) as child:
             return _wait(child, {signal.SIGTERM: signal.SIGTERM})
     finally:
         signal.signal(signal.SIGINT, before)
@@ -19,6 +31,25 @@ def run_service(command: Sequence[str]) -> int:
     """Run a server in a session of its own; ^C or SIGTERM to us stops it, once and in order."""
     with subprocess.Popen(command, start_new_session=True) as child:  # noqa: S603 - our own interpreter
         return _wait(child, {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGINT})
+
+
+def wait_for_the_end() -> None:
+    """Wait until somebody presses ^C or sends SIGTERM."""
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    try:
+        signal.sigwait(ends)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
+
+
+def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    own = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": f"{own}{os.pathsep}{os.environ.get('PATH', '')}"}
+    try:
+        return subprocess.Popen(command, env=environment)  # noqa: S603 - the operator's own command
+    except OSError as error:
+        raise ConfigError(f"cannot run {command[0]}: {error.strerror}", command=list(command)) from error
 
 
 def _wait(child: subprocess.Popen[bytes], forwarded: dict[signal.Signals, signal.Signals]) -> int:

@@ -41,8 +41,12 @@ def as_table(rows: Sequence[dict[str, Any]], *, title: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
     for name in columns:
         numeric = all(_NUMBER.fullmatch(_text(row.get(name))) for row in rows)
+        widest = max(len(_text(row.get(name))) for row in rows)
         table.add_column(
-            name.replace("_", " "), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric
+            name.replace("_", " "),
+            justify="right" if numeric else "left",
+            overflow="fold",
+            min_width=widest if numeric else None,
         )
     for row in rows:
         table.add_row(*(_text(row.get(name)) for name in columns))
@@ -60,7 +64,10 @@ def exit_codes() -> Iterator[None]:
         _leave(error, UNAVAILABLE)
     except PipelineError as error:
         _leave(error, REFUSED)
-    except KeyboardInterrupt:
+    except click.UsageError as error:
+        error.show()
+        raise SystemExit(CONFIGURATION) from error
+    except (KeyboardInterrupt, click.Abort):
         err.print("interrupted")
         raise SystemExit(INTERRUPTED) from None
 

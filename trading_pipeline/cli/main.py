@@ -8,7 +8,7 @@ import click
 
 from trading_pipeline.adapters.clock import SystemClock
 from trading_pipeline.adapters.store.lake import Lake
-from trading_pipeline.cli.child import run_in_foreground, run_service
+from trading_pipeline.cli.child import run_in_foreground, run_service, wait_for_the_end
 from trading_pipeline.cli.console import REFUSED, UNAVAILABLE, exit_codes, out, show
 from trading_pipeline.cli.runtime import opened_account, running_servers
 from trading_pipeline.core.risk.halts import OperatorAction
@@ -21,6 +21,7 @@ from trading_pipeline.services.reports import TOLD
 from trading_pipeline.services.status import read_status
 from trading_pipeline.settings import Settings, load_settings
 
+HOLDOUT_SESSIONS = 20
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
 
@@ -31,7 +32,13 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--sessions", default=20, show_default=True, help="How many of the newest sessions to trade.")
+@click.option(
+    "--sessions",
+    type=click.IntRange(1, HOLDOUT_SESSIONS),
+    default=HOLDOUT_SESSIONS,
+    show_default=True,
+    help="How many of the newest sessions to trade; the model is trained on those before.",
+)
 def run(sessions: int) -> None:
     """Load bars, compute features, train, and trade the newest sessions one after another. Resumes where it stopped."""
     settings = load_settings()
@@ -129,7 +136,7 @@ def up() -> None:
     settings = _start()
     with running_servers(settings):
         out.print(f"servers are up under {settings.pipeline_home.absolute()} (stop with ^C)")
-        click.pause(info="")
+        wait_for_the_end()
 
 
 @cli.command()
@@ -174,4 +181,4 @@ def _start() -> Settings:
 def main() -> None:
     """Run the command line; the exit code says how it went."""
     with exit_codes():
-        cli(standalone_mode=True)
+        sys.exit(cli.main(standalone_mode=False))

@@ -1,6 +1,7 @@
 """`trading-pipeline run`: from an empty folder to filled orders, phase by phase, resuming where it stopped."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,6 +73,8 @@ def run_everything(settings: Settings, environment: dict[str, str], count: int) 
     sessions = _covered_sessions(settings)
     if len(sessions) <= count:
         raise BarsUnavailable(f"the source covers {len(sessions)} sessions: too few to train and trade {count} of them")
+    # Meant so: the job that makes orders runs one session at a time, the others any range.
+    warnings.filterwarnings("ignore", message="Asset job daily_session materializes assets with varying")
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

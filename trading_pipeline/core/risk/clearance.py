@@ -10,7 +10,7 @@ from trading_pipeline.core.orders.model import OrderIntent, Purpose, Side
 
 
 class VerdictCode(StrEnum):
-    """What the guard decided, in the order of its checks."""
+    """What the guard decided; the order of its checks is that of `clear.lua`."""
 
     BOOK_MISSING = "book_missing"
     BOOK_STALE = "book_stale"
