@@ -1,7 +1,7 @@
 """Bars that passed the quality gate, and the quarantine of those that did not."""
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 import polars as pl
@@ -14,8 +14,8 @@ from trading_pipeline.core.quality import GateResult, judge_bars
 from trading_pipeline.errors import DataQualityError
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
 
-LAST_GOOD_LOOKBACK = 20
-"""Sessions looked back for last good closes first; symbols not found there are looked for in all of history."""
+LAST_GOOD_LOOKBACK = 30
+"""Days looked back for last good closes first; symbols not found there are looked for in all of history."""
 
 
 @dg.multi_asset(
@@ -85,12 +85,13 @@ def gated_bars(
 
 def _last_good(store: Lake, first: date, symbols: set[str]) -> dict[str, float]:
     """Find the last good close of each symbol before a session, however long ago: no split of a range matters."""
-    earlier = [day for day in store.sessions(Dataset.BARS) if day < first]
+    before = first - timedelta(days=1)
+    recent = before - timedelta(days=LAST_GOOD_LOOKBACK)
     found: dict[str, float] = {}
-    for days in (earlier[-LAST_GOOD_LOOKBACK:], earlier[:-LAST_GOOD_LOOKBACK]):
+    for start, end in ((recent, before), (date.min, recent - timedelta(days=1))):
         missing = symbols - set(found)
-        if days and missing:
-            history = store.read(Dataset.BARS, start=days[0], end=days[-1], columns=["session", "symbol", "close"])
+        if missing and store.sessions(Dataset.BARS, start=start, end=end):
+            history = store.read(Dataset.BARS, start=start, end=end, columns=["session", "symbol", "close"])
             wanted = history.filter(pl.col("symbol").is_in(missing)).sort("session")
             found |= dict(wanted.group_by("symbol").agg(pl.col("close").last()).iter_rows())
     return found

@@ -54,9 +54,9 @@ class Lake:
         """Tell whether the session was written, with or without rows."""
         return self.partition_path(dataset, session).is_file()
 
-    def sessions(self, dataset: Dataset) -> list[date]:
-        """Return the sessions that were written, in order."""
-        return self._written(dataset, date.min, date.max)
+    def sessions(self, dataset: Dataset, *, start: date = date.min, end: date = date.max) -> list[date]:
+        """Return the sessions of a range, both ends included, that were written, in order."""
+        return self._written(dataset, start, end)
 
     def read_session(self, dataset: Dataset, session: date, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the rows of one session.

@@ -1,7 +1,7 @@
 """Prices out of the lake's good bars: closes to size and mark with, whole bars for the simulated exchange."""
 
 from collections.abc import Callable, Collection
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -24,7 +24,8 @@ def session_closes(lake: Lake, session: date, symbols: Collection[str]) -> dict[
 
 def last_closes(lake: Lake, session: date, symbols: Collection[str]) -> dict[str, Quote]:
     """Return the last close by symbol in the sessions up to this one, at most `MARK_LOOKBACK` back."""
-    recent = [day for day in lake.sessions(Dataset.BARS) if day <= session][-MARK_LOOKBACK:]
+    start = session - timedelta(days=2 * MARK_LOOKBACK)
+    recent = lake.sessions(Dataset.BARS, start=start, end=session)[-MARK_LOOKBACK:]
     if not recent:
         return {}
     bars = lake.read(Dataset.BARS, start=recent[0], end=recent[-1])
