@@ -48,6 +48,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "history",
         "reports",
         "submit_orders",
+        "trade_session",
         "train_model",
         "initialize_risk_book",
         "rebuild_risk_book",
@@ -125,7 +126,7 @@ def test_the_schedule_is_stopped_until_someone_starts_it(defs: dg.Definitions) -
 
 def test_orders_go_through_one_lane_and_are_never_retried(defs: dg.Definitions) -> None:
     """By the tags that `dagster.yaml` limits."""
-    for name in ("daily_session", "submit_orders"):
+    for name in ("daily_session", "trade_session", "submit_orders"):
         tags = defs.resolve_job_def(name).tags
         assert "orders" == tags["trading/lane"]
         assert "0" == tags["dagster/max_retries"]

@@ -74,7 +74,7 @@ def run_everything(settings: Settings, environment: dict[str, str], count: int) 
     if len(sessions) <= count:
         raise BarsUnavailable(f"the source covers {len(sessions)} sessions: too few to train and trade {count} of them")
     # Meant so: the job that makes orders runs one session at a time, the others any range.
-    warnings.filterwarnings("ignore", message="Asset job daily_session materializes assets with varying")
+    warnings.filterwarnings("ignore", message="Asset job .* materializes assets with varying")
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -143,7 +143,7 @@ def _trade(run: PipelineRun, sessions: Sequence[date]) -> None:
     with run.phase("sessions traded", len(waiting)) as advance:
         for session in waiting:
             _require_trading(run)
-            run.execute("daily_session", partition_key=session.isoformat())
+            run.execute("trade_session", partition_key=session.isoformat())
             advance(1)
 
 

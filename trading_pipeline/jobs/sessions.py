@@ -14,6 +14,15 @@ DAILY_SESSION = dg.define_asset_job(
     tags=ORDER_LANE | NEVER_RETRIED,
 )
 
+TRADE_SESSION = dg.define_asset_job(
+    "trade_session",
+    selection=dg.AssetSelection.assets(
+        "predictions", "target_portfolio", "submitted_orders", "fills", "positions", "pnl"
+    ),
+    description="One session whose features are there already: predictions to orders, and what became of those before.",
+    tags=ORDER_LANE | NEVER_RETRIED,
+)
+
 SUBMIT_ORDERS = dg.define_asset_job(
     "submit_orders",
     selection=dg.AssetSelection.assets("submitted_orders"),
