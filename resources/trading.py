@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 import dagster as dg
@@ -15,15 +16,17 @@ from trading_pipeline.adapters.clock import SystemClock
 from trading_pipeline.adapters.store.prices import opening_bars
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.valuation import Valuation
 
 
 class TradingResource(dg.ConfigurableResource[Any]):
-    """Builds the account from its parts."""
+    """Builds the account from its parts. `capital` is dollars, as text so that no float touches them."""
 
     ledger: LedgerResource
     risk: RiskResource
     lake: LakeResource
     strategy_id: str
+    capital: str
     exchange_url: str = Field(repr=False)
     _account: TradingAccount | None = PrivateAttr(default=None)
 
@@ -31,8 +34,9 @@ class TradingResource(dg.ConfigurableResource[Any]):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["TradingResource"]:
         """Connect the simulated exchange, and disconnect after use."""
         del context
+        lake = self.lake.lake()
         exchange = SimulatedExchange(
-            self.exchange_url, account=self.risk.account, calendar=xnys(), openings=opening_bars(self.lake.lake())
+            self.exchange_url, account=self.risk.account, calendar=xnys(), openings=opening_bars(lake)
         )
         try:
             self._account = TradingAccount(
@@ -43,6 +47,7 @@ class TradingResource(dg.ConfigurableResource[Any]):
                 broker=exchange,
                 calendar=xnys(),
                 clock=SystemClock(),
+                valuation=Valuation.of_lake(lake, Decimal(self.capital)),
             )
             yield self
         finally:

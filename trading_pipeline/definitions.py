@@ -54,7 +54,12 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             model_name=settings.strategy_id,
         ),
         "trading": TradingResource(
-            ledger=ledger, risk=risk, lake=lake, strategy_id=settings.strategy_id, exchange_url=database
+            ledger=ledger,
+            risk=risk,
+            lake=lake,
+            strategy_id=settings.strategy_id,
+            capital=str(settings.capital),
+            exchange_url=database,
         ),
     }
 

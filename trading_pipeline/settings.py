@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from trading_pipeline.core.portfolio import PortfolioConfig
 from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.risk.monitor_limits import MonitorLimits
 from trading_pipeline.errors import ConfigError
 
 SAMPLE_UNIVERSE = ("AAPL", "AMZN", "GOOG", "META", "NFLX", "NVDA")
@@ -46,6 +47,17 @@ class Settings(BaseSettings):
     risk_max_order_notional: Decimal = Field(default=Decimal(100_000), ge=0)
     risk_max_orders_per_session: int = Field(default=500, ge=0)
     risk_quiet_period_seconds: int = Field(default=300, ge=0)
+
+    risk_max_daily_loss_dollars: Decimal = Field(default=Decimal(10_000), ge=0)
+    risk_max_daily_loss_pct: Decimal = Field(default=Decimal(10), ge=0)
+    risk_max_drawdown_pct: Decimal = Field(default=Decimal(25), ge=0)
+    risk_max_consecutive_broker_errors: int = Field(default=5, ge=0)
+    risk_max_reject_rate_pct: Decimal = Field(default=Decimal(50), ge=0)
+    risk_reject_rate_window_minutes: int = Field(default=60, ge=1)
+    risk_reject_rate_min_orders: int = Field(default=10, ge=1)
+    risk_max_mark_age_minutes: int = Field(default=390, ge=0)
+    risk_max_sessions_without_freshness: int = Field(default=1, ge=0)
+    risk_max_unconfirmed_order_seconds: int = Field(default=300, ge=0)
 
     @field_validator("universe", mode="before")
     @classmethod
@@ -91,6 +103,23 @@ class Settings(BaseSettings):
             max_order_notional=self.risk_max_order_notional,
             max_orders_per_session=self.risk_max_orders_per_session,
             quiet_period_seconds=self.risk_quiet_period_seconds,
+            monitor=self.monitor_limits,
+        )
+
+    @property
+    def monitor_limits(self) -> MonitorLimits:
+        """When the breaker of a newly initialised risk book trips by itself."""
+        return MonitorLimits(
+            max_daily_loss_dollars=self.risk_max_daily_loss_dollars,
+            max_daily_loss_pct=self.risk_max_daily_loss_pct,
+            max_drawdown_pct=self.risk_max_drawdown_pct,
+            max_consecutive_broker_errors=self.risk_max_consecutive_broker_errors,
+            max_reject_rate_pct=self.risk_max_reject_rate_pct,
+            reject_rate_window_minutes=self.risk_reject_rate_window_minutes,
+            reject_rate_min_orders=self.risk_reject_rate_min_orders,
+            max_mark_age_minutes=self.risk_max_mark_age_minutes,
+            max_sessions_without_freshness=self.risk_max_sessions_without_freshness,
+            max_unconfirmed_order_seconds=self.risk_max_unconfirmed_order_seconds,
         )
 
     @property

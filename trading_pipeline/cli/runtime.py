@@ -15,6 +15,7 @@ from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import embedded_servers
 from trading_pipeline.instance.home import prepare_dagster_home
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.valuation import Valuation
 from trading_pipeline.settings import Settings
 
 
@@ -54,6 +55,7 @@ def opened_account(settings: Settings, environment: dict[str, str]) -> Iterator[
                 broker=exchange,
                 calendar=xnys(),
                 clock=SystemClock(),
+                valuation=Valuation.of_lake(lake, settings.capital),
             )
     finally:
         exchange.close()

@@ -7,11 +7,16 @@ from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.store.ledger import Ledger
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.sessions import SessionCalendar
+from trading_pipeline.services.valuation import Valuation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradingAccount:
-    """Everything an order passes through. Only the services hold a broker and a guard together."""
+    """Everything an order passes through. Only the services hold a broker and a guard together.
+
+    `valuation` is what the risk monitor values the account by. Without one nobody watches its losses: the composition
+    roots always give it.
+    """
 
     account: str
     strategy_id: str
@@ -20,3 +25,4 @@ class TradingAccount:
     broker: Broker
     calendar: SessionCalendar
     clock: Clock
+    valuation: Valuation | None = None

@@ -9,8 +9,9 @@ from trading_pipeline.adapters.store.prices import last_closes
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.operations import Quotes, RiskOperations
+from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.reports import book_row, cancellation_rows, flattening_rows
+from trading_pipeline.services.valuation import Quotes
 
 Rows = list[dict[str, Any]]
 

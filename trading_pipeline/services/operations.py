@@ -3,8 +3,8 @@
 Each action is written to the ledger first, with who and why; the book follows.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import date
 
 import structlog
@@ -18,13 +18,12 @@ from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.portfolio import Quote
 from trading_pipeline.core.risk.halts import KillSwitch, OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
-from trading_pipeline.errors import OperatorError, PipelineError, TradingHalted, TransientError
+from trading_pipeline.errors import OperatorError, PipelineError
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.following import follow
 from trading_pipeline.services.settlement import settle_in_lane, take_over, tell_guard
 from trading_pipeline.services.submission import GRACE, Submission, SubmissionService
-
-Quotes = Callable[[date, Collection[str]], dict[str, Quote]]
-"""Gives the closing prices of a session; a symbol without one is absent."""
+from trading_pipeline.services.valuation import Quotes
 
 OPERATOR_STRATEGY = "operator"
 
@@ -104,37 +103,37 @@ class RiskOperations:
     def engage_kill_switch(self, action: OperatorAction) -> BookRecord:
         """Stop all trading. Works while Redis is down: the ledger alone keeps every later order from the broker."""
         record = self._books.set_kill_switch(self._name, KillSwitch.ENGAGED, action)
-        return self._follow(record, lambda: self._account.guard.engage_kill_switch(action))
+        return follow(self._account, record, lambda: self._account.guard.engage_kill_switch(action))
 
     def disengage_kill_switch(self, action: OperatorAction) -> BookRecord:
         """Let trading go on."""
         record = self._books.set_kill_switch(self._name, KillSwitch.DISENGAGED, action)
-        return self._follow(record, lambda: self._account.guard.disengage_kill_switch(action))
+        return follow(self._account, record, lambda: self._account.guard.disengage_kill_switch(action))
 
     def trip_circuit_breaker(self, action: OperatorAction) -> BookRecord:
         """Allow only reducing orders until the breaker is reset."""
         record = self._books.trip_breaker(self._name, action.reason, action)
-        return self._follow(record, lambda: self._account.guard.trip(action.reason))
+        return follow(self._account, record, lambda: self._account.guard.trip(action.reason))
 
     def reset_circuit_breaker(self, action: OperatorAction) -> BookRecord:
         """Start the quiet period, after which all orders clear again."""
         record = self._books.reset_breaker(self._name, action)
-        return self._follow(record, lambda: self._account.guard.reset(action))
+        return follow(self._account, record, lambda: self._account.guard.reset(action))
 
     def set_risk_limits(self, limits: RiskLimits, action: OperatorAction) -> BookRecord:
         """Replace the limits."""
         record = self._books.set_limits(self._name, limits, action)
-        return self._follow(record, lambda: self._account.guard.set_limits(limits))
+        return follow(self._account, record, lambda: self._account.guard.set_limits(limits))
 
     def block_symbol(self, symbol: str, action: OperatorAction) -> BookRecord:
         """Keep a symbol from trading; only a flatten still clears for it."""
         record = self._books.block(self._name, symbol, action)
-        return self._follow(record, lambda: self._account.guard.block(symbol))
+        return follow(self._account, record, lambda: self._account.guard.block(symbol))
 
     def unblock_symbol(self, symbol: str, action: OperatorAction) -> BookRecord:
         """Let a symbol trade again."""
         record = self._books.unblock(self._name, symbol, action)
-        return self._follow(record, lambda: self._account.guard.unblock(symbol))
+        return follow(self._account, record, lambda: self._account.guard.unblock(symbol))
 
     def cancel_all_orders(self, action: OperatorAction) -> Cancellation:
         """Cancel every live order at the broker, and every intent that was never sent.
@@ -238,24 +237,6 @@ class RiskOperations:
             return self._account.ledger.orders.move(order.client_order_id, OrderState.CANCELED, reason=reason), ""
         reason = f"{reported.reason}; by {action.operator}: {action.reason}"
         return take_over(self._account, order, reported, reason), f"the broker reports it {reported.state}"
-
-    def _follow(self, record: BookRecord, change: Callable[[], object]) -> BookRecord:
-        """Tell the book what the ledger has decided, and take it into the ledger's new epoch.
-
-        The ledger's epoch has moved on already: a book that cannot follow is stale and clears nothing until it is
-        rebuilt. An account without a book has nothing to tell.
-        """
-        if not record.epoch:
-            return record
-        try:
-            change()
-            self._account.guard.renew(
-                from_epoch=record.epoch - 1, to_epoch=record.epoch, min_sequence=record.high_sequence
-            )
-        except (TransientError, TradingHalted, OperatorError) as failure:
-            log.warning("the book could not follow the ledger", reason=str(failure), epoch=record.epoch)
-            return replace(record, stale=f"{failure.message}; everything is refused until rebuild-risk-book")
-        return record
 
     def _book_state(self, record: BookRecord, unposted: Collection[str]) -> BookState:
         """Build the book from the ledger.
