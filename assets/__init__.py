@@ -1,5 +1,9 @@
 """The asset chain, one file a layer."""
 
+from collections.abc import Sequence
+
+import dagster as dg
+
 from assets.bars import gated_bars
 from assets.features import features
 from assets.fills import fills
@@ -24,4 +28,17 @@ ALL_ASSETS = (
     pnl,
 )
 
-__all__ = ["ALL_ASSETS"]
+MADE_OF_FEATURES = {dg.AssetKey("features"), dg.AssetKey("model"), dg.AssetKey("predictions")}
+
+
+def assets_of(feature_set_hash: str) -> Sequence[dg.AssetsDefinition]:
+    """Return all assets, with the feature set's hash as the code version of those that it defines."""
+    return dg.map_asset_specs(
+        lambda spec: (
+            spec.replace_attributes(code_version=feature_set_hash[:12]) if spec.key in MADE_OF_FEATURES else spec
+        ),
+        ALL_ASSETS,
+    )
+
+
+__all__ = ["ALL_ASSETS", "assets_of"]

@@ -6,9 +6,9 @@ import dagster as dg
 import polars as pl
 
 from assets.context import numbers_by_session, report, sessions_of, table
-from resources import LakeResource, MarketDataResource
+from resources import FeaturesResource, LakeResource, MarketDataResource
 from trading_pipeline.adapters.store.lake import Dataset, Lake
-from trading_pipeline.core.features import alpha158, compile_features
+from trading_pipeline.core.features import CompiledFeatures
 from trading_pipeline.core.manifest import FRESH, HISTORY, freshness_manifest
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
@@ -27,9 +27,13 @@ CHUNK = 756
     group_name="research",
     kinds={"polars", "parquet"},
     owners=["team:research"],
-    code_version=alpha158().hash[:12],
 )
-def features(context: dg.AssetExecutionContext, lake: LakeResource, market_data: MarketDataResource) -> None:
+def features(
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    feature_set: FeaturesResource,
+    market_data: MarketDataResource,
+) -> None:
     """The 158 features of qlib's Alpha158 for every symbol that is fresh as of the session's close.
 
     Definitions are pyqlib's own expression strings. A symbol of the universe whose bar is missing or old is left out
@@ -51,8 +55,10 @@ def features(context: dg.AssetExecutionContext, lake: LakeResource, market_data:
         calendar=xnys(),
     )
     store.write(Dataset.FRESHNESS, manifest, sessions=sessions)
+    compiled = feature_set.compiled()
     rows = sum(
-        _compute(context, store, sessions[start : start + CHUNK], manifest) for start in range(0, len(sessions), CHUNK)
+        _compute(context, store, compiled, sessions[start : start + CHUNK], manifest)
+        for start in range(0, len(sessions), CHUNK)
     )
     last = store.read_session(Dataset.FEATURES, sessions[-1])
     report(
@@ -70,8 +76,13 @@ def features(context: dg.AssetExecutionContext, lake: LakeResource, market_data:
     )
 
 
-def _compute(context: dg.AssetExecutionContext, store: Lake, sessions: list[date], manifest: pl.DataFrame) -> int:
-    compiled = compile_features(alpha158())
+def _compute(
+    context: dg.AssetExecutionContext,
+    store: Lake,
+    compiled: CompiledFeatures,
+    sessions: list[date],
+    manifest: pl.DataFrame,
+) -> int:
     start = xnys().shift(sessions[0], -(compiled.lookback or 0) - MARGIN)
     bars = store.read(Dataset.BARS, start=start, end=sessions[-1])
     values = compiled.compute(bars, calendar=xnys().between(start, sessions[-1]), sessions=sessions)

@@ -3,11 +3,10 @@
 import dagster as dg
 
 from assets.context import plot, table
-from resources import LakeResource, ModelRegistryResource
+from resources import FeaturesResource, LakeResource, ModelRegistryResource
 from trading_pipeline.adapters.models import ic_plot
 from trading_pipeline.adapters.plots import as_data_uri
 from trading_pipeline.adapters.store.lake import Dataset
-from trading_pipeline.core.features import alpha158
 from trading_pipeline.core.labels import LABEL_HORIZON, LabelKind, compute_labels
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.core.training import TrainingConfig, train
@@ -33,10 +32,13 @@ class ModelConfig(dg.Config):
     group_name="research",
     kinds={"lightgbm", "mlflow"},
     owners=["team:research"],
-    code_version=alpha158().hash[:12],
 )
 def model(
-    context: dg.AssetExecutionContext, lake: LakeResource, models: ModelRegistryResource, config: ModelConfig
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    feature_set: FeaturesResource,
+    models: ModelRegistryResource,
+    config: ModelConfig,
 ) -> None:
     """A LightGBM regressor of the return from T+1 to T+2, trained on all sessions before the holdout.
 
@@ -59,7 +61,7 @@ def model(
     trained = train(
         features,
         labels,
-        feature_set=alpha158(),
+        feature_set=feature_set.compiled().feature_set,
         config=TrainingConfig(label_kind=kind),
         train_through=usable[-1],
     )

@@ -6,12 +6,17 @@ import dagster as dg
 import polars as pl
 
 from assets.context import numbers_by_session, report, sessions_of, table
-from resources import LakeResource, ModelRegistryResource
+from resources import FeaturesResource, LakeResource, ModelRegistryResource
+from trading_pipeline.adapters.models import ModelRegistry, ModelVersion
 from trading_pipeline.adapters.store.lake import Dataset
-from trading_pipeline.core.features import alpha158
+from trading_pipeline.core.features import FeatureSet
+from trading_pipeline.core.features.sets import differences
 from trading_pipeline.core.training import predict
 from trading_pipeline.errors import ModelError, ModelLooksAhead
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
+
+SHOWN = 10
+"""Differing features a message names; the fields of the error hold all."""
 
 
 @dg.asset(
@@ -22,7 +27,9 @@ from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
     kinds={"lightgbm", "parquet"},
     owners=["team:research"],
 )
-def predictions(context: dg.AssetExecutionContext, lake: LakeResource, models: ModelRegistryResource) -> None:
+def predictions(
+    context: dg.AssetExecutionContext, lake: LakeResource, feature_set: FeaturesResource, models: ModelRegistryResource
+) -> None:
     """The champion's score of every symbol with features, higher is better, rank 1 is best within the session.
 
     Each row carries the model's name, version and digest. A session that the model was trained on is refused: its score
@@ -31,11 +38,7 @@ def predictions(context: dg.AssetExecutionContext, lake: LakeResource, models: M
     sessions = sessions_of(context)
     registry = models.registry()
     champion = registry.champion(models.model_name)
-    if champion.feature_set_hash != alpha158().hash:
-        raise ModelError(
-            f"model {champion.name} version {champion.version} was trained on feature set "
-            f"{champion.feature_set_hash[:12]}, but features are computed as {alpha158().hash[:12]}: train it again"
-        )
+    _require_same_features(registry, champion, feature_set.compiled().feature_set)
     _require_unseen(champion.name, champion.version, champion.labels_known_at, sessions)
     store = lake.lake()
     features = store.read(Dataset.FEATURES, start=sessions[0], end=sessions[-1])
@@ -57,6 +60,21 @@ def predictions(context: dg.AssetExecutionContext, lake: LakeResource, models: M
             "last_session": table(scored.filter(pl.col("session") == sessions[-1]).sort("rank")),
         },
         per_session=numbers_by_session(scored, rows=pl.len(), score_spread=score.max() - score.min()),
+    )
+
+
+def _require_same_features(registry: ModelRegistry, champion: ModelVersion, served: FeatureSet) -> None:
+    if champion.feature_set_hash == served.hash:
+        return
+    differing = differences(registry.feature_set(champion), served)
+    shown = "; ".join(differing[:SHOWN]) + ("; ..." if len(differing) > SHOWN else "")
+    raise ModelError(
+        f"model {champion.name} version {champion.version} was trained on feature set "
+        f"{champion.feature_set_hash[:12]}, but FEATURE_SET is {served.name} ({served.hash[:12]}): "
+        f"{len(differing)} feature(s) differ: {shown}. Train it again, or set FEATURE_SET back",
+        trained=champion.feature_set_hash,
+        served=served.hash,
+        differing=differing,
     )
 
 

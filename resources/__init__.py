@@ -1,5 +1,6 @@
 """Dagster resources: configuration and lifecycle of the adapters, nothing more."""
 
+from resources.features import FeaturesResource
 from resources.lake import LakeResource
 from resources.ledger import LedgerResource
 from resources.market_data import MarketDataResource
@@ -9,6 +10,7 @@ from resources.risk import RiskResource
 from resources.trading import TradingResource
 
 __all__ = [
+    "FeaturesResource",
     "LakeResource",
     "LedgerResource",
     "MarketDataResource",

@@ -7,8 +7,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets import ALL_ASSETS
+from assets import assets_of
 from resources import (
+    FeaturesResource,
     LakeResource,
     LedgerResource,
     MarketDataResource,
@@ -45,6 +46,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             max_position_shares=settings.max_position_size,
             max_position_notional=str(settings.risk_max_position_notional),
         ),
+        "feature_set": FeaturesResource.of(settings.feature_set),
         "ledger": ledger,
         "models": ModelRegistryResource(
             database_url=database,
@@ -66,12 +68,14 @@ def build_resources(settings: Settings) -> dict[str, Any]:
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Return everything Dagster shall know of."""
+    resources = build_resources(settings)
+    feature_set: FeaturesResource = resources["feature_set"]
     return dg.Definitions(
-        assets=ALL_ASSETS,
+        assets=assets_of(feature_set.expected_hash),
         jobs=[*ASSET_JOBS, *OPERATOR_JOBS],
         schedules=[session_schedule],
         sensors=ALL_SENSORS,
-        resources=build_resources(settings),
+        resources=resources,
         executor=dg.in_process_executor,
     )
 

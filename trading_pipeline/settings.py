@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     long_count: int = Field(default=2, ge=0)
     short_count: int = Field(default=1, ge=0)
 
+    feature_set: str = "alpha158"
+
     outlier_threshold: float = Field(default=0.5, gt=0, allow_inf_nan=False)
     data_freshness_minutes: int = Field(default=30, ge=0)
     min_fresh_pct: float = Field(default=90.0, ge=0, le=100, allow_inf_nan=False)

@@ -14,6 +14,7 @@ import pytest
 
 from trading_pipeline.adapters.models import ModelRegistry, ModelVersion
 from trading_pipeline.adapters.store.urls import MLFLOW_SCHEMA, sqlalchemy_url
+from trading_pipeline.core.features import Feature, FeatureSet
 from trading_pipeline.core.training import TrainedModel, TrainingConfig, model_digest
 from trading_pipeline.embedded import ServerUrls
 from trading_pipeline.errors import ConfigError, ModelError, ModelUnavailable, ServerUnavailable
@@ -25,8 +26,9 @@ DATABASE = "model_registry"
 SESSIONS = [date(2024, 7, day) for day in (1, 2, 3)]
 TRAINED = TrainedModel(
     model_text="tree\nversion=v4\n",
-    feature_names=("A", "B"),
-    feature_set_hash="f" * 64,
+    feature_set=FeatureSet(
+        name="two", features=(Feature(name="A", expression="$close"), Feature(name="B", expression="$open"))
+    ),
     config=TrainingConfig(),
     trained_through=SESSIONS[-1],
     labels_known_at=date(2024, 7, 8),
@@ -68,6 +70,7 @@ def test_registered_model_is_champion_and_loads_as_it_was(registry: ModelRegistr
     version = registry.register(TRAINED, name=name, plots=PLOTS)
     assert version == registry.champion(name)
     assert TRAINED.model_text == registry.load(version)
+    assert TRAINED.feature_set.features == registry.feature_set(version).features
     assert (
         ModelVersion(
             name=name,
@@ -101,7 +104,7 @@ def test_run_holds_settings_figures_and_files(
     assert "open_to_open" == run.data.params["label_kind"]
     assert "FINISHED" == run.info.status
     files = {path.relative_to(tmp_path / name).parts[2:] for path in tmp_path.rglob("*") if path.is_file()}
-    assert {("model.txt",), ("ic.csv",), ("importance.csv",), ("plots", "ic.svg")} == files
+    assert {("model.txt",), ("features.json",), ("ic.csv",), ("importance.csv",), ("plots", "ic.svg")} == files
 
 
 def test_same_content_is_stored_once(registry: ModelRegistry, name: str) -> None:

@@ -52,7 +52,8 @@ def answers(bars: pl.DataFrame, expressions: dict[str, str]) -> pl.DataFrame:
 
 if __name__ == "__main__":
     folder, generator = map(Path, sys.argv[1:])
-    (folder / "definitions.json").write_text(runpy.run_path(str(generator))["definitions"](), encoding="utf-8")
+    definitions = runpy.run_path(str(generator))["definitions"]()
+    (folder / "definitions.json").write_text(json.dumps(definitions), encoding="utf-8")
     qlib.init(provider_uri=str(folder), kernels=1, logging_level=40)
     wanted = json.loads((folder / "expressions.json").read_text(encoding="utf-8"))
     answers(pl.read_parquet(folder / "bars.parquet"), wanted).write_parquet(folder / "answers.parquet")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trading_pipeline.adapters.models.connection import connect, registry_errors
-from trading_pipeline.adapters.models.run_log import MODEL_FILE, log_artifacts, log_figures
+from trading_pipeline.adapters.models.run_log import FEATURES_FILE, MODEL_FILE, log_artifacts, log_figures
 from trading_pipeline.adapters.models.version import ModelVersion, tags_of
+from trading_pipeline.core.features import FeatureSet
 from trading_pipeline.core.training import TrainedModel, model_digest
 from trading_pipeline.errors import ModelError, ModelUnavailable
 
@@ -81,21 +82,40 @@ class ModelRegistry:
             ModelUnavailable: its file cannot be read.
             ModelError: the file is not the one that was registered.
         """
-        from mlflow.artifacts import download_artifacts  # noqa: PLC0415  seconds to import
-
-        label = f"version {version.version} of model {version.name}"
-        advice = f"{label} has lost its file {version.source}/{MODEL_FILE}: restore it, or promote another version"
-        with registry_errors(absent=advice):
-            file = download_artifacts(f"{version.source}/{MODEL_FILE}", tracking_uri=self._tracking_uri)
-            text = Path(file).read_bytes().decode()
+        text = self._file(version, MODEL_FILE)
         if model_digest(text) != version.digest:
             raise ModelError(
-                f"{label} is not the text that was registered (digest {version.digest[:12]}): restore its file "
-                f"{version.source}/{MODEL_FILE}, or promote another version",
+                f"{_label(version)} is not the text that was registered (digest {version.digest[:12]}): restore its "
+                f"file {version.source}/{MODEL_FILE}, or promote another version",
                 expected=version.digest,
                 actual=model_digest(text),
             )
         return text
+
+    def feature_set(self, version: ModelVersion) -> FeatureSet:
+        """Return the features that a model was trained on.
+
+        Raises:
+            ModelUnavailable: the file with their definitions cannot be read.
+            ModelError: the file holds other features than the model was trained on.
+        """
+        trained = FeatureSet.from_definitions(version.name, self._file(version, FEATURES_FILE))
+        if trained.hash != version.feature_set_hash:
+            raise ModelError(
+                f"{_label(version)} was trained on feature set {version.feature_set_hash[:12]}, but its file "
+                f"{version.source}/{FEATURES_FILE} is {trained.hash[:12]}: restore it, or promote another version",
+                expected=version.feature_set_hash,
+                actual=trained.hash,
+            )
+        return trained
+
+    def _file(self, version: ModelVersion, file_name: str) -> str:
+        from mlflow.artifacts import download_artifacts  # noqa: PLC0415  seconds to import
+
+        path = f"{version.source}/{file_name}"
+        advice = f"{_label(version)} has lost its file {path}: restore it, or promote another version"
+        with registry_errors(absent=advice):
+            return Path(download_artifacts(path, tracking_uri=self._tracking_uri)).read_bytes().decode()
 
     @cached_property
     def _client(self) -> "MlflowClient":
@@ -139,3 +159,7 @@ class ModelRegistry:
                 experiment=self._experiment,
             )
         return known.experiment_id
+
+
+def _label(version: ModelVersion) -> str:
+    return f"version {version.version} of model {version.name}"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 MODEL_FILE = "model.txt"
+FEATURES_FILE = "features.json"
 METRICS_IN_A_BATCH = 1000
 """MLflow takes no more at once."""
 
@@ -21,7 +22,7 @@ def log_figures(client: "MlflowClient", run_id: str, trained: TrainedModel) -> N
     """Log settings, summary metrics, and IC and rank IC with one step per validation session."""
     from mlflow.entities import Param  # noqa: PLC0415  seconds to import
 
-    settings = trained.config.as_params() | {"features": str(len(trained.feature_names))}
+    settings = trained.config.as_params() | {"features": str(len(trained.feature_set.features))}
     client.log_batch(run_id, params=[Param(key, value) for key, value in settings.items()])
     metrics = _metrics(trained)
     for start in range(0, len(metrics), METRICS_IN_A_BATCH):
@@ -29,10 +30,11 @@ def log_figures(client: "MlflowClient", run_id: str, trained: TrainedModel) -> N
 
 
 def log_artifacts(client: "MlflowClient", run_id: str, trained: TrainedModel, plots: Mapping[str, bytes]) -> None:
-    """Store the model text, IC by session and importance of features as files, and the plots in a folder `plots`."""
+    """Store model text, definitions of features, IC by session and importance as files, and the plots beside them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / MODEL_FILE).write_bytes(trained.model_text.encode())
+        (folder / FEATURES_FILE).write_text(trained.feature_set.definitions, encoding="utf-8")
         trained.ic.write_csv(folder / "ic.csv")
         trained.importance.write_csv(folder / "importance.csv")
         (folder / "plots").mkdir()

@@ -48,3 +48,11 @@ def fields_of(expression: Expression) -> Iterator[str]:
                 yield from fields_of(argument)
         case Constant():
             return
+
+
+def operators_of(expression: Expression) -> Iterator[str]:
+    """Yield the names of the operators the expression calls, repeats included."""
+    if isinstance(expression, Call):
+        yield expression.operator
+        for argument in expression.arguments:
+            yield from operators_of(argument)

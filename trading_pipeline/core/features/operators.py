@@ -32,11 +32,13 @@ class Operator:
         parameters: what stands at each place.
         history: how far it reaches; windows and shifts take their length from the matching argument.
         is_condition: the answer is true or false rather than a number.
+        cross_section: the answer of one symbol depends on the others of the session.
     """
 
     parameters: tuple[Parameter, ...]
     history: History = History.NONE
     is_condition: bool = False
+    cross_section: bool = False
 
 
 _S, _C, _W = Parameter.SERIES, Parameter.CONDITION, Parameter.WINDOW

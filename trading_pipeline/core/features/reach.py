@@ -10,6 +10,9 @@ from trading_pipeline.core.features.operators import OPERATORS, History, Paramet
 class Reach:
     """The rows an expression reads, from `back` sessions before the present one to `ahead` after it.
 
+    A window or a shift depends on whether the rows it spans exist, even where it reads no value of them: windows at the
+    start of a symbol are shorter. Such rows count.
+
     Attributes:
         back: sessions before; None when all history counts; negative when even the nearest row lies ahead.
         ahead: sessions after; negative when the newest row lies behind.
@@ -47,9 +50,10 @@ def _is_length(parameter: Parameter) -> bool:
 def _extended(inner: Reach, name: str, history: History, length: int) -> Reach:
     if history is History.NONE:
         return inner
+    shift = length if name == "Ref" else 0
+    ahead = (inner.ahead if shift >= 0 else max(inner.ahead, 0)) - shift
     if history is History.UNBOUNDED or length == 0 or inner.back is None:
-        return Reach(back=None, ahead=inner.ahead - (length if name == "Ref" and length else 0))
-    if history is History.WINDOW:
-        return Reach(back=inner.back + length - 1, ahead=inner.ahead)
-    shifted = Reach(back=inner.back + length, ahead=inner.ahead - length)
-    return union(shifted, inner) if name == "Delta" else shifted
+        return Reach(back=None, ahead=ahead)
+    if shift < 0:
+        return Reach(back=inner.back + shift, ahead=ahead)
+    return Reach(back=max(inner.back, 0) + (length - 1 if history is History.WINDOW else length), ahead=ahead)

@@ -48,8 +48,7 @@ def train(
     counts = {"training_rows": training.height, "validation_rows": validation.height, "trees": booster.num_trees()}
     return TrainedModel(
         model_text=booster.model_to_string(),
-        feature_names=names,
-        feature_set_hash=feature_set.hash,
+        feature_set=feature_set,
         config=config,
         trained_through=split.validation[-1],
         labels_known_at=validation["known_at"][-1],

@@ -7,6 +7,7 @@ from datetime import date
 
 import polars as pl
 
+from trading_pipeline.core.features import FeatureSet
 from trading_pipeline.core.labels import LabelKind
 from trading_pipeline.core.training.config import TrainingConfig
 
@@ -22,8 +23,7 @@ class TrainedModel:
 
     Attributes:
         model_text: the model as LightGBM writes it.
-        feature_names: the columns it reads, in order.
-        feature_set_hash: of the feature set it was trained on.
+        feature_set: what it was trained on; its names are the columns it reads, in order.
         config: the recipe.
         trained_through: the last session whose label was used, for training or validation.
         labels_known_at: the session at whose close that label was known; earlier sessions must not use the model.
@@ -34,8 +34,7 @@ class TrainedModel:
     """
 
     model_text: str
-    feature_names: tuple[str, ...]
-    feature_set_hash: str
+    feature_set: FeatureSet
     config: TrainingConfig
     trained_through: date
     labels_known_at: date
@@ -48,6 +47,11 @@ class TrainedModel:
     def digest(self) -> str:
         """The identity of the model: SHA-256 in hex of its text."""
         return model_digest(self.model_text)
+
+    @property
+    def feature_set_hash(self) -> str:
+        """The identity of the features it was trained on."""
+        return self.feature_set.hash
 
     @property
     def label_kind(self) -> LabelKind:
