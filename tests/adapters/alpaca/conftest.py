@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 import redis
+from alpaca.common.rest import RESTClient
 from alpaca.data.historical import StockHistoricalDataClient
 from support.alpaca.data_api import bar_routes
 from support.alpaca.server import KEY_ID, SECRET, AlpacaServer, alpaca_server
@@ -75,11 +76,17 @@ def make_reader(server: AlpacaServer, redis_url: str, waits: Waits) -> Iterator[
     """Make readers of the server; each argument replaces a default."""
     opened: list[redis.Redis] = []
 
-    def make(*, secret: str = SECRET, per_minute: int = 60_000, bounds: Bounds | None = None) -> AlpacaReader:
-        client = redis.Redis.from_url(redis_url, socket_timeout=5)
-        opened.append(client)
-        budget = RequestBudget(client, key_id=KEY_ID, api="data", per_minute=per_minute, sleep=waits.sleep)
-        historical = StockHistoricalDataClient(KEY_ID, secret, raw_data=True, url_override=server.url)
+    def make(
+        *,
+        secret: str = SECRET,
+        per_minute: int = 60_000,
+        bounds: Bounds | None = None,
+        client: RESTClient | None = None,
+    ) -> AlpacaReader:
+        counter = redis.Redis.from_url(redis_url, socket_timeout=5)
+        opened.append(counter)
+        budget = RequestBudget(counter, key_id=KEY_ID, api="data", per_minute=per_minute, sleep=waits.sleep)
+        historical = client or StockHistoricalDataClient(KEY_ID, secret, raw_data=True, url_override=server.url)
         return AlpacaReader(
             historical,
             budget=budget,
@@ -89,5 +96,5 @@ def make_reader(server: AlpacaServer, redis_url: str, waits: Waits) -> Iterator[
         )
 
     yield make
-    for client in opened:
-        client.close()
+    for counter in opened:
+        counter.close()
