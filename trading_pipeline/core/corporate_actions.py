@@ -80,9 +80,7 @@ def _violations() -> dict[str, pl.Expr]:
             pl.col("action_id", "symbol", "ex_date", "known_at").is_null()
         ),
         "unknown kind": pl.col("kind").is_null() | ~pl.col("kind").is_in([kind.value for kind in ActionKind]),
-        "a number that is not positive": pl.any_horizontal(
-            expression.fill_null(value=False) for expression in positive
-        ),
+        "a number that is not positive": pl.any_horizontal(unusable),
         "no ratio": pl.col("kind").is_in([kind.value for kind in _WANTS_RATIO]) & pl.col("ratio").is_null(),
         "no amount": (pl.col("kind") == ActionKind.CASH_DIVIDEND.value) & pl.col("amount").is_null(),
     }
