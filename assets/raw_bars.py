@@ -18,9 +18,10 @@ from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
     owners=["team:data"],
 )
 def raw_bars(context: dg.AssetExecutionContext, lake: LakeResource, market_data: MarketDataResource) -> None:
-    """Daily bars of the universe as the source delivers them: imported files first, then the bundled sample.
+    """Daily bars of the universe as the source delivers them: imported files first, then Alpaca or the bundled sample.
 
-    Prices are split-adjusted dollars as the sample's publisher made them. Nothing is judged here: see `bars`.
+    Alpaca's prices are raw; those of the sample are split-adjusted dollars, as its publisher made them. Nothing is
+    judged here: see `bars`.
     """
     sessions = sessions_of(context)
     source = market_data.source()
@@ -35,6 +36,8 @@ def raw_bars(context: dg.AssetExecutionContext, lake: LakeResource, market_data:
             sessions=[day.isoformat() for day in missing[:20]],
         )
     changed = lake.lake().write(Dataset.RAW_BARS, frame, sessions=sessions)
+    source.delivered(sessions, market_data.universe)
+    absent = sorted(set(market_data.universe) - set(frame["symbol"].unique()))
     report(
         context,
         sessions,
@@ -44,6 +47,7 @@ def raw_bars(context: dg.AssetExecutionContext, lake: LakeResource, market_data:
             "symbols": frame["symbol"].n_unique(),
             "sessions_changed": len(changed),
             "source": source.name,
+            "absent_symbols": ", ".join(absent) or "none",
             "last_session": table(frame.filter(pl.col("session") == sessions[-1])),
         },
         per_session=numbers_by_session(frame, rows=pl.len()),

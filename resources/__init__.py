@@ -1,5 +1,6 @@
 """Dagster resources: configuration and lifecycle of the adapters, nothing more."""
 
+from resources.alpaca_data import AlpacaDataResource
 from resources.features import FeaturesResource
 from resources.lake import LakeResource
 from resources.ledger import LedgerResource
@@ -10,6 +11,7 @@ from resources.risk import RiskResource
 from resources.trading import TradingResource
 
 __all__ = [
+    "AlpacaDataResource",
     "FeaturesResource",
     "LakeResource",
     "LedgerResource",

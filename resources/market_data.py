@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from resources.alpaca_data import AlpacaDataResource
 from resources.lake import LakeResource
 from trading_pipeline.adapters.market_data.bundled import BundledSample
 from trading_pipeline.adapters.market_data.imported import ImportedBars
@@ -11,13 +12,14 @@ from trading_pipeline.adapters.market_data.source import BarSource, CombinedSour
 
 
 class MarketDataResource(dg.ConfigurableResource[Any]):
-    """Imported bars first, then the bundled sample; and what the gates ask of them.
+    """Imported bars first, then Alpaca's or the bundled sample; and what the gates ask of them.
 
     `outlier_threshold` is the largest move from the last good close, as a fraction of it; `max_age_minutes` counts
     minutes in which the exchange was open; `min_fresh_pct` is the share of the universe that must be fresh, percent.
     """
 
     lake: LakeResource
+    alpaca: AlpacaDataResource | None = None
     universe: list[str]
     outlier_threshold: float
     max_age_minutes: int
@@ -25,4 +27,5 @@ class MarketDataResource(dg.ConfigurableResource[Any]):
 
     def source(self) -> BarSource:
         """Return the source of raw bars."""
-        return CombinedSource([ImportedBars(self.lake.lake()), BundledSample()])
+        vendor: BarSource = BundledSample() if self.alpaca is None else self.alpaca.data.bars
+        return CombinedSource([ImportedBars(self.lake.lake()), vendor])

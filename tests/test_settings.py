@@ -55,3 +55,21 @@ def test_the_example_file_is_valid_and_complete() -> None:
     variables = {name for name in names if name.isupper() and name.replace("_", "").isalpha()}
     assert variables <= fields
     assert Settings(_env_file=example) == Settings(_env_file=None)
+
+
+@pytest.mark.parametrize("key", ["", None])
+def test_a_vendor_without_its_keys_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, key: str | None) -> None:
+    """An empty key is none."""
+    monkeypatch.setenv("MARKET_DATA", "alpaca")
+    if key is not None:
+        monkeypatch.setenv("ALPACA_API_KEY_ID", key)
+    with pytest.raises(ConfigError, match="ALPACA_API_KEY_ID and ALPACA_API_SECRET_KEY"):
+        load_settings()
+
+
+def test_keys_show_in_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They reach a run through its environment, and nobody else."""
+    monkeypatch.setenv("ALPACA_API_SECRET_KEY", "hidden")
+    settings = load_settings()
+    assert "hidden" not in repr(settings)
+    assert {"ALPACA_API_SECRET_KEY": "hidden"} == settings.vendor_environment

@@ -9,6 +9,7 @@ import dagster as dg
 
 from assets import assets_of
 from resources import (
+    AlpacaDataResource,
     FeaturesResource,
     LakeResource,
     LedgerResource,
@@ -34,6 +35,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "lake": lake,
         "market_data": MarketDataResource(
             lake=lake,
+            alpaca=_alpaca(settings),
             universe=list(settings.universe),
             outlier_threshold=settings.outlier_threshold,
             max_age_minutes=settings.data_freshness_minutes,
@@ -64,6 +66,20 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             exchange_url=database,
         ),
     }
+
+
+def _alpaca(settings: Settings) -> AlpacaDataResource | None:
+    if settings.market_data != "alpaca":
+        return None
+    return AlpacaDataResource(
+        key_id=dg.EnvVar("ALPACA_API_KEY_ID"),
+        secret=dg.EnvVar("ALPACA_API_SECRET_KEY"),
+        url=settings.alpaca_data_url,
+        feed=settings.alpaca_data_feed,
+        requests_per_minute=settings.alpaca_requests_per_minute,
+        staging=str(settings.alpaca_staging),
+        redis_url=dg.EnvVar("REDIS_URL"),
+    )
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:

@@ -2,9 +2,9 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from trading_pipeline.core.portfolio import PortfolioConfig
@@ -28,6 +28,13 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: str | None = None
     mlflow_experiment_name: str = "trading_pipeline"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    market_data: Literal["sample", "alpaca"] = "sample"
+    alpaca_api_key_id: SecretStr | None = None
+    alpaca_api_secret_key: SecretStr | None = None
+    alpaca_data_url: str = "https://data.alpaca.markets"
+    alpaca_data_feed: Literal["sip", "iex"] = "sip"
+    alpaca_requests_per_minute: int = Field(default=200, ge=1)
 
     universe: Annotated[tuple[str, ...], NoDecode] = SAMPLE_UNIVERSE
     strategy_id: str = "alpha_baseline"
@@ -83,6 +90,32 @@ class Settings(BaseSettings):
             msg = "DRY_RUN=false needs a broker account, and this release trades the simulated exchange only"
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _keys_of_the_vendor(self) -> Self:
+        keys = {
+            "ALPACA_API_KEY_ID": self.alpaca_api_key_id,
+            "ALPACA_API_SECRET_KEY": self.alpaca_api_secret_key,
+        }
+        missing = [name for name, key in keys.items() if key is None or not key.get_secret_value()]
+        if self.market_data == "alpaca" and missing:
+            msg = f"MARKET_DATA=alpaca needs {' and '.join(missing)}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def alpaca_staging(self) -> Path:
+        """Folder of the pages of retrievals under way."""
+        return self.pipeline_home.absolute() / "staging" / "alpaca"
+
+    @property
+    def vendor_environment(self) -> dict[str, str]:
+        """What a run reads of the vendor's keys from its environment; empty when no key is set."""
+        keys = {
+            "ALPACA_API_KEY_ID": self.alpaca_api_key_id,
+            "ALPACA_API_SECRET_KEY": self.alpaca_api_secret_key,
+        }
+        return {name: key.get_secret_value() for name, key in keys.items() if key is not None}
 
     @property
     def lake_root(self) -> Path:

@@ -32,7 +32,7 @@ def running_servers(settings: Settings) -> Iterator[dict[str, str]]:
             urls = stack.enter_context(embedded_servers(settings.pipeline_home.absolute()))
             database, redis = database or urls.database_url, redis or urls.redis_url
         migrate(database)
-        environment = prepare_dagster_home(settings.pipeline_home, database, redis)
+        environment = prepare_dagster_home(settings.pipeline_home, database, redis) | settings.vendor_environment
         os.environ.update(environment)
         yield environment
 

@@ -33,6 +33,9 @@ class BundledSample:
         """Return the rows of these sessions and symbols, in bar format."""
         return _sample().filter(pl.col("session").is_in(set(sessions)), pl.col("symbol").is_in(set(symbols)))
 
+    def delivered(self, sessions: Sequence[date], symbols: Collection[str]) -> None:
+        """Do nothing: no retrieval is kept."""
+
 
 @cache
 def _sample() -> pl.DataFrame:

@@ -41,3 +41,6 @@ class ImportedBars:
         rows = self.lake.read(Dataset.IMPORTED_BARS, start=min(sessions), end=max(sessions))
         kept = rows.filter(pl.col("session").is_in(set(sessions)), pl.col("symbol").is_in(set(symbols)))
         return require_bar_schema(kept, where="imported bars")
+
+    def delivered(self, sessions: Sequence[date], symbols: Collection[str]) -> None:
+        """Do nothing: no retrieval is kept."""

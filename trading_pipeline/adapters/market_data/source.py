@@ -29,6 +29,9 @@ class BarSource(Protocol):
         Rows come as the source has them, defects and duplicates included. Nothing known: no rows, and no error.
         """
 
+    def delivered(self, sessions: Sequence[date], symbols: Collection[str]) -> None:
+        """Take note that the rows of these sessions and symbols are stored: what was kept to resume may go."""
+
 
 @dataclass(frozen=True, slots=True)
 class CombinedSource:
@@ -58,3 +61,8 @@ class CombinedSource:
             offered = source.bars(sessions, symbols)
             rows = rows.vstack(offered.join(rows, on=BAR_KEY, how="anti"))
         return rows.sort(BAR_KEY, maintain_order=True)
+
+    def delivered(self, sessions: Sequence[date], symbols: Collection[str]) -> None:
+        """Tell every source."""
+        for source in self.sources:
+            source.delivered(sessions, symbols)
