@@ -1,6 +1,5 @@
 """Orders for the next session, each through the guard."""
 
-from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -8,15 +7,13 @@ import polars as pl
 
 from assets.context import report, sessions_of, table
 from resources import LakeResource, TradingResource
-from trading_pipeline.errors import SessionNotTradable
 from trading_pipeline.partitions import SESSIONS
+from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebalance import rebalance
 from trading_pipeline.services.submission import Submission
 
 ORDER_LANE = {"trading/lane": "orders"}
 """Runs with this tag go one at a time: see `dagster.yaml`."""
-
-_RANGE_TAGS = ("dagster/backfill", "dagster/asset_partition_range_start")
 
 
 @dg.asset(
@@ -33,8 +30,11 @@ def submitted_orders(context: dg.AssetExecutionContext, lake: LakeResource, trad
     Safe to run again: an order that was sent is never sent twice, and one the guard refused is asked for again. Refuses
     ranges, backfills, and any session but the one the broker takes orders for.
     """
-    session = _one_session(context)
-    result = rebalance(trading.account, lake.lake(), session, run_id=context.run.run_id)
+    sessions = sessions_of(context)
+    provenance = Provenance.of_run(context.run.run_id, context.run.tags, sessions)
+    provenance.require_tradable()
+    session = sessions[0]
+    result = rebalance(trading.account, lake.lake(), session, provenance=provenance)
     for line in result.refusals:
         context.log.warning(line)
     rows = [_row(submission) for submission in result.submissions]
@@ -64,18 +64,6 @@ _SCHEMA = {
     "reference_price": pl.String,
     "reason": pl.String,
 }
-
-
-def _one_session(context: dg.AssetExecutionContext) -> date:
-    tags = [tag for tag in _RANGE_TAGS if tag in context.run.tags]
-    sessions = sessions_of(context)
-    if tags or len(sessions) != 1:
-        raise SessionNotTradable(
-            f"orders are never made by a range or a backfill (this run has {', '.join(tags) or len(sessions)}): "
-            "materialise `submitted_orders` for one session at a time, in a run of its own",
-            sessions=[day.isoformat() for day in sessions[:20]],
-        )
-    return sessions[0]
 
 
 def _row(submission: Submission) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from support.trading import ACCOUNT, ACTION, SESSION, Kit, order, quotes, trading_kit
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, quotes, trading_kit
 
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
@@ -18,7 +18,7 @@ from trading_pipeline.services.submission import SubmissionService
 
 
 def _hold(kit: Kit, symbol: str = "AAPL", side: Side = Side.BUY, qty: int = 10) -> None:
-    SubmissionService(kit.account).submit(order(symbol, side, qty))
+    SubmissionService(kit.account, RUN).submit(order(symbol, side, qty))
     settle(kit.account, xnys().next(kit.exchange.current_session or SESSION))
 
 
@@ -65,7 +65,7 @@ def test_only_a_tripped_breaker_can_be_reset(kit: Kit) -> None:
     kit.operations.trip_circuit_breaker(ACTION)
     kit.operations.reset_circuit_breaker(ACTION)
 
-    verdict = SubmissionService(kit.account).submit(order()).verdict
+    verdict = SubmissionService(kit.account, RUN).submit(order()).verdict
     assert verdict is not None
     assert VerdictCode.QUIET_PERIOD is verdict.code
 
@@ -74,7 +74,7 @@ def test_a_tripped_breaker_lets_only_reducing_orders_through(kit: Kit) -> None:
     """The way out stays open, and it cannot cross zero."""
     _hold(kit)
     kit.operations.trip_circuit_breaker(ACTION)
-    service, session = SubmissionService(kit.account), kit.exchange.current_session
+    service, session = SubmissionService(kit.account, RUN), kit.exchange.current_session
     assert session is not None
 
     assert service.submit(order(qty=1, session=session)).refused
@@ -84,7 +84,7 @@ def test_a_tripped_breaker_lets_only_reducing_orders_through(kit: Kit) -> None:
 
 def test_cancel_all_ends_orders_and_frees_their_exposure(kit: Kit) -> None:
     """At the broker, in the ledger and in the book."""
-    SubmissionService(kit.account).submit(order())
+    SubmissionService(kit.account, RUN).submit(order())
     cancellation = kit.operations.cancel_all_orders(ACTION)
 
     assert [OrderState.CANCELED] == [one.state for one in cancellation.canceled]
@@ -95,8 +95,8 @@ def test_cancel_all_ends_orders_and_frees_their_exposure(kit: Kit) -> None:
 
 def test_flatten_closes_everything_under_an_engaged_kill_switch(kit: Kit) -> None:
     """Long and short; nothing is left and nothing is opened."""
-    SubmissionService(kit.account).submit(order("AAPL", Side.BUY, 10))
-    SubmissionService(kit.account).submit(order("MSFT", Side.SELL, 7))
+    SubmissionService(kit.account, RUN).submit(order("AAPL", Side.BUY, 10))
+    SubmissionService(kit.account, RUN).submit(order("MSFT", Side.SELL, 7))
     settle(kit.account, xnys().next(SESSION))
     kit.operations.engage_kill_switch(ACTION)
     result = kit.operations.flatten_positions(ACTION, quotes)
@@ -119,7 +119,7 @@ def test_lowering_a_limit_below_the_holding_leaves_only_reducing_orders(kit: Kit
     """The holding stays, growing stops."""
     _hold(kit, qty=10)
     kit.operations.set_risk_limits(RiskLimits(max_position_shares=5), ACTION)
-    service, session = SubmissionService(kit.account), kit.exchange.current_session
+    service, session = SubmissionService(kit.account, RUN), kit.exchange.current_session
     assert session is not None
 
     assert service.submit(order(qty=1, session=session)).refused
@@ -131,7 +131,7 @@ def test_a_rebuild_keeps_positions_reservations_and_limits(kit: Kit) -> None:
     _hold(kit, qty=10)
     session = kit.exchange.current_session
     assert session is not None
-    SubmissionService(kit.account).submit(order("MSFT", qty=4, session=session))
+    SubmissionService(kit.account, RUN).submit(order("MSFT", qty=4, session=session))
     before = kit.guard.snapshot()
     record = kit.operations.rebuild_risk_book(ACTION)
     after = kit.guard.snapshot()
@@ -157,7 +157,7 @@ def test_positions_of_the_ledger_book_and_broker_agree_after_everything(kit: Kit
     """Three views of the same shares."""
     _hold(kit, "AAPL", Side.BUY, 10)
     _hold_more = order("AAPL", Side.SELL, 25, session=kit.exchange.current_session)
-    SubmissionService(kit.account).submit(_hold_more)
+    SubmissionService(kit.account, RUN).submit(_hold_more)
     settle(kit.account, xnys().shift(SESSION, 2))
     snapshot = kit.guard.snapshot()
     assert snapshot is not None
@@ -171,13 +171,13 @@ def test_positions_of_the_ledger_book_and_broker_agree_after_everything(kit: Kit
 def test_a_blocked_symbol_clears_nothing_until_it_is_unblocked(kit: Kit) -> None:
     """The restricted list is an operator's, with who and why."""
     kit.operations.block_symbol("AAPL", ACTION)
-    refused = SubmissionService(kit.account).submit(order()).verdict
+    refused = SubmissionService(kit.account, RUN).submit(order()).verdict
     assert refused is not None
     assert VerdictCode.SYMBOL_BLOCKED is refused.code
     assert {"AAPL": ACTION.reason} == kit.ledger.books.blocked(ACCOUNT)
 
     kit.operations.unblock_symbol("AAPL", ACTION)
-    assert OrderState.ACCEPTED is SubmissionService(kit.account).submit(order()).order.state
+    assert OrderState.ACCEPTED is SubmissionService(kit.account, RUN).submit(order()).order.state
     with pytest.raises(OperatorError, match="not blocked"):
         kit.operations.unblock_symbol("AAPL", ACTION)
 
@@ -192,11 +192,11 @@ def test_a_crash_between_ledger_and_book_leaves_a_stale_book(kit: Kit, change: s
         "block": lambda: books.block(ACCOUNT, "AAPL", ACTION),
         "engage": lambda: books.set_kill_switch(ACCOUNT, KillSwitch.ENGAGED, ACTION),
     }[change]()
-    assert SubmissionService(kit.account).submit(order()).refused
+    assert SubmissionService(kit.account, RUN).submit(order()).refused
     assert not read_status(kit.account).healthy
 
     kit.operations.rebuild_risk_book(ACTION)
-    assert SubmissionService(kit.account).submit(order()).refused
+    assert SubmissionService(kit.account, RUN).submit(order()).refused
 
 
 def test_a_switch_pressed_before_the_first_book_is_engaged_in_it(database_url: str, redis_url: str) -> None:
@@ -220,7 +220,7 @@ def test_an_account_that_never_had_a_book_cannot_rebuild_one(database_url: str, 
 
 def test_a_rebuild_judges_holdings_at_the_price_they_were_last_judged_at(kit: Kit) -> None:
     """Not at what they once cost."""
-    SubmissionService(kit.account).submit(order(qty=10, price=Decimal(250)))
+    SubmissionService(kit.account, RUN).submit(order(qty=10, price=Decimal(250)))
     settle(kit.account, xnys().next(SESSION))
     kit.operations.rebuild_risk_book(ACTION)
     snapshot = kit.guard.snapshot()
@@ -230,7 +230,7 @@ def test_a_rebuild_judges_holdings_at_the_price_they_were_last_judged_at(kit: Ki
 
 def test_cancelling_a_filled_order_books_its_fills_first(kit: Kit) -> None:
     """The exchange was faster: the shares are ours."""
-    SubmissionService(kit.account).submit(order(qty=10))
+    SubmissionService(kit.account, RUN).submit(order(qty=10))
     kit.exchange.advance(xnys().next(SESSION))
     kit.operations.cancel_all_orders(ACTION)
     assert {"AAPL": Decimal(10)} == kit.positions() == kit.exchange.positions()
@@ -240,16 +240,16 @@ def test_cancelling_a_filled_order_books_its_fills_first(kit: Kit) -> None:
 def test_cancel_all_ends_intents_that_were_never_sent(kit: Kit) -> None:
     """A refused order must not come back after its cancellation."""
     kit.operations.engage_kill_switch(ACTION)
-    SubmissionService(kit.account).submit(order())
+    SubmissionService(kit.account, RUN).submit(order())
     kit.operations.cancel_all_orders(ACTION)
     kit.operations.disengage_kill_switch(ACTION)
-    assert OrderState.EXPIRED is SubmissionService(kit.account).submit(order()).order.state
+    assert OrderState.EXPIRED is SubmissionService(kit.account, RUN).submit(order()).order.state
     assert [] == kit.broker.sent
 
 
 def test_cancel_all_goes_on_after_a_failure_and_reports_it(kit: Kit) -> None:
     """One order's trouble does not keep the others live."""
-    service = SubmissionService(kit.account)
+    service = SubmissionService(kit.account, RUN)
     service.submit(order("AAPL"))
     service.submit(order("MSFT"))
     kit.broker.cancel_failures.append(TransientError("429"))

@@ -12,6 +12,7 @@ from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.manifest import MANIFEST_SCHEMA
 from trading_pipeline.core.portfolio import TARGET_SCHEMA
 from trading_pipeline.errors import DataQualityError
+from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebalance import rebalance
 
 CLOSE = datetime(2023, 9, 1, 20, tzinfo=UTC)
@@ -64,7 +65,7 @@ def _judge(lake: Lake, *, usable: bool) -> None:
 
 def test_only_symbols_judged_fresh_are_traded(kit: Kit, lake: Lake) -> None:
     """Stale ones and those nobody judged are left out, by name."""
-    result = rebalance(kit.account, lake, SESSION, run_id="run")
+    result = rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
     assert ["AAPL"] == [one.order.intent.symbol for one in result.submissions]
     assert {"STALE": "its data are stale", "UNSEEN": "its data are not judged"} == {
         one.symbol: one.reason for one in result.skipped
@@ -75,7 +76,7 @@ def test_a_session_that_was_not_fresh_enough_makes_no_order(kit: Kit, lake: Lake
     """Whatever an earlier run of another asset said."""
     _judge(lake, usable=False)
     with pytest.raises(DataQualityError, match="not fresh enough"):
-        rebalance(kit.account, lake, SESSION, run_id="run")
+        rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
     assert [] == kit.broker.sent
 
 
@@ -83,13 +84,13 @@ def test_a_session_without_a_judgement_makes_no_order(kit: Kit, lake: Lake) -> N
     """Unknown is no."""
     lake.partition_path(Dataset.FRESHNESS, SESSION).unlink()
     with pytest.raises(DataQualityError, match="freshness"):
-        rebalance(kit.account, lake, SESSION, run_id="run")
+        rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
     assert [] == kit.broker.sent
 
 
 def test_rebalancing_twice_sends_each_order_once(kit: Kit, lake: Lake) -> None:
     """The second finds the target pending already."""
-    rebalance(kit.account, lake, SESSION, run_id="first")
-    again = rebalance(kit.account, lake, SESSION, run_id="second")
+    rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="first"))
+    again = rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="second"))
     assert 1 == len(kit.broker.sent)
     assert "1 of 1 order(s) at the broker, 0 refused" == again.summary

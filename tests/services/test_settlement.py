@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from support.trading import ACCOUNT, ACTION, FREE, SESSION, Kit, order, trading_kit
+from support.trading import ACCOUNT, ACTION, FREE, RUN, SESSION, Kit, order, trading_kit
 
 from trading_pipeline.adapters.broker.matching import ExchangeCosts
 from trading_pipeline.adapters.store.lake import Lake
@@ -30,7 +30,7 @@ def _book(kit: Kit) -> dict[str, int]:
 
 def test_fills_move_position_book_and_order_together(kit: Kit) -> None:
     """Ledger, guard and broker agree afterwards."""
-    submitted = SubmissionService(kit.account).submit(order(qty=10)).order
+    submitted = SubmissionService(kit.account, RUN).submit(order(qty=10)).order
     settlement = settle(kit.account, NEXT)
 
     assert 1 == len(settlement.booked)
@@ -43,7 +43,7 @@ def test_fills_move_position_book_and_order_together(kit: Kit) -> None:
 
 def test_settling_again_changes_nothing(kit: Kit) -> None:
     """Every replay is harmless."""
-    SubmissionService(kit.account).submit(order(qty=10))
+    SubmissionService(kit.account, RUN).submit(order(qty=10))
     settle(kit.account, NEXT)
     again = settle(kit.account, NEXT)
 
@@ -56,7 +56,7 @@ def test_a_partial_fill_keeps_its_shares_and_frees_the_rest(database_url: str, r
     """The unfilled half expires with the day and holds nothing any more."""
     costs = ExchangeCosts(slippage_bps=Decimal(0), partial_rate=Decimal(1))
     with trading_kit(database_url, redis_url, costs=costs) as kit:
-        submitted = SubmissionService(kit.account).submit(order(qty=10)).order
+        submitted = SubmissionService(kit.account, RUN).submit(order(qty=10)).order
         settle(kit.account, NEXT)
 
         ended = kit.ledger.orders.get(submitted.client_order_id)
@@ -70,7 +70,7 @@ def test_a_partial_fill_keeps_its_shares_and_frees_the_rest(database_url: str, r
 
 def test_fills_booked_while_the_guard_was_away_are_posted_later(kit: Kit, redis_url: str) -> None:
     """The ledger does not wait for Redis, and Redis learns everything once."""
-    SubmissionService(kit.account).submit(order(qty=10))
+    SubmissionService(kit.account, RUN).submit(order(qty=10))
     with redis.Redis.from_url(redis_url) as client:
         client.execute_command("CLIENT", "PAUSE", "2500", "ALL")
         settle(kit.account, NEXT)
@@ -85,7 +85,7 @@ def test_fills_booked_while_the_guard_was_away_are_posted_later(kit: Kit, redis_
 
 def test_a_rebuild_does_not_count_an_unposted_fill_twice(kit: Kit, redis_url: str) -> None:
     """The fill is in the rebuilt position; posting it afterwards is a replay."""
-    SubmissionService(kit.account).submit(order(qty=10))
+    SubmissionService(kit.account, RUN).submit(order(qty=10))
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
     settle(kit.account, NEXT)
@@ -97,7 +97,7 @@ def test_a_rebuild_does_not_count_an_unposted_fill_twice(kit: Kit, redis_url: st
 
 def test_a_late_fill_of_an_ended_order_is_booked_all_the_same(kit: Kit) -> None:
     """The shares are ours whatever the order's state says."""
-    submitted = SubmissionService(kit.account).submit(order(qty=10)).order
+    submitted = SubmissionService(kit.account, RUN).submit(order(qty=10)).order
     kit.operations.cancel_all_orders(ACTION)
     late = Fill(
         execution_id="late-1",
@@ -129,7 +129,7 @@ def test_an_execution_of_an_unknown_order_is_refused_by_name(kit: Kit) -> None:
 def test_the_exchange_survives_a_restart(database_url: str, redis_url: str) -> None:
     """Orders wait in PostgreSQL for their session."""
     with trading_kit(database_url, redis_url, costs=FREE) as kit:
-        SubmissionService(kit.account).submit(order(qty=10))
+        SubmissionService(kit.account, RUN).submit(order(qty=10))
     with trading_kit(database_url, redis_url, costs=FREE, initialise=False) as kit:
         settle(kit.account, NEXT)
         assert {"AAPL": Decimal(10)} == kit.positions()
@@ -137,7 +137,7 @@ def test_the_exchange_survives_a_restart(database_url: str, redis_url: str) -> N
 
 def test_an_end_waits_for_its_fills_before_it_frees_exposure(kit: Kit, redis_url: str) -> None:
     """Shares that are ours but not yet in the book stay reserved there."""
-    submitted = SubmissionService(kit.account).submit(order(qty=10)).order
+    submitted = SubmissionService(kit.account, RUN).submit(order(qty=10)).order
     with redis.Redis.from_url(redis_url) as client:
         client.execute_command("CLIENT", "PAUSE", "2500", "ALL")
         settle(kit.account, NEXT)
@@ -153,7 +153,7 @@ def test_a_session_without_any_bars_leaves_its_orders_waiting(
 ) -> None:
     """Missing data is not a session in which nothing traded."""
     with trading_kit(database_url, redis_url, openings=opening_bars(Lake(tmp_path))) as kit:
-        submitted = SubmissionService(kit.account).submit(order()).order
+        submitted = SubmissionService(kit.account, RUN).submit(order()).order
         with pytest.raises(BarsUnavailable, match=str(NEXT)):
             settle(kit.account, NEXT)
         waiting = kit.exchange.find(submitted.client_order_id)

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 import redis
-from support.trading import ACCOUNT, ACTION, SESSION, Kit, intent, order, trading_kit
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, intent, order, trading_kit
 
 from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.core.money import to_ticks
@@ -42,7 +42,7 @@ def _clear(kit: Kit, new: NewOrder) -> None:
 
 def test_an_order_is_recorded_cleared_and_accepted(kit: Kit) -> None:
     """The plain way: every step leaves its event."""
-    submission = SubmissionService(kit.account).submit(order())
+    submission = SubmissionService(kit.account, RUN).submit(order())
 
     assert OrderState.ACCEPTED is submission.order.state
     events = kit.ledger.orders.events(submission.order.client_order_id)
@@ -52,7 +52,7 @@ def test_an_order_is_recorded_cleared_and_accepted(kit: Kit) -> None:
 
 def test_a_retry_returns_the_stored_order_and_sends_nothing(kit: Kit) -> None:
     """The same intent twice is one order at the broker."""
-    service = SubmissionService(kit.account)
+    service = SubmissionService(kit.account, RUN)
     first = service.submit(order())
     second = service.submit(order())
 
@@ -63,23 +63,23 @@ def test_a_retry_returns_the_stored_order_and_sends_nothing(kit: Kit) -> None:
 def test_a_retry_whose_own_quantity_filled_the_limit_is_not_refused(database_url: str, redis_url: str) -> None:
     """The ledger is asked before the guard."""
     with trading_kit(database_url, redis_url, limits=RiskLimits(max_position_shares=10)) as kit:
-        service = SubmissionService(kit.account)
+        service = SubmissionService(kit.account, RUN)
         service.submit(order(qty=10))
         assert OrderState.ACCEPTED is service.submit(order(qty=10)).order.state
 
 
 def test_one_id_with_another_payload_is_a_conflict(kit: Kit) -> None:
     """An id never stands for two orders; purpose is not part of the id, but it is of the payload."""
-    SubmissionService(kit.account).submit(order())
+    SubmissionService(kit.account, RUN).submit(order())
 
     with pytest.raises(OrderConflict):
-        SubmissionService(kit.account).submit(order(purpose=Purpose.FLATTEN))
+        SubmissionService(kit.account, RUN).submit(order(purpose=Purpose.FLATTEN))
 
 
 def test_an_engaged_kill_switch_keeps_every_order_from_the_broker(kit: Kit) -> None:
     """And the ledger says so."""
     kit.operations.engage_kill_switch(ACTION)
-    submission = SubmissionService(kit.account).submit(order())
+    submission = SubmissionService(kit.account, RUN).submit(order())
 
     assert OrderState.REFUSED is submission.order.state
     assert submission.verdict is not None
@@ -89,7 +89,7 @@ def test_an_engaged_kill_switch_keeps_every_order_from_the_broker(kit: Kit) -> N
 
 def test_a_refused_order_goes_through_once_the_switch_is_off(kit: Kit) -> None:
     """A refusal is not the end of an intent."""
-    service = SubmissionService(kit.account)
+    service = SubmissionService(kit.account, RUN)
     kit.operations.engage_kill_switch(ACTION)
     service.submit(order())
     kit.operations.disengage_kill_switch(ACTION)
@@ -104,15 +104,15 @@ def test_the_switch_pressed_while_redis_is_down_stops_later_orders(kit: Kit, red
     kit.operations.engage_kill_switch(ACTION)
     client.execute_command("CLIENT", "UNPAUSE")
     client.close()
-    assert SubmissionService(kit.account).submit(order()).refused
+    assert SubmissionService(kit.account, RUN).submit(order()).refused
 
     kit.operations.disengage_kill_switch(ACTION)
-    stale = SubmissionService(kit.account).submit(order()).verdict
+    stale = SubmissionService(kit.account, RUN).submit(order()).verdict
     assert stale is not None
     assert VerdictCode.BOOK_STALE is stale.code
 
     kit.operations.rebuild_risk_book(ACTION)
-    assert OrderState.ACCEPTED is SubmissionService(kit.account).submit(order()).order.state
+    assert OrderState.ACCEPTED is SubmissionService(kit.account, RUN).submit(order()).order.state
 
 
 def test_the_switch_pressed_between_clearance_and_its_record_vetoes_the_order(kit: Kit) -> None:
@@ -137,12 +137,12 @@ def test_a_flushed_book_refuses_everything_until_it_is_rebuilt(kit: Kit, redis_u
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
     kit.operations.disengage_kill_switch(ACTION)
-    missing = SubmissionService(kit.account).submit(order()).verdict
+    missing = SubmissionService(kit.account, RUN).submit(order()).verdict
     assert missing is not None
     assert VerdictCode.BOOK_MISSING is missing.code
 
     kit.operations.rebuild_risk_book(ACTION)
-    assert OrderState.ACCEPTED is SubmissionService(kit.account).submit(order()).order.state
+    assert OrderState.ACCEPTED is SubmissionService(kit.account, RUN).submit(order()).order.state
 
 
 def test_an_engaged_switch_is_engaged_after_a_flush_and_a_rebuild(kit: Kit, redis_url: str) -> None:
@@ -152,17 +152,17 @@ def test_an_engaged_switch_is_engaged_after_a_flush_and_a_rebuild(kit: Kit, redi
         client.flushall()
     kit.operations.rebuild_risk_book(ACTION)
 
-    refused = SubmissionService(kit.account).submit(order()).verdict
+    refused = SubmissionService(kit.account, RUN).submit(order()).verdict
     assert refused is not None
     assert VerdictCode.KILL_SWITCH_ENGAGED is refused.code
     kit.operations.disengage_kill_switch(ACTION)
-    assert OrderState.ACCEPTED is SubmissionService(kit.account).submit(order()).order.state
+    assert OrderState.ACCEPTED is SubmissionService(kit.account, RUN).submit(order()).order.state
 
 
 def test_a_lost_answer_keeps_the_reservation_and_is_found_at_the_broker(kit: Kit) -> None:
     """A time-out after sending is not a failure."""
     kit.broker.after.append(OrderStateUnknown("timed out"))
-    service = SubmissionService(kit.account)
+    service = SubmissionService(kit.account, RUN)
     lost = service.submit(order(qty=10)).order
     assert OrderState.SUBMITTED_UNCONFIRMED is lost.state
     assert Decimal(10) == kit.ledger.orders.exposure(ACCOUNT)["AAPL"].pending
@@ -177,7 +177,7 @@ def test_a_lost_answer_keeps_the_reservation_and_is_found_at_the_broker(kit: Kit
 def test_a_lost_order_that_never_arrived_ends_only_after_the_grace_time(kit: Kit) -> None:
     """Its exposure is held until the broker must have shown it."""
     kit.broker.before.append(OrderStateUnknown("connection reset"))
-    service = SubmissionService(kit.account)
+    service = SubmissionService(kit.account, RUN)
     lost = service.submit(order()).order
     assert [] == service.resume()
 
@@ -196,7 +196,7 @@ def test_a_crash_after_the_clearance_is_finished_by_the_next_run(kit: Kit) -> No
     """A cleared order counts as pending, so nobody plans it again: resuming must send it."""
     new = order()
     _clear(kit, new)
-    touched = SubmissionService(kit.account).resume()
+    touched = SubmissionService(kit.account, RUN).resume()
 
     assert [OrderState.ACCEPTED] == [one.order.state for one in touched]
     assert [new.intent.client_order_id] == kit.broker.sent
@@ -213,7 +213,7 @@ def test_a_crash_after_sending_adopts_the_brokers_order(kit: Kit) -> None:
     assert verdict.clearance is not None
     kit.exchange.submit(new.intent, verdict.clearance)
 
-    retried = SubmissionService(kit.account).submit(new)
+    retried = SubmissionService(kit.account, RUN).submit(new)
     assert OrderState.ACCEPTED is retried.order.state
     assert [] == kit.broker.sent
 
@@ -221,7 +221,7 @@ def test_a_crash_after_sending_adopts_the_brokers_order(kit: Kit) -> None:
 def test_a_rejected_order_gives_its_exposure_back(kit: Kit) -> None:
     """Refused for good by the broker."""
     kit.broker.before.append(OrderRejected("no such asset"))
-    rejected = SubmissionService(kit.account).submit(order()).order
+    rejected = SubmissionService(kit.account, RUN).submit(order()).order
 
     assert OrderState.REJECTED is rejected.state
     snapshot = kit.guard.snapshot()
@@ -232,7 +232,7 @@ def test_a_rejected_order_gives_its_exposure_back(kit: Kit) -> None:
 def test_a_broker_that_is_busy_leaves_the_order_cleared(kit: Kit) -> None:
     """Certainly not accepted: the next run sends it."""
     kit.broker.before.append(TransientError("429, try later"))
-    service = SubmissionService(kit.account)
+    service = SubmissionService(kit.account, RUN)
     assert OrderState.CLEARED is service.submit(order()).order.state
     assert OrderState.ACCEPTED is service.submit(order()).order.state
 
@@ -241,17 +241,17 @@ def test_orders_of_another_session_never_reach_the_broker(kit: Kit) -> None:
     """Neither the past nor the future can be traded; nothing is recorded."""
     for session in (xnys().previous(SESSION), xnys().next(SESSION)):
         with pytest.raises(SessionNotTradable):
-            SubmissionService(kit.account).submit(order(session=session))
+            SubmissionService(kit.account, RUN).submit(order(session=session))
     assert [] == kit.ledger.orders.of_session(ACCOUNT, xnys().next(SESSION))
 
 
 def test_an_intent_never_sent_expires_with_its_session(kit: Kit) -> None:
     """Yesterday's refusal is not tomorrow's order."""
     kit.operations.engage_kill_switch(ACTION)
-    refused = SubmissionService(kit.account).submit(order()).order
+    refused = SubmissionService(kit.account, RUN).submit(order()).order
     kit.operations.disengage_kill_switch(ACTION)
     settle(kit.account, xnys().next(SESSION))
-    SubmissionService(kit.account).resume()
+    SubmissionService(kit.account, RUN).resume()
 
     stored = kit.ledger.orders.get(refused.client_order_id)
     assert stored is not None
@@ -264,7 +264,7 @@ def test_two_submitters_of_the_same_intents_make_each_order_once(kit: Kit) -> No
     failures: list[Exception] = []
 
     def submit_all() -> None:
-        service = SubmissionService(kit.account)
+        service = SubmissionService(kit.account, RUN)
         for new in wanted:
             try:
                 service.submit(new)
@@ -291,7 +291,7 @@ def test_a_sell_does_not_make_room_for_a_buy(database_url: str, redis_url: str) 
         max_gross_notional=Decimal(10**7),
     )
     with trading_kit(database_url, redis_url, limits=limits) as kit:
-        service = SubmissionService(kit.account)
+        service = SubmissionService(kit.account, RUN)
         assert OrderState.ACCEPTED is service.submit(order(side=Side.SELL, qty=1000, price=Decimal(10))).order.state
         refused = service.submit(order(side=Side.BUY, qty=2000, price=Decimal(10)))
         assert refused.verdict is not None
@@ -341,7 +341,7 @@ def test_a_breaker_tripped_between_clearance_and_its_record_vetoes_the_order(kit
 def test_an_order_that_arrives_after_its_end_is_still_ours(kit: Kit) -> None:
     """The broker was slower than the grace time: its fills are booked all the same."""
     kit.broker.before.append(OrderStateUnknown("connection reset"))
-    service = SubmissionService(kit.account)
+    service = SubmissionService(kit.account, RUN)
     new = order(qty=10)
     service.submit(new)
     book = kit.ledger.books.get(ACCOUNT)
@@ -361,7 +361,7 @@ def test_an_order_that_arrives_after_its_end_is_still_ours(kit: Kit) -> None:
 
 def test_orders_that_do_not_fit_the_account_or_the_calendar_are_refused(kit: Kit) -> None:
     """A programming error, said before anything is recorded."""
-    service, ours = SubmissionService(kit.account), intent()
+    service, ours = SubmissionService(kit.account, RUN), intent()
     with pytest.raises(ValueError, match="another"):
         service.submit(NewOrder(intent=replace(ours, account="another")))
     with pytest.raises(ValueError, match="work in"):

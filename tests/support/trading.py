@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+from support.virtual_time import shift_time, virtual_time
 from trading_pipeline.adapters.broker.matching import ExchangeCosts, OpeningBar
 from trading_pipeline.adapters.broker.protocol import Broker, BrokerOrder, Execution
 from trading_pipeline.adapters.broker.simulated import SimulatedExchange
@@ -20,10 +21,12 @@ from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
+from trading_pipeline.services.provenance import Provenance
 
 ACCOUNT = "test-account"
 SESSION = date(2023, 9, 1)
 ACTION = OperatorAction(operator="ada", reason="the reason a test has to act")
+RUN = Provenance(run_id="run", sessions=())
 FREE = ExchangeCosts(slippage_bps=Decimal(0), commission_per_share=Decimal(0), minimum_commission=Decimal(0))
 
 
@@ -69,8 +72,9 @@ def flat_market(price: Decimal = Decimal(100)) -> Callable[[date, Collection[str
 
 @dataclass
 class ManualClock:
-    """A clock the test moves."""
+    """A clock the test moves, and the database's with it."""
 
+    database_url: str
     instant: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def now(self) -> datetime:
@@ -78,8 +82,9 @@ class ManualClock:
         return self.instant
 
     def advance(self, seconds: float) -> None:
-        """Move it on."""
+        """Move both on."""
         self.instant += timedelta(seconds=seconds)
+        shift_time(self.database_url, seconds)
 
 
 class FaultyBroker:
@@ -152,11 +157,12 @@ def trading_kit(
     initialise: bool = True,
 ) -> Iterator[Kit]:
     """Open an account whose exchange stands at `SESSION` and whose book is initialised."""
+    virtual_time(database_url)
     migrate(database_url)
     exchange = SimulatedExchange(
         database_url, account=ACCOUNT, calendar=xnys(), openings=openings or flat_market(), costs=costs
     )
-    client, broker, clock = connect(redis_url), FaultyBroker(exchange), ManualClock()
+    client, broker, clock = connect(redis_url), FaultyBroker(exchange), ManualClock(database_url)
     try:
         with Ledger(database_url) as ledger:
             account = TradingAccount(

@@ -21,6 +21,7 @@ from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.errors import OperatorError, PipelineError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.following import follow
+from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import settle_in_lane, take_over, tell_guard
 from trading_pipeline.services.submission import GRACE, Submission, SubmissionService
 from trading_pipeline.services.valuation import Quotes
@@ -169,7 +170,7 @@ class RiskOperations:
         action: OperatorAction,
         cancellation: Cancellation,
     ) -> Flattening:
-        service = SubmissionService(self._account)
+        service = SubmissionService(self._account, Provenance.by_operator(action))
         origin = {"operator": action.operator, "reason": action.reason}
         submissions: list[Submission] = []
         still_open: list[tuple[str, str]] = []
@@ -231,10 +232,9 @@ class RiskOperations:
     def _cancel(self, order: OrderRecord, action: OperatorAction) -> tuple[OrderRecord, str]:
         reported = self._account.broker.cancel(order.client_order_id)
         if reported is None:
-            if self._account.clock.now() - order.updated_at < GRACE:
-                return order, "the broker has not shown it yet; try again in a minute"
             reason = f"never reached the broker; cancelled by {action.operator}"
-            return self._account.ledger.orders.move(order.client_order_id, OrderState.CANCELED, reason=reason), ""
+            seen = self._account.ledger.sending.absent(order, grace=GRACE, reason=reason, end=OrderState.CANCELED)
+            return seen, "the broker has not shown it yet; try again in a minute"
         reason = f"{reported.reason}; by {action.operator}: {action.reason}"
         return take_over(self._account, order, reported, reason), f"the broker reports it {reported.state}"
 

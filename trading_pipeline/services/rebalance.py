@@ -1,4 +1,4 @@
-"""One session's rebalance: settle, finish what was left, plan the difference, submit it order by order."""
+"""One session's rebalance: settle, finish what was left, plan the difference, submit it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from trading_pipeline.core.orders.model import ReferencePrice
 from trading_pipeline.core.orders.planning import OrderPlan, Skipped, TargetShares, plan_orders
 from trading_pipeline.errors import DataQualityError, SessionNotTradable
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import settle_in_lane
 from trading_pipeline.services.submission import Submission, SubmissionService
 
@@ -51,7 +52,7 @@ class Rebalance:
         return f"{self.sent_count} of {len(self.submissions)} order(s) at the broker, {len(self.refusals)} refused"
 
 
-def rebalance(account: TradingAccount, lake: Lake, session: date, *, run_id: str) -> Rebalance:
+def rebalance(account: TradingAccount, lake: Lake, session: date, *, provenance: Provenance) -> Rebalance:
     """Bring the account toward the session's target portfolio.
 
     The broker's news is settled first and orders a crash left in between are finished. A session that was traded
@@ -59,8 +60,11 @@ def rebalance(account: TradingAccount, lake: Lake, session: date, *, run_id: str
 
     Raises:
         DataQualityError: the target is missing, or the session was not fresh enough: the gates are read here again.
-        SessionNotTradable: the session lies before the one the account trades, and it never had orders.
+        SessionNotTradable: the run is a backfill, a range or of another session; or the session lies before the one
+            the account trades, and it never had orders.
     """
+    provenance.require_tradable(session)
+    run_id = provenance.run_id
     context = structlog.contextvars.bound_contextvars(run_id=run_id, session=session.isoformat())
     with context, account.ledger.lane(account.account):
         try:
@@ -68,13 +72,12 @@ def rebalance(account: TradingAccount, lake: Lake, session: date, *, run_id: str
         except SessionNotTradable as passed:
             return _as_it_was(account, session, passed)
         settle_in_lane(account, session)
-        service = SubmissionService(account)
+        service = SubmissionService(account, provenance)
         resumed = service.resume()
         plan, origins = _plan(account, lake, session)
-        submissions = [
-            service.submit(NewOrder(intent=intent, origin=origins[intent.symbol] | {"run_id": run_id}))
-            for intent in plan.intents
-        ]
+        submissions = service.submit_all(
+            [NewOrder(intent=one, origin=origins[one.symbol] | {"run_id": run_id}) for one in plan.intents]
+        )
         log.info("session rebalanced", orders=len(submissions), skipped=len(plan.skipped))
         return Rebalance(
             session=session,

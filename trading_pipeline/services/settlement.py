@@ -13,6 +13,7 @@ from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.errors import IllegalTransition, TradingHalted, TransientError
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.surprises import report_fills, report_open_orders
 
 LATE_SESSIONS = 5
 """For how many sessions after its own an ended order may still surprise with an execution."""
@@ -44,8 +45,11 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
     live = account.ledger.orders.live(account.account)
     since = account.calendar.shift(session, -LATE_SESSIONS)
     booked = book_executions(account, [*live, *account.ledger.orders.recently_ended(account.account, since)])
-    ended = [order.client_order_id for order in live if _ended_at_the_broker(account, order)]
+    report_fills(account, booked)
+    working = account.ledger.orders.live(account.account)
+    ended = [order.client_order_id for order in working if _ended_at_the_broker(account, order)]
     tell_guard(account)
+    report_open_orders(account)
     return Settlement(booked=tuple(booked), ended=tuple(ended))
 
 
@@ -92,26 +96,40 @@ def tell_guard(account: TradingAccount) -> None:
     When the guard cannot be reached, or its book is not the one the ledger knows, the next call does it.
     """
     book = account.ledger.books.get(account.account)
-    fills, orders = account.ledger.fills, account.ledger.orders
     try:
         account.guard.renew(from_epoch=book.epoch, to_epoch=book.epoch, min_sequence=book.high_sequence)
-        for row in fills.unposted(account.account):
-            sequence = account.guard.post(
-                client_order_id=row["client_order_id"],
-                execution_id=row["execution_id"],
-                qty=whole_shares(row["qty"]),
-                symbol=row["symbol"],
-                side=Side(row["side"]),
-                price_ticks=to_ticks(row["price"]),
-            )
-            fills.mark_posted([row["execution_id"]])
-            account.ledger.books.saw_sequence(account.account, book.epoch, sequence)
-        for order in orders.unreleased(account.account):
-            sequence = account.guard.void(order.client_order_id)
-            orders.mark_released([order.client_order_id])
-            account.ledger.books.saw_sequence(account.account, book.epoch, sequence)
+        _post_fills(account, book.epoch)
+        _release_ended(account, book.epoch)
     except (TransientError, TradingHalted) as failure:
         log.warning("the guard could not be told of fills and ends; the next settlement does", reason=str(failure))
+
+
+def _post_fills(account: TradingAccount, epoch: int) -> None:
+    fills, sequence = account.ledger.fills, 0
+    rows = fills.unposted(account.account)
+    for row in rows:
+        sequence = account.guard.post(
+            client_order_id=row["client_order_id"],
+            execution_id=row["execution_id"],
+            qty=whole_shares(row["qty"]),
+            symbol=row["symbol"],
+            side=Side(row["side"]),
+            price_ticks=to_ticks(row["price"]),
+        )
+    if rows:
+        # The sequence first: a book that lost these posts later is then known to be stale.
+        account.ledger.books.saw_sequence(account.account, epoch, sequence)
+        fills.mark_posted([row["execution_id"] for row in rows])
+
+
+def _release_ended(account: TradingAccount, epoch: int) -> None:
+    orders, sequence = account.ledger.orders, 0
+    ended = [order.client_order_id for order in orders.unreleased(account.account)]
+    for order_id in ended:
+        sequence = account.guard.void(order_id)
+    if ended:
+        account.ledger.books.saw_sequence(account.account, epoch, sequence)
+        orders.mark_released(ended)
 
 
 def _ended_at_the_broker(account: TradingAccount, order: OrderRecord) -> bool:

@@ -1,38 +1,44 @@
 """The one way an order reaches a broker: ledger, guard, ledger, broker, ledger.
 
 The six steps, and what a retry does after a crash in between:
-    1 ledger row `pending_new`         continues from 2
+    1 ledger row `pending_new`         takes the order up (raises its fence) and continues from 2
     2 guard clears and reserves        gets the same clearance back
     3 ledger records the clearance     as above
-    4 broker.submit                    looked up by client order id first: never sent twice
+    4 last check, broker.submit        looked up by client order id first: never sent twice
     5 ledger records the answer        the broker's order is found and adopted
     6 fills post, ends void            `services.settlement`
+
+Steps 4 and 5 are one transaction that holds the order. While a process sends, nobody else can send the order or
+conclude that it is absent; a process that was overtaken finds the fence raised and does not send.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
-from trading_pipeline.adapters.store.ledger import NewOrder, OrderRecord
+from trading_pipeline.adapters.store.ledger import Batch, BookRecord, NewOrder, OrderRecord
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import OrderIntent, Purpose
 from trading_pipeline.core.orders.states import UNSENT, OrderState
 from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch
-from trading_pipeline.errors import (
-    OrderRejected,
-    OrderStateUnknown,
-    SessionNotTradable,
-    TransientError,
-)
+from trading_pipeline.errors import OrderRejected, OrderStateUnknown, SessionNotTradable, TransientError
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import take_over, tell_guard
 
 GRACE = timedelta(seconds=60)
 """How long a broker may take to show an order whose answer was lost before its absence counts."""
+BATCH = 64
+"""Orders that are recorded, cleared and recorded again together."""
+SENT_TOGETHER = 16
+"""Orders whose answers are committed together: so many look-ups a crash costs."""
+
+Cleared = tuple[OrderRecord, Verdict]
+"""An order as it was taken up (its fence is our right to send it), and the guard's yes."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,65 +57,92 @@ class Submission:
 
 
 class SubmissionService:
-    """Submits orders of one account."""
+    """Submits orders of one account on behalf of one run.
 
-    def __init__(self, account: TradingAccount) -> None:
+    Raises:
+        SessionNotTradable: the run is a backfill or a range.
+    """
+
+    def __init__(self, account: TradingAccount, provenance: Provenance) -> None:
+        provenance.require_tradable()
         self._account = account
+        self._provenance = provenance
         self._orders = account.ledger.orders
 
     def submit(self, new: NewOrder) -> Submission:
-        """Take one intent through the six steps as far as it goes.
+        """Take one intent through the six steps as far as it goes: `submit_all` of one."""
+        return self.submit_all([new])[0]
+
+    def submit_all(self, news: Sequence[NewOrder]) -> list[Submission]:
+        """Take intents through the six steps as far as each goes, and return what became of them in the same order.
 
         A retry of an order that is past the guard returns it as it is: what was sent is never sent again.
 
         Raises:
-            SessionNotTradable: the broker takes no orders decided from this session now; nothing is recorded.
-            OrderConflict: the id is known with another payload.
-            ValueError: the order is another account's, or its trade session does not follow its session.
+            SessionNotTradable: the run is not of this session, or the broker takes no orders decided from it now;
+                nothing is recorded.
+            OrderConflict: an id is known with another payload; the orders before its batch were submitted.
+            ValueError: an order is another account's, or its trade session does not follow its session.
         """
-        intent = new.intent
-        self._require_ours(intent)
-        with _bound(intent):
-            stored = self._orders.get(intent.client_order_id)
-            if stored is None or _unfinished(stored):
-                self._account.broker.require_tradable(intent.session)
-            stored, is_new = self._orders.record(new)
-            if not _unfinished(stored):
-                return Submission(order=stored)
-            return self._clear_and_send(stored, is_new=is_new)
+        for new in news:
+            self._require_ours(new.intent)
+            self._provenance.require_tradable(new.intent.session)
+        self._require_tradable(news)
+        return [one for batch in _chunks(news, BATCH) for one in self._submit_batch(batch)]
 
     def resume(self) -> list[Submission]:
         """Finish what a crash or a lost answer left in between, for the whole account; return the orders it touched.
 
         Orders cleared or unconfirmed are looked up at the broker. Found: adopted. Absent: a cleared one of the
-        session the broker trades now goes on through the guard, any other ends; an unconfirmed one ends after the
-        grace time. Intents never sent, of sessions that passed, expire.
+        session the broker trades now goes on through the guard, any other ends when it was absent twice, a grace time
+        apart. Intents never sent, of sessions that passed, expire.
         """
         account = self._account.account
         touched: list[Submission] = []
+        cleared = [order for order in self._orders.live(account) if order.state is OrderState.CLEARED]
+        taken = self._account.ledger.sending.take([order.client_order_id for order in cleared])
+        touched += self._clear_and_send([order for order in taken.values() if self._tradable(order)], known=True)
         for order in self._orders.live(account):
-            with _bound(order.intent):
-                touched += self._resume_live(order)
+            touched += self._look_up(order)
         for order in self._orders.unsent(account):
             if not self._tradable(order):
-                touched.append(self._end(order, OrderState.EXPIRED, "its session passed before it was sent"))
+                touched.append(self._expire(order))
         return touched
 
-    def _clear_and_send(self, stored: OrderRecord, *, is_new: bool) -> Submission:
-        # Looked up before the guard is asked: as little as can be lies between the last check and the send.
-        found = None if is_new else self._account.broker.find(stored.client_order_id)
-        verdict = self._clear(stored.intent)
-        order, veto = self._orders.record_verdict(stored, verdict)
-        verdict = veto or verdict
-        if found is not None and order.state is OrderState.CLEARED:
-            return Submission(order=self._adopt(order, found), verdict=verdict)
-        if verdict.clearance is None:
-            log.warning("order kept from the broker", **verdict.as_fields())
-            return Submission(order=order, verdict=verdict)
-        return Submission(order=self._send(order, verdict.clearance), verdict=verdict)
+    def _submit_batch(self, news: Sequence[NewOrder]) -> list[Submission]:
+        recorded = {new.intent.client_order_id: self._orders.record(new) for new in news}
+        fresh = [order for order, is_new in recorded.values() if is_new]
+        known = [order_id for order_id, (_, is_new) in recorded.items() if not is_new]
+        again = list(self._account.ledger.sending.take(known).values()) if known else []
+        outcome = {order_id: Submission(order=order) for order_id, (order, _) in recorded.items()}
+        for one in (*self._clear_and_send(again, known=True), *self._clear_and_send(fresh, known=False)):
+            outcome[one.order.client_order_id] = one
+        return [outcome[new.intent.client_order_id] for new in news]
 
-    def _clear(self, intent: OrderIntent) -> Verdict:
+    def _clear_and_send(self, orders: Sequence[OrderRecord], *, known: bool) -> list[Submission]:
+        """Clear orders we have taken up, record the verdicts, and send what may go. `known`: they may be there."""
+        if not orders:
+            return []
+        # Looked up before the guard is asked: as little as can be lies between the last check and the send.
+        found = self._find(orders) if known else {}
         book = self._account.ledger.books.get(self._account.account)
+        outcome: dict[str, Submission] = {}
+        to_send: list[tuple[OrderRecord, Verdict]] = []
+        for order, verdict in [(order, self._clear(order.intent, book)) for order in orders]:
+            order_id = order.client_order_id
+            stored, veto = self._orders.record_verdict(order, verdict)
+            outcome[order_id] = Submission(order=stored, verdict=veto or verdict)
+            if order_id in found and stored.state is OrderState.CLEARED:
+                adopted = self._adopt(stored, found[order_id])
+                outcome[order_id] = Submission(order=adopted, verdict=veto or verdict)
+            elif outcome[order_id].refused:
+                log.warning("order kept from the broker", client_order_id=order_id, **(veto or verdict).as_fields())
+            else:
+                to_send.append((order, verdict))
+        self._send_all(to_send, outcome)
+        return list(outcome.values())
+
+    def _clear(self, intent: OrderIntent, book: BookRecord) -> Verdict:
         if book.kill_switch is KillSwitch.ENGAGED and intent.purpose is not Purpose.FLATTEN:
             return Verdict(
                 code=VerdictCode.KILL_SWITCH_ENGAGED,
@@ -125,47 +158,53 @@ class SubmissionService:
         )
         return self._account.guard.clear(request)
 
-    def _send(self, order: OrderRecord, clearance: Clearance) -> OrderRecord:
-        order_id = order.client_order_id
-        try:
-            answer = self._account.broker.submit(order.intent, clearance)
-        except OrderRejected as rejection:
-            log.warning("order rejected by the broker", reason=str(rejection))
-            return self._ended(order_id, OrderState.REJECTED, str(rejection))
-        except OrderStateUnknown as lost:
-            log.warning("the broker's answer was lost", reason=str(lost))
-            return self._orders.move(order_id, OrderState.SUBMITTED_UNCONFIRMED, reason=str(lost))
-        except TransientError as failure:
-            log.warning("the broker did not take the order; it stays cleared", reason=str(failure))
-            return self._orders.get(order_id) or order
-        log.info("order accepted", broker_order_id=answer.broker_order_id)
-        return take_over(self._account, order, answer)
+    def _send_all(self, to_send: Sequence[Cleared], outcome: dict[str, Submission]) -> None:
+        """Send orders until all are sent or the broker asks to wait; what was not sent stays cleared for a retry."""
+        rest = list(to_send)
+        while rest:
+            sending = _Sending(self._account)
+            sent = sending.send(rest[:SENT_TOGETHER])
+            for order, answer in sending.to_take_over:
+                take_over(self._account, order, answer)
+            if sending.rejected:
+                tell_guard(self._account)
+            for order, verdict in rest[:sent]:
+                order_id = order.client_order_id
+                stored = self._orders.get(order_id) or order
+                outcome[order_id] = Submission(order=stored, verdict=sending.vetoes.get(order_id, verdict))
+            rest = [] if sending.must_wait else rest[sent:]
+
+    def _find(self, orders: Iterable[OrderRecord]) -> Mapping[str, BrokerOrder]:
+        asked = {order.client_order_id: self._account.broker.find(order.client_order_id) for order in orders}
+        return {order_id: found for order_id, found in asked.items() if found is not None}
 
     def _adopt(self, stored: OrderRecord, found: BrokerOrder) -> OrderRecord:
-        log.info("order found at the broker", state=found.state.value)
+        log.info("order found at the broker", client_order_id=stored.client_order_id, state=found.state.value)
         adopted = take_over(self._account, stored, found, reason="found at the broker")
         tell_guard(self._account)
         return adopted
 
-    def _resume_live(self, order: OrderRecord) -> list[Submission]:
-        if order.state not in {OrderState.CLEARED, OrderState.SUBMITTED_UNCONFIRMED}:
+    def _look_up(self, order: OrderRecord) -> list[Submission]:
+        """Look up an order of which we do not know whether the broker has it."""
+        waiting = order.state is OrderState.CLEARED and not self._tradable(order)
+        if order.state is not OrderState.SUBMITTED_UNCONFIRMED and not waiting:
             return []
         found = self._account.broker.find(order.client_order_id)
         if found is not None:
             return [Submission(order=self._adopt(order, found))]
-        if order.state is OrderState.CLEARED and self._tradable(order):
-            return [self._clear_and_send(order, is_new=False)]
-        if self._account.clock.now() - order.updated_at < GRACE:
+        seen = self._account.ledger.sending.absent(
+            order, grace=GRACE, reason="the broker never saw it", end=OrderState.EXPIRED
+        )
+        if not seen.state.terminal:
             return []
-        return [self._end(order, OrderState.EXPIRED, "the broker never saw it")]
-
-    def _end(self, order: OrderRecord, state: OrderState, reason: str) -> Submission:
-        return Submission(order=self._ended(order.client_order_id, state, reason))
-
-    def _ended(self, client_order_id: str, state: OrderState, reason: str) -> OrderRecord:
-        ended = self._orders.move(client_order_id, state, reason=reason)
         tell_guard(self._account)
-        return ended
+        return [Submission(order=seen)]
+
+    def _expire(self, order: OrderRecord) -> Submission:
+        reason = "its session passed before it was sent"
+        expired = self._orders.move(order.client_order_id, OrderState.EXPIRED, reason=reason)
+        tell_guard(self._account)
+        return Submission(order=expired)
 
     def _require_ours(self, intent: OrderIntent) -> None:
         account, calendar = self._account.account, self._account.calendar
@@ -177,6 +216,16 @@ class SubmissionService:
             msg = f"orders decided from {intent.session} work in {due}, not {intent.trade_session}"
             raise ValueError(msg)
 
+    def _require_tradable(self, news: Sequence[NewOrder]) -> None:
+        """Check the sessions of all orders that may still have to be sent."""
+        sessions = set()
+        for new in news:
+            stored = self._orders.get(new.intent.client_order_id)
+            if stored is None or _unfinished(stored):
+                sessions.add(new.intent.session)
+        for session in sorted(sessions):
+            self._account.broker.require_tradable(session)
+
     def _tradable(self, order: OrderRecord) -> bool:
         try:
             self._account.broker.require_tradable(order.intent.session)
@@ -185,9 +234,65 @@ class SubmissionService:
         return True
 
 
+class _Sending:
+    """One batch on its way to the broker: steps 4 and 5."""
+
+    def __init__(self, account: TradingAccount) -> None:
+        self._account = account
+        self.vetoes: dict[str, Verdict] = {}
+        self.to_take_over: list[tuple[OrderRecord, BrokerOrder]] = []
+        self.rejected = False
+        self.must_wait = False
+
+    def send(self, cleared: Sequence[Cleared]) -> int:
+        """Send orders, each right after its last check, and record the answers; return how many were dealt with.
+
+        An answer that was lost is committed at once: the batch ends with it.
+        """
+        with self._account.ledger.sending.batch() as batch:
+            for at, (order, verdict) in enumerate(cleared, 1):
+                veto = batch.check(order, verdict)
+                if veto is not None:
+                    log.warning("order kept from the broker", client_order_id=order.client_order_id, why=veto.detail)
+                    self.vetoes[order.client_order_id] = veto
+                elif not self._offer(batch, order, verdict.clearance):
+                    return at
+        return len(cleared)
+
+    def _offer(self, batch: Batch, order: OrderRecord, clearance: Clearance | None) -> bool:
+        """Send one order; False ends the batch."""
+        if clearance is None:
+            return True
+        try:
+            answer = self._account.broker.submit(order.intent, clearance)
+        except OrderRejected as rejection:
+            log.warning("order rejected by the broker", client_order_id=order.client_order_id, reason=str(rejection))
+            batch.record(order, OrderState.REJECTED, reason=str(rejection))
+            self.rejected = True
+        except OrderStateUnknown as lost:
+            log.warning("the broker's answer was lost", client_order_id=order.client_order_id, reason=str(lost))
+            batch.record(order, OrderState.SUBMITTED_UNCONFIRMED, reason=str(lost))
+            return False
+        except TransientError as failure:
+            log.warning(
+                "the broker took no order; they stay cleared",
+                client_order_id=order.client_order_id,
+                reason=str(failure),
+            )
+            self.must_wait = True
+            return False
+        else:
+            log.info("order accepted", client_order_id=order.client_order_id, broker_order_id=answer.broker_order_id)
+            if answer.state is OrderState.ACCEPTED and not answer.filled_qty:
+                batch.record(order, OrderState.ACCEPTED, broker_order_id=answer.broker_order_id)
+            else:
+                self.to_take_over.append((order, answer))
+        return True
+
+
 def _unfinished(order: OrderRecord) -> bool:
     return order.state in UNSENT or order.state is OrderState.CLEARED
 
 
-def _bound(intent: OrderIntent) -> AbstractContextManager[object]:
-    return structlog.contextvars.bound_contextvars(client_order_id=intent.client_order_id, symbol=intent.symbol)
+def _chunks(items: Sequence[NewOrder], size: int) -> Iterable[Sequence[NewOrder]]:
+    return (items[at : at + size] for at in range(0, len(items), size))

@@ -7,17 +7,23 @@ from decimal import Decimal
 from typing import Protocol
 
 from trading_pipeline.core.accounting import Fill
-from trading_pipeline.core.orders.model import OrderIntent
+from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import Clearance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerOrder:
-    """An order as the broker reports it. Shares; `reason` is the broker's own word."""
+    """An order as the broker reports it. Shares; `reason` is the broker's own word.
+
+    An order that is not ours (placed by hand, by another program) has the client order id the broker gave it.
+    """
 
     client_order_id: str
     broker_order_id: str
+    symbol: str
+    side: Side
+    qty: Decimal
     state: OrderState
     filled_qty: Decimal
     reason: str = ""
@@ -41,6 +47,11 @@ class Broker(Protocol):
         ...
 
     @property
+    def real_time(self) -> bool:
+        """True where the broker's time is the time of day; False where it stands at the close of a session."""
+        ...
+
+    @property
     def current_session(self) -> date | None:
         """The session orders may be decided from now; None when the broker has not traded yet."""
         ...
@@ -58,7 +69,7 @@ class Broker(Protocol):
         ...
 
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
-        """Send one order.
+        """Send one order; an id the broker has seen before is answered with the order it belongs to.
 
         Raises:
             PermissionError: the clearance is for another order.
@@ -70,6 +81,10 @@ class Broker(Protocol):
 
     def find(self, client_order_id: str) -> BrokerOrder | None:
         """Return the broker's view of an order, None when it has never seen it."""
+        ...
+
+    def open_orders(self) -> list[BrokerOrder]:
+        """Return every working order of the account at the broker, those that are not ours included."""
         ...
 
     def cancel(self, client_order_id: str) -> BrokerOrder | None:

@@ -24,6 +24,8 @@ Openings = Callable[[date, Collection[str]], dict[str, OpeningBar]]
 """Gives the bars of a session for some symbols; a symbol that did not trade is absent."""
 
 _CLOCK = "select last_session from exchange.clocks where account = %s"
+# Takers of orders share the clock with each other, not with the matching of a session.
+_SHARED_CLOCK = "select last_session from exchange.clocks where account = %s for share"
 _LOCKED_CLOCK = "select last_session from exchange.clocks where account = %s for update"
 
 
@@ -35,6 +37,7 @@ class SimulatedExchange:
     """
 
     name = "simulated exchange"
+    real_time = False
 
     def __init__(
         self,
@@ -94,38 +97,47 @@ class SimulatedExchange:
         """Take an order for the open of its trade session. An id seen before returns the order it belongs to."""
         require_cover(intent, clearance)
         try:
-            reason = self._take(intent)
-            known = self.find(intent.client_order_id)
+            taken, is_new = self._take(intent)
         except ServerUnavailable as lost:
             raise OrderStateUnknown(
                 f"the exchange's database went away: {lost}", client_order_id=intent.client_order_id
             ) from lost
-        if reason is not None:
-            raise OrderRejected(reason, client_order_id=intent.client_order_id, symbol=intent.symbol)
-        if known is None:
-            raise OrderStateUnknown("the exchange lost the order it took", client_order_id=intent.client_order_id)
-        return known
+        if is_new and taken.state is OrderState.REJECTED:
+            raise OrderRejected(taken.reason, client_order_id=intent.client_order_id, symbol=intent.symbol)
+        return taken
 
-    def _take(self, intent: OrderIntent) -> str | None:
-        """Record an order; return why it is rejected, None when it is taken or was taken before."""
+    def _take(self, intent: OrderIntent) -> tuple[BrokerOrder, bool]:
+        """Record an order, accepted or rejected; return it and whether its id is new."""
         with self._pool.connection() as connection:
-            last = _clock(connection, self._account, lock=True)
-            if _order(connection, intent.client_order_id) is not None:
-                return None
-            if last is not None and intent.trade_session <= last:
-                raise OrderRejected(
-                    f"session {intent.trade_session} has opened already: the exchange stands at {last}",
-                    client_order_id=intent.client_order_id,
-                )
+            row = connection.execute(_SHARED_CLOCK, (self._account,)).fetchone()
+            last = row["last_session"] if row else None
             reason = reject_reason(intent.client_order_id, intent.symbol, intent.order_type, self._costs)
+            late = last is not None and intent.trade_session <= last
+            if late:
+                reason = f"session {intent.trade_session} has opened already: the exchange stands at {last}"
             state = OrderState.ACCEPTED if reason is None else OrderState.REJECTED
-            _insert(connection, intent, state, reason or "")
-            return reason
+            inserted = None if late else _insert(connection, intent, state, reason or "")
+            if inserted is not None:
+                return _reported(inserted), True
+            known = _order(connection, intent.client_order_id)
+        if known is None:
+            raise OrderRejected(reason or "rejected", client_order_id=intent.client_order_id)
+        return known, False
 
     def find(self, client_order_id: str) -> BrokerOrder | None:
         """Return the order, None when the exchange has never seen it."""
         with self._pool.connection() as connection:
             return _order(connection, client_order_id)
+
+    def open_orders(self) -> list[BrokerOrder]:
+        """Return the orders that wait for the open of their session."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                """select * from exchange.orders where account = %s and status = 'accepted'
+                    order by submitted_at, client_order_id""",
+                (self._account,),
+            ).fetchall()
+        return [_reported(row) for row in rows]
 
     def cancel(self, client_order_id: str) -> BrokerOrder | None:
         """Cancel a working order; an ended one stays as it is."""
@@ -214,11 +226,12 @@ def _set_clock(connection: Connection[DictRow], account: str, session: date) -> 
     connection.execute("update exchange.clocks set last_session = %s where account = %s", (session, account))
 
 
-def _insert(connection: Connection[DictRow], intent: OrderIntent, state: OrderState, reason: str) -> None:
-    connection.execute(
+def _insert(connection: Connection[DictRow], intent: OrderIntent, state: OrderState, reason: str) -> DictRow | None:
+    return connection.execute(
         """insert into exchange.orders (client_order_id, broker_order_id, account, symbol, side, qty, order_type,
                                         limit_price, time_in_force, trade_session, status, reason)
-           values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+           values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+           on conflict (client_order_id) do nothing returning *""",
         (
             intent.client_order_id,
             _broker_id(intent.client_order_id),
@@ -233,16 +246,21 @@ def _insert(connection: Connection[DictRow], intent: OrderIntent, state: OrderSt
             state.value,
             reason,
         ),
-    )
+    ).fetchone()
 
 
 def _order(connection: Connection[DictRow], client_order_id: str) -> BrokerOrder | None:
     row = connection.execute("select * from exchange.orders where client_order_id = %s", (client_order_id,)).fetchone()
-    if row is None:
-        return None
+    return None if row is None else _reported(row)
+
+
+def _reported(row: DictRow) -> BrokerOrder:
     return BrokerOrder(
-        client_order_id=client_order_id,
+        client_order_id=row["client_order_id"],
         broker_order_id=row["broker_order_id"],
+        symbol=row["symbol"],
+        side=Side(row["side"]),
+        qty=Decimal(row["qty"]),
         state=OrderState(row["status"]),
         filled_qty=row["filled_qty"],
         reason=row["reason"],

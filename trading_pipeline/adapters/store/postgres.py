@@ -8,6 +8,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
+from trading_pipeline.core.boundaries import BEGIN, COMMIT, COMMITTED, Observer, unobserved
 from trading_pipeline.errors import ServerUnavailable
 
 CONNECT_SECONDS = 10
@@ -17,7 +18,8 @@ STATEMENT_MILLISECONDS = 30_000
 class Pool(ConnectionPool[Connection[DictRow]]):
     """A pool whose connections give rows as dicts and end in a commit, a rollback or `ServerUnavailable`."""
 
-    def __init__(self, database_url: str, *, size: int) -> None:
+    def __init__(self, database_url: str, *, size: int, observer: Observer = unobserved) -> None:
+        self._observer = observer
         super().__init__(
             database_url,
             min_size=1,
@@ -38,8 +40,12 @@ class Pool(ConnectionPool[Connection[DictRow]]):
         Raises:
             ServerUnavailable: PostgreSQL did not answer, or went away; the transaction may or may not have committed.
         """
-        with unavailable(), super().connection(timeout) as lent:
-            yield lent
+        with unavailable():
+            self._observer(BEGIN)
+            with super().connection(timeout) as lent:
+                yield lent
+                self._observer(COMMIT)
+            self._observer(COMMITTED)
 
 
 @contextmanager

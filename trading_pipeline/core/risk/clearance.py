@@ -20,6 +20,7 @@ class VerdictCode(StrEnum):
     QUIET_PERIOD = "quiet_period"
     SYMBOL_BLOCKED = "symbol_blocked"
     ENDED = "ended"
+    OVERTAKEN = "overtaken"
     NOT_REDUCING = "not_reducing"
     ORDER_SHARES = "order_shares"
     ORDER_NOTIONAL = "order_notional"

@@ -3,5 +3,6 @@
 from trading_pipeline.adapters.store.ledger.ledger import Ledger
 from trading_pipeline.adapters.store.ledger.migrations import migrate
 from trading_pipeline.adapters.store.ledger.records import BookRecord, NewOrder, OrderRecord
+from trading_pipeline.adapters.store.ledger.sending import Batch
 
-__all__ = ["BookRecord", "Ledger", "NewOrder", "OrderRecord", "migrate"]
+__all__ = ["Batch", "BookRecord", "Ledger", "NewOrder", "OrderRecord", "migrate"]

@@ -12,7 +12,9 @@ from trading_pipeline.adapters.store.ledger.alerts import Alerts
 from trading_pipeline.adapters.store.ledger.books import Books
 from trading_pipeline.adapters.store.ledger.fills import Fills
 from trading_pipeline.adapters.store.ledger.orders import Orders
+from trading_pipeline.adapters.store.ledger.sending import Sending
 from trading_pipeline.adapters.store.postgres import CONNECT_SECONDS, Pool, unavailable
+from trading_pipeline.core.boundaries import Observer, unobserved
 from trading_pipeline.errors import ServerUnavailable
 
 LANE_SECONDS = 60
@@ -21,12 +23,13 @@ LANE_SECONDS = 60
 class Ledger:
     """Use as a context manager, or call `close`. Every public method of its parts is one transaction."""
 
-    def __init__(self, database_url: str, *, pool_size: int = 4) -> None:
-        self._pool = Pool(database_url, size=pool_size)
+    def __init__(self, database_url: str, *, pool_size: int = 4, observer: Observer = unobserved) -> None:
+        self._pool = Pool(database_url, size=pool_size, observer=observer)
         self.orders = Orders(self._pool)
         self.fills = Fills(self._pool)
         self.books = Books(self._pool)
         self.alerts = Alerts(self._pool)
+        self.sending = Sending(self._pool)
 
     def open(self) -> Self:
         """Connect.

@@ -90,10 +90,10 @@ class Orders:
                 "select epoch, kill_switch from ledger.books where account = %s for update", (order.intent.account,)
             ).fetchone()
             stored = _require(connection, order_id, lock=True)
-            _decision(connection, order_id, verdict)
+            decide_in(connection, order_id, verdict)
             veto = _veto(stored, verdict, book)
             if veto is not None:
-                _decision(connection, order_id, veto)
+                decide_in(connection, order_id, veto)
             if verdict.cleared:
                 _remember_clearance(connection, order, verdict)
             wanted = OrderState.CLEARED if verdict.cleared else OrderState.REFUSED
@@ -228,7 +228,8 @@ def move_in(
         _move(connection, stored, wanted, reason, detail)
 
 
-def _decision(connection: Connection[DictRow], client_order_id: str, verdict: Verdict) -> None:
+def decide_in(connection: Connection[DictRow], client_order_id: str, verdict: Verdict) -> None:
+    """Write a verdict inside a transaction the caller holds."""
     connection.execute(
         """insert into ledger.risk_decisions (client_order_id, code, observed, limit_value, epoch, sequence, detail)
            values (%s, %s, %s, %s, %s, %s, %s)""",

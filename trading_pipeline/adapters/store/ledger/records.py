@@ -57,6 +57,7 @@ class OrderRecord:
     filled_qty: Decimal
     filled_notional: Decimal
     guard_sequence: int | None
+    fence: int
     origin: dict[str, Any]
     created_at: datetime
     updated_at: datetime
@@ -104,6 +105,7 @@ class OrderRecord:
             filled_qty=row["filled_qty"],
             filled_notional=row["filled_notional"],
             guard_sequence=row["guard_sequence"],
+            fence=row["fence"],
             origin=row["origin"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],

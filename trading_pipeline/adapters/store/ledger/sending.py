@@ -1,0 +1,138 @@
+"""Who may send an order: the last check before the broker, the answer after it, and proof that it never arrived."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from psycopg import Connection
+from psycopg.rows import DictRow
+
+from trading_pipeline.adapters.store.ledger.orders import decide_in, move_in
+from trading_pipeline.adapters.store.ledger.records import OrderRecord
+from trading_pipeline.adapters.store.postgres import Pool
+from trading_pipeline.core.orders.model import Purpose
+from trading_pipeline.core.orders.states import UNSENT, OrderState
+from trading_pipeline.core.risk.clearance import Verdict, VerdictCode
+from trading_pipeline.core.risk.halts import KillSwitch
+
+_TAKE = """
+with free as (
+    select client_order_id from ledger.orders
+     where client_order_id = any(%(ids)s) and state = any(%(states)s) for update skip locked
+)
+update ledger.orders o set fence = fence + 1 from free where o.client_order_id = free.client_order_id
+returning o.*
+"""
+_GET = "select * from ledger.orders where client_order_id = any(%s)"
+_LAST_CHECK = "select * from ledger.last_check(%s, %s)"
+_LOCKED = "select * from ledger.orders where client_order_id = %s for update skip locked"
+_ABSENT = """
+with noted as (
+    insert into ledger.absences (client_order_id, fence) values (%(id)s, %(fence)s) returning at
+)
+select noted.at - min(earlier.at) as apart
+  from noted left join ledger.absences earlier on earlier.client_order_id = %(id)s and earlier.fence = %(fence)s
+ group by noted.at
+"""
+_NEXT_FENCE = "update ledger.orders set fence = fence + 1 where client_order_id = %s"
+_BROKER_ID = "update ledger.orders set broker_order_id = %s where client_order_id = %s"
+_TAKEABLE = (*UNSENT, OrderState.CLEARED)
+_UNSEEN = frozenset({OrderState.CLEARED, OrderState.SUBMITTED_UNCONFIRMED})
+
+
+class Sending:
+    """Statements about the moment an order leaves us. Each public method is one transaction."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def take(self, client_order_ids: Collection[str]) -> dict[str, OrderRecord]:
+        """Take up orders that may still have to be sent, and return those that are now ours to send.
+
+        Whoever took one of them up before can no longer send it. One that a process is busy with is left to it.
+        """
+        states = [state.value for state in _TAKEABLE]
+        with self._pool.connection() as connection:
+            rows = connection.execute(_TAKE, {"ids": list(client_order_ids), "states": states}).fetchall()
+        return {row["client_order_id"]: OrderRecord.from_row(row) for row in rows}
+
+    @contextmanager
+    def batch(self) -> Iterator["Batch"]:
+        """Hold the orders of a batch from their last check to their recorded answer, in one transaction.
+
+        When it fails, or the process dies in it, nothing of it is recorded: its orders are cleared as before, and are
+        looked up at the broker by their ids. While it is open nobody else can send them, or conclude that they are
+        absent.
+        """
+        with self._pool.connection() as connection:
+            yield Batch(connection)
+
+    def absent(self, seen: OrderRecord, *, grace: timedelta, reason: str, end: OrderState) -> OrderRecord:
+        """Record that the broker did not know an order, and end it when that is the second time after a grace time.
+
+        An order that changed since `seen` was read, or that is being sent right now, stays as it is: the look-up says
+        nothing about it. Times are the database's.
+        """
+        order_id = seen.client_order_id
+        with self._pool.connection() as connection:
+            row = connection.execute(_LOCKED, (order_id,)).fetchone()
+            if row is None or (row["fence"], row["state"]) != (seen.fence, seen.state) or seen.state not in _UNSEEN:
+                return seen if row is None else OrderRecord.from_row(row)
+            noted = connection.execute(_ABSENT, {"id": order_id, "fence": seen.fence}).fetchone()
+            apart = noted["apart"] if noted else None
+            if apart is not None and apart >= grace:
+                move_in(connection, order_id, end, reason, {"absent_for_seconds": int(apart.total_seconds())})
+            row = connection.execute(_GET, ([order_id],)).fetchone()
+        return seen if row is None else OrderRecord.from_row(row)
+
+    def absences(self, client_order_id: str) -> list[DictRow]:
+        """Return when the broker was asked for an order in vain, oldest first."""
+        with self._pool.connection() as connection:
+            return connection.execute(
+                "select fence, at from ledger.absences where client_order_id = %s order by id", (client_order_id,)
+            ).fetchall()
+
+
+class Batch:
+    """The open transaction of `Sending.batch`."""
+
+    def __init__(self, connection: Connection[DictRow]) -> None:
+        self._connection = connection
+
+    def check(self, order: OrderRecord, verdict: Verdict) -> Verdict | None:
+        """Look at an order for the last time before it is sent, and hold it. None lets it go; a veto is recorded.
+
+        One statement: nobody has taken it up since `order` was read (the fence), it is still cleared, the book is of
+        the epoch it was cleared in, and no kill switch stands against it.
+        """
+        row = self._connection.execute(_LAST_CHECK, (order.client_order_id, order.fence)).fetchone()
+        refusal = _refusal(order, verdict, row)
+        if refusal is None:
+            return None
+        code, detail = refusal
+        veto = Verdict(code=code, epoch=verdict.epoch, sequence=verdict.sequence, detail=detail)
+        decide_in(self._connection, order.client_order_id, veto)
+        return veto
+
+    def record(
+        self, order: OrderRecord, state: OrderState, *, reason: str = "", broker_order_id: str | None = None
+    ) -> None:
+        """Record the broker's answer, or that it was lost: then what was looked up before says nothing any more."""
+        order_id = order.client_order_id
+        if state is OrderState.SUBMITTED_UNCONFIRMED:
+            self._connection.execute(_NEXT_FENCE, (order_id,))
+        if broker_order_id is not None:
+            self._connection.execute(_BROKER_ID, (broker_order_id, order_id))
+        move_in(self._connection, order_id, state, reason, {})
+
+
+def _refusal(order: OrderRecord, verdict: Verdict, row: DictRow | None) -> tuple[VerdictCode, str] | None:
+    if row is None or row["fence"] != order.fence:
+        return VerdictCode.OVERTAKEN, "another process has taken the order up"
+    if row["state"] != OrderState.CLEARED:
+        return VerdictCode.ENDED, f"the order became {row['state']} before it was sent"
+    if row["kill_switch"] == KillSwitch.ENGAGED and order.intent.purpose is not Purpose.FLATTEN:
+        return VerdictCode.KILL_SWITCH_ENGAGED, "the kill switch was engaged before the order was sent"
+    if verdict.clearance is None or row["epoch"] != verdict.clearance.epoch:
+        return VerdictCode.BOOK_STALE, "an operator changed the book before the order was sent"
+    return None
