@@ -1,23 +1,24 @@
-"""Alpha158 features of fresh symbols."""
+"""The features of fresh symbols."""
 
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from assets.context import numbers_by_session, report, sessions_of, table
-from resources import FeaturesResource, LakeResource, MarketDataResource
+from assets.context import numbers_by_session, plot, report, sessions_of, table
+from resources import FeaturesResource, LakeResource, MarketDataResource, ModelRegistryResource
+from trading_pipeline.adapters.plots import drift_plot
 from trading_pipeline.adapters.store.lake import Dataset, Lake
-from trading_pipeline.core.features import CompiledFeatures
+from trading_pipeline.core.features.drift import MAJOR, MODERATE, feature_drift
 from trading_pipeline.core.manifest import FRESH, HISTORY, freshness_manifest
 from trading_pipeline.core.sessions import xnys
+from trading_pipeline.errors import ModelError, ServerUnavailable
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
+from trading_pipeline.services.features import feature_store
 
-MARGIN = 20
-"""Sessions read beyond the look-back, so that a symbol suspended at its start is known to have been listed."""
-
-CHUNK = 756
-"""Sessions computed at once: bounds memory on long ranges."""
+DRIFT_SESSIONS = 20
+"""Sessions up to the last one of a run whose features are compared with the training window: one alone says little."""
 
 
 @dg.asset(
@@ -33,14 +34,55 @@ def features(
     lake: LakeResource,
     feature_set: FeaturesResource,
     market_data: MarketDataResource,
+    models: ModelRegistryResource,
 ) -> None:
-    """The 158 features of qlib's Alpha158 for every symbol that is fresh as of the session's close.
+    """The features that `FEATURE_SET` names, for every symbol that is fresh as of the session's close.
 
-    Definitions are pyqlib's own expression strings. A symbol of the universe whose bar is missing or old is left out
-    and listed; when fewer than `min_fresh_pct` of them are fresh the session stops here.
+    Definitions are expressions in pyqlib's notation. Any range is computed in one run, and only what its bars have
+    changed: a value whose bars, definitions and code are those it was made of is not computed again. A symbol of the
+    universe whose bar is missing or old is left out and listed; when fewer than `min_fresh_pct` of them are fresh the
+    session stops here. Drift is that of the last 20 sessions against the training window of the champion.
     """
     sessions = sessions_of(context)
     store = lake.lake()
+    manifest = write_freshness(store, market_data, sessions)
+    update = feature_store(store, feature_set.compiled()).update(sessions, manifest)
+    last = store.read_session(Dataset.FEATURES, sessions[-1])
+    names = last.columns[2:]
+    report(
+        context,
+        sessions,
+        {
+            "summary": f"{update.computed} of {update.rows} rows computed, {update.reused} as they were",
+            "sessions": len(sessions),
+            "sessions_changed": update.sessions_changed,
+            "total_rows": update.rows,
+            "rows_computed": update.computed,
+            "rows_reused": update.reused,
+            "feature_set": feature_set.expected_hash,
+            "features": len(names),
+            "coverage": last.height / len(market_data.universe),
+            "missing_share": _missing_share(last),
+            "most_missing": table(_most_missing(last)),
+            "not_fresh": table(manifest.filter(pl.col("state") != FRESH)),
+            "last_session": table(last.select(last.columns[:14])),
+            **_drift(store, models, sessions[-1]),
+        },
+        per_session=numbers_by_session(
+            manifest, fresh=(pl.col("state") == FRESH).sum(), coverage_pct=(pl.col("state") == FRESH).mean() * 100
+        ),
+    )
+    context.log.info(
+        "features of %s to %s: %d rows computed, %d reused", sessions[0], sessions[-1], update.computed, update.reused
+    )
+
+
+def write_freshness(store: Lake, market_data: MarketDataResource, sessions: list[date]) -> pl.DataFrame:
+    """Judge the freshness of the universe at every session, store it, and return it.
+
+    Raises:
+        InsufficientFreshness: a session has too few fresh symbols.
+    """
     manifest = freshness_manifest(
         store.read(
             Dataset.BARS,
@@ -55,42 +97,33 @@ def features(
         calendar=xnys(),
     )
     store.write(Dataset.FRESHNESS, manifest, sessions=sessions)
-    compiled = feature_set.compiled()
-    rows = sum(
-        _compute(context, store, compiled, sessions[start : start + CHUNK], manifest)
-        for start in range(0, len(sessions), CHUNK)
-    )
-    last = store.read_session(Dataset.FEATURES, sessions[-1])
-    report(
-        context,
-        sessions,
-        {
-            "sessions": len(sessions),
-            "total_rows": rows,
-            "features": last.width - 2,
-            "missing_share": _missing_share(last),
-            "not_fresh": table(manifest.filter(pl.col("state") != FRESH)),
-            "last_session": table(last.select(last.columns[:14])),
-        },
-        per_session=numbers_by_session(manifest, fresh=(pl.col("state") == FRESH).sum()),
-    )
+    return manifest
 
 
-def _compute(
-    context: dg.AssetExecutionContext,
-    store: Lake,
-    compiled: CompiledFeatures,
-    sessions: list[date],
-    manifest: pl.DataFrame,
-) -> int:
-    start = xnys().shift(sessions[0], -(compiled.lookback or 0) - MARGIN)
-    bars = store.read(Dataset.BARS, start=start, end=sessions[-1])
-    values = compiled.compute(bars, calendar=xnys().between(start, sessions[-1]), sessions=sessions)
-    fresh = manifest.filter(pl.col("state") == FRESH).select("session", "symbol")
-    kept = values.join(fresh, on=["session", "symbol"], how="semi", maintain_order="left")
-    store.write(Dataset.FEATURES, kept, sessions=sessions)
-    context.log.info("features of %s to %s: %d rows", sessions[0], sessions[-1], kept.height)
-    return kept.height
+def _drift(store: Lake, models: ModelRegistryResource, last: date) -> dict[str, Any]:
+    """Compare with the champion's training window; a reason where that cannot be done, as it stops nothing."""
+    try:
+        registry = models.registry()
+        champion = registry.champion(models.model_name)
+        reference = registry.drift_reference(champion)
+    except (ModelError, ServerUnavailable) as reason:
+        return {"drift": f"not measured: {reason.message}"}
+    recent = store.read(Dataset.FEATURES, start=xnys().shift(last, 1 - DRIFT_SESSIONS), end=last)
+    drift = feature_drift(reference, recent)
+    return {
+        "drift": f"against the training window of {champion.name} version {champion.version}",
+        "drift_worst_psi": drift["psi"][0],
+        "drifted_moderately": drift.filter(pl.col("psi") > MODERATE).height,
+        "drifted_much": drift.filter(pl.col("psi") > MAJOR).height,
+        "drift_worst": table(drift.head(25)),
+        "drift_plot": plot(drift_plot(drift["feature"].to_list(), drift["psi"].to_list()), "PSI of the worst features"),
+    }
+
+
+def _most_missing(frame: pl.DataFrame) -> pl.DataFrame:
+    shares = frame.drop("session", "symbol").null_count().unpivot(variable_name="feature", value_name="missing")
+    shares = shares.select("feature", share=pl.col("missing") / max(frame.height, 1)).filter(pl.col("share") > 0)
+    return shares.sort("share", "feature", descending=[True, False]).head(25)
 
 
 def _missing_share(frame: pl.DataFrame) -> float:

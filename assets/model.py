@@ -11,6 +11,7 @@ from trading_pipeline.core.labels import LABEL_HORIZON, LabelKind, compute_label
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.core.training import TrainingConfig, train
 from trading_pipeline.errors import ModelError
+from trading_pipeline.services.features import require_features_of
 
 SHORTEST_HISTORY = 250
 """Sessions of features below which nothing worth trading can be learnt."""
@@ -52,6 +53,8 @@ def model(
             f"{len(written)} sessions of features leave {len(usable)} to train on after a holdout of "
             f"{config.holdout_sessions}; at least {SHORTEST_HISTORY} are needed: backfill `features` first"
         )
+    compiled = feature_set.compiled()
+    require_features_of(store, compiled.feature_set, usable)
     kind = LabelKind(config.label)
     features = store.read(Dataset.FEATURES, start=usable[0], end=usable[-1])
     label_end = xnys().shift(usable[-1], LABEL_HORIZON)
@@ -61,7 +64,7 @@ def model(
     trained = train(
         features,
         labels,
-        feature_set=feature_set.compiled().feature_set,
+        feature_set=compiled.feature_set,
         config=TrainingConfig(label_kind=kind),
         train_through=usable[-1],
     )

@@ -14,6 +14,7 @@ from trading_pipeline.core.features.sets import differences
 from trading_pipeline.core.training import predict
 from trading_pipeline.errors import ModelError, ModelLooksAhead
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
+from trading_pipeline.services.features import require_features_of
 
 SHOWN = 10
 """Differing features a message names; the fields of the error hold all."""
@@ -41,6 +42,7 @@ def predictions(
     _require_same_features(registry, champion, feature_set.compiled().feature_set)
     _require_unseen(champion.name, champion.version, champion.labels_known_at, sessions)
     store = lake.lake()
+    require_features_of(store, feature_set.compiled().feature_set, sessions)
     features = store.read(Dataset.FEATURES, start=sessions[0], end=sessions[-1])
     scored = predict(registry.load(champion), features).with_columns(
         pl.lit(champion.name).alias("model_name"),

@@ -1,6 +1,7 @@
 """What Dagster sees: everything loads, without secrets, under the names operators rely on."""
 
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.partitions import SESSIONS
-from trading_pipeline.schedules import session_schedule
+from trading_pipeline.schedules import features_schedule, session_schedule
 from trading_pipeline.settings import Settings
 
 
@@ -47,6 +48,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "daily_session",
         "history",
         "reports",
+        "session_features",
         "submit_orders",
         "trade_session",
         "train_model",
@@ -97,31 +99,47 @@ def test_a_session_is_addressable_from_the_next_midnight_in_new_york() -> None:
         ("2023-07-09", None),
         ("2023-07-10", None),
         ("2023-11-24", None),  # the day after Thanksgiving
+        ("2023-11-25", "2023-11-24"),  # after the half day that follows it
+        ("2023-03-12", None),  # the night in which clocks go forward
         ("2023-03-14", "2023-03-13"),  # after daylight saving began
+        ("2023-11-05", None),  # the night in which clocks go back
+        ("2023-11-07", "2023-11-06"),  # after daylight saving ended
         ("2024-01-02", None),
         ("2024-01-03", "2024-01-02"),
         ("2025-01-10", None),  # a day of mourning
     ],
 )
-def test_the_schedule_fires_once_a_session_and_names_the_days_it_skips(
-    defs: dg.Definitions, tick: str, session: str | None
+@pytest.mark.parametrize(
+    ("schedule", "hour", "purpose"), [(features_schedule, "04:00", "features"), (session_schedule, "04:30", "session")]
+)
+def test_the_schedules_fire_once_a_session_and_name_the_days_they_skip(
+    defs: dg.Definitions, tick: str, session: str | None, schedule: dg.ScheduleDefinition, hour: str, purpose: str
 ) -> None:
-    """At 04:30 New York, whatever day it is."""
-    at = datetime.fromisoformat(f"{tick}T04:30:00-05:00")
+    """At their hour in New York, whatever day it is: features first, half an hour before the session."""
+    at = datetime.fromisoformat(f"{tick}T{hour}:00").replace(tzinfo=ZoneInfo("America/New_York"))
     context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=defs.get_repository_def())
-    answer = session_schedule.evaluate_tick(context)
+    answer = schedule.evaluate_tick(context)
     requested = [(request.partition_key, request.run_key) for request in answer.run_requests]
-    assert ([] if session is None else [(session, f"session:{session}")]) == requested
+    assert ([] if session is None else [(session, f"{purpose}:{session}")]) == requested
     if session is None:
         yesterday = (date.fromisoformat(tick) - timedelta(days=1)).isoformat()
         assert answer.skip_message is not None
         assert yesterday in answer.skip_message
 
 
-def test_the_schedule_is_stopped_until_someone_starts_it(defs: dg.Definitions) -> None:
+@pytest.mark.parametrize("name", ["features_schedule", "session_schedule"])
+def test_the_schedules_are_stopped_until_someone_starts_them(defs: dg.Definitions, name: str) -> None:
     """Nothing trades because it was deployed."""
-    schedule = defs.resolve_schedule_def("session_schedule")
-    assert dg.DefaultScheduleStatus.STOPPED is schedule.default_status
+    assert dg.DefaultScheduleStatus.STOPPED is defs.resolve_schedule_def(name).default_status
+
+
+def test_features_are_asked_for_before_the_open_and_the_half_hour_of_the_session(defs: dg.Definitions) -> None:
+    """On every day of the year, in New York's own time: a job of the features and what they are made of."""
+    early, late = (defs.resolve_schedule_def(name) for name in ("features_schedule", "session_schedule"))
+    assert ("0 4 * * *", "30 4 * * *") == (early.cron_schedule, late.cron_schedule)
+    assert "America/New_York" == early.execution_timezone == late.execution_timezone
+    selected = defs.resolve_job_def("session_features").asset_layer.selected_asset_keys
+    assert {"raw_bars", "bars", "quarantined_bars", "features"} == {key.to_user_string() for key in selected}
 
 
 def test_orders_go_through_one_lane_and_are_never_retried(defs: dg.Definitions) -> None:

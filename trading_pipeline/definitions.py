@@ -21,7 +21,7 @@ from resources import (
 )
 from sensors import ALL_SENSORS
 from trading_pipeline.jobs import ASSET_JOBS, OPERATOR_JOBS
-from trading_pipeline.schedules import session_schedule
+from trading_pipeline.schedules import ALL_SCHEDULES
 from trading_pipeline.settings import Settings, load_settings
 
 
@@ -89,7 +89,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=assets_of(feature_set.expected_hash),
         jobs=[*ASSET_JOBS, *OPERATOR_JOBS],
-        schedules=[session_schedule],
+        schedules=ALL_SCHEDULES,
         sensors=ALL_SENSORS,
         resources=resources,
         executor=dg.in_process_executor,

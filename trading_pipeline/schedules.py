@@ -1,4 +1,4 @@
-"""The session schedule: once a session, after its midnight in New York."""
+"""The schedules: once a session, after its midnight in New York and before the next open."""
 
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -7,8 +7,20 @@ import dagster as dg
 
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import NotASession
-from trading_pipeline.jobs import DAILY_SESSION
+from trading_pipeline.jobs import DAILY_SESSION, SESSION_FEATURES
 from trading_pipeline.partitions import EXCHANGE_TIME_ZONE
+
+
+@dg.schedule(
+    job=SESSION_FEATURES,
+    cron_schedule="0 4 * * *",
+    execution_timezone=EXCHANGE_TIME_ZONE,
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="At 04:00 New York: bars and features of the session before, so that they are there before the open.",
+)
+def features_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for yesterday's features, or say which closed day is skipped."""
+    return _request(context, "features")
 
 
 @dg.schedule(
@@ -20,9 +32,16 @@ from trading_pipeline.partitions import EXCHANGE_TIME_ZONE
 )
 def session_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for yesterday's session, or say which closed day is skipped."""
+    return _request(context, "session")
+
+
+def _request(context: dg.ScheduleEvaluationContext, purpose: str) -> dg.RunRequest | dg.SkipReason:
     today = context.scheduled_execution_time.astimezone(ZoneInfo(EXCHANGE_TIME_ZONE)).date()
     try:
         session = xnys().require(today - timedelta(days=1))
     except NotASession as closed:
         return dg.SkipReason(closed.message)
-    return dg.RunRequest(run_key=f"session:{session}", partition_key=session.isoformat())
+    return dg.RunRequest(run_key=f"{purpose}:{session}", partition_key=session.isoformat())
+
+
+ALL_SCHEDULES = (features_schedule, session_schedule)

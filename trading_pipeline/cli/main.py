@@ -1,5 +1,6 @@
 """The commands. Each is thin: settings, servers, one call, one table."""
 
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -104,6 +105,31 @@ def import_bars_file(file: Path, *, as_json: bool) -> None:
         "sessions_changed": len(report.changed_sessions),
     }
     show([row], title=f"imported {file}", as_json=as_json)
+
+
+@cli.command("check-lookahead")
+@click.option("--set", "named", help="alpha158, alpha360, labels, or a file; FEATURE_SET where it is left out.")
+@click.option("--cuts", type=click.IntRange(min=1), default=8, show_default=True, help="Sessions to cut at.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random cuts and symbols.")
+@click.option("--symbols", type=click.IntRange(min=1), default=50, show_default=True, help="Symbols drawn at random.")
+@AS_JSON
+def check_lookahead_of_features(*, named: str | None, cuts: int, seed: int, symbols: int, as_json: bool) -> None:
+    """Check on the lake's bars that no feature uses the future; exits with 1 and names those that do."""
+    # polars and the compiler are imported only where they are needed
+    from trading_pipeline.adapters.feature_files import load_feature_set  # noqa: PLC0415
+    from trading_pipeline.services.lookahead import check_lookahead, labels  # noqa: PLC0415
+
+    settings = _start()
+    feature_set = labels() if named == "labels" else load_feature_set(named or settings.feature_set)
+    report = check_lookahead(Lake(settings.lake_root), feature_set, cuts=cuts, seed=seed, symbols=symbols)
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+    else:
+        facts = {name: value for name, value in report.as_dict().items() if name not in {"leaks", "hash"}}
+        show([facts], title="looked at", as_json=False)
+        show(report.rows(), title="features that use the future", as_json=False)
+    if report.leaks:
+        raise SystemExit(REFUSED)
 
 
 @cli.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -1,9 +1,17 @@
 """Jobs: the session's asset job, training, and what an operator can do."""
 
 from trading_pipeline.jobs.operator import OPERATOR_JOBS
-from trading_pipeline.jobs.sessions import DAILY_SESSION, HISTORY, REPORTS, SUBMIT_ORDERS, TRADE_SESSION, TRAIN_MODEL
+from trading_pipeline.jobs.sessions import (
+    DAILY_SESSION,
+    HISTORY,
+    REPORTS,
+    SESSION_FEATURES,
+    SUBMIT_ORDERS,
+    TRADE_SESSION,
+    TRAIN_MODEL,
+)
 
-ASSET_JOBS = (DAILY_SESSION, HISTORY, REPORTS, SUBMIT_ORDERS, TRADE_SESSION, TRAIN_MODEL)
+ASSET_JOBS = (DAILY_SESSION, HISTORY, REPORTS, SESSION_FEATURES, SUBMIT_ORDERS, TRADE_SESSION, TRAIN_MODEL)
 
 __all__ = [
     "ASSET_JOBS",
@@ -11,6 +19,7 @@ __all__ = [
     "HISTORY",
     "OPERATOR_JOBS",
     "REPORTS",
+    "SESSION_FEATURES",
     "SUBMIT_ORDERS",
     "TRADE_SESSION",
     "TRAIN_MODEL",

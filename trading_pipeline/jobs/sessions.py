@@ -42,6 +42,12 @@ HISTORY = dg.define_asset_job(
     description="Bars and features of any range of sessions, in one run.",
 )
 
+SESSION_FEATURES = dg.define_asset_job(
+    "session_features",
+    selection=HISTORY.selection,
+    description="Bars and features of one session, before its orders are decided; what is there already is left alone.",
+)
+
 REPORTS = dg.define_asset_job(
     "reports",
     selection=dg.AssetSelection.assets("fills", "positions", "pnl"),

@@ -15,6 +15,7 @@ import pytest
 from trading_pipeline.adapters.models import ModelRegistry, ModelVersion
 from trading_pipeline.adapters.store.urls import MLFLOW_SCHEMA, sqlalchemy_url
 from trading_pipeline.core.features import Feature, FeatureSet
+from trading_pipeline.core.features.drift import drift_reference
 from trading_pipeline.core.training import TrainedModel, TrainingConfig, model_digest
 from trading_pipeline.embedded import ServerUrls
 from trading_pipeline.errors import ConfigError, ModelError, ModelUnavailable, ServerUnavailable
@@ -36,6 +37,7 @@ TRAINED = TrainedModel(
     ic=pl.DataFrame({"session": SESSIONS, "ic": [0.1, None, 0.3], "rank_ic": [0.2, None, -0.2]}),
     metrics=MappingProxyType({"ic_mean": 0.2, "trees": 7}),
     importance=pl.DataFrame({"feature": ["A", "B"], "gain": [2.0, 1.0]}),
+    reference=drift_reference(pl.DataFrame({"A": [1.0, 2.0, None], "B": [3.0, 3.0, 3.0]}), ["A", "B"]),
 )
 PLOTS = {"ic.svg": b"<svg/>"}
 
@@ -71,6 +73,7 @@ def test_registered_model_is_champion_and_loads_as_it_was(registry: ModelRegistr
     assert version == registry.champion(name)
     assert TRAINED.model_text == registry.load(version)
     assert TRAINED.feature_set.features == registry.feature_set(version).features
+    assert TRAINED.reference.equals(registry.drift_reference(version))
     assert (
         ModelVersion(
             name=name,
@@ -104,7 +107,14 @@ def test_run_holds_settings_figures_and_files(
     assert "open_to_open" == run.data.params["label_kind"]
     assert "FINISHED" == run.info.status
     files = {path.relative_to(tmp_path / name).parts[2:] for path in tmp_path.rglob("*") if path.is_file()}
-    assert {("model.txt",), ("features.json",), ("ic.csv",), ("importance.csv",), ("plots", "ic.svg")} == files
+    assert {
+        ("model.txt",),
+        ("features.json",),
+        ("drift_reference.json",),
+        ("ic.csv",),
+        ("importance.csv",),
+        ("plots", "ic.svg"),
+    } == files
 
 
 def test_same_content_is_stored_once(registry: ModelRegistry, name: str) -> None:

@@ -6,10 +6,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from trading_pipeline.adapters.models.connection import connect, registry_errors
-from trading_pipeline.adapters.models.run_log import FEATURES_FILE, MODEL_FILE, log_artifacts, log_figures
+from trading_pipeline.adapters.models.run_log import (
+    FEATURES_FILE,
+    MODEL_FILE,
+    REFERENCE_FILE,
+    log_artifacts,
+    log_figures,
+)
 from trading_pipeline.adapters.models.version import ModelVersion, tags_of
 from trading_pipeline.core.features import FeatureSet
+from trading_pipeline.core.features.drift import REFERENCE_SCHEMA
 from trading_pipeline.core.training import TrainedModel, model_digest
 from trading_pipeline.errors import ModelError, ModelUnavailable
 
@@ -108,6 +117,14 @@ class ModelRegistry:
                 actual=trained.hash,
             )
         return trained
+
+    def drift_reference(self, version: ModelVersion) -> pl.DataFrame:
+        """Return the distribution of the features that a model was trained on, as `feature_drift` takes it.
+
+        Raises:
+            ModelUnavailable: its file cannot be read.
+        """
+        return pl.read_json(self._file(version, REFERENCE_FILE).encode(), schema=REFERENCE_SCHEMA)
 
     def _file(self, version: ModelVersion, file_name: str) -> str:
         from mlflow.artifacts import download_artifacts  # noqa: PLC0415  seconds to import

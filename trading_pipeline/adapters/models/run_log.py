@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.txt"
 FEATURES_FILE = "features.json"
+REFERENCE_FILE = "drift_reference.json"
 METRICS_IN_A_BATCH = 1000
 """MLflow takes no more at once."""
 
@@ -30,11 +31,12 @@ def log_figures(client: "MlflowClient", run_id: str, trained: TrainedModel) -> N
 
 
 def log_artifacts(client: "MlflowClient", run_id: str, trained: TrainedModel, plots: Mapping[str, bytes]) -> None:
-    """Store model text, definitions of features, IC by session and importance as files, and the plots beside them."""
+    """Store model text, features and their distribution, IC by session, importance and plots as files."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / MODEL_FILE).write_bytes(trained.model_text.encode())
         (folder / FEATURES_FILE).write_text(trained.feature_set.definitions, encoding="utf-8")
+        (folder / REFERENCE_FILE).write_text(trained.reference.write_json(), encoding="utf-8")
         trained.ic.write_csv(folder / "ic.csv")
         trained.importance.write_csv(folder / "importance.csv")
         (folder / "plots").mkdir()

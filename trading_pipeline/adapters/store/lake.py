@@ -29,6 +29,7 @@ class Dataset(StrEnum):
     IMPORTED_BARS = "imported_bars"
     FRESHNESS = "freshness"
     FEATURES = "features"
+    FEATURE_INPUTS = "feature_inputs"
     PREDICTIONS = "predictions"
     TARGET_PORTFOLIO = "target_portfolio"
     FILLS = "fills"

@@ -18,6 +18,9 @@ from trading_pipeline.core.features.operators import OPERATORS
 from trading_pipeline.core.features.parser import parse
 from trading_pipeline.core.features.sets import FeatureSet
 
+OF_OTHERS = frozenset({"Mask", "ChangeInstrument"})
+"""Operators that read the bars of a symbol they name."""
+
 KEY = ("session", "symbol")
 CELLS = pl.Schema({"session": pl.Date(), "symbol": pl.String()})
 """A frame of cells: which symbols of which sessions."""
@@ -124,7 +127,7 @@ def compares_symbols(compiled: CompiledFeatures) -> bool:
 @lru_cache(maxsize=32)
 def _compares_symbols(feature_set: FeatureSet) -> bool:
     called = {name for feature in feature_set.features for name in operators_of(parse(feature.expression))}
-    return any(OPERATORS[name].cross_section for name in called)
+    return any(OPERATORS[name].cross_section or name in OF_OTHERS for name in called)
 
 
 def compute_cells(

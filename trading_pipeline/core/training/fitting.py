@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from trading_pipeline.core.features import FeatureSet
+from trading_pipeline.core.features.drift import drift_reference
 from trading_pipeline.core.training.config import TrainingConfig
 from trading_pipeline.core.training.dataset import TARGET, feature_matrix, table_digest, training_table
 from trading_pipeline.core.training.evaluation import information_coefficients, summarize
@@ -45,6 +46,7 @@ def train(
     booster = _fit(training, validation, names=names, config=config)
     scores = pl.Series("score", booster.predict(feature_matrix(validation, names)), dtype=pl.Float64)
     coefficients = information_coefficients(validation.select("session", "label").with_columns(scores))
+    seen = pl.concat([training, validation])
     counts = {"training_rows": training.height, "validation_rows": validation.height, "trees": booster.num_trees()}
     return TrainedModel(
         model_text=booster.model_to_string(),
@@ -52,10 +54,11 @@ def train(
         config=config,
         trained_through=split.validation[-1],
         labels_known_at=validation["known_at"][-1],
-        data_digest=table_digest(pl.concat([training, validation]), names),
+        data_digest=table_digest(seen, names),
         ic=coefficients,
         metrics=summarize(coefficients) | counts,
         importance=_importance(booster, names),
+        reference=drift_reference(seen, names),
     )
 
 

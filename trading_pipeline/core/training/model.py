@@ -31,6 +31,7 @@ class TrainedModel:
         ic: `session`, `ic`, `rank_ic` (Float64, null where undefined) of the validation sessions.
         metrics: summary figures by name.
         importance: `feature`, `gain` (Float64), the most important first.
+        reference: the distribution of each feature it was trained and validated on, for `feature_drift`.
     """
 
     model_text: str
@@ -42,6 +43,7 @@ class TrainedModel:
     ic: pl.DataFrame
     metrics: Mapping[str, float]
     importance: pl.DataFrame
+    reference: pl.DataFrame
 
     @property
     def digest(self) -> str:

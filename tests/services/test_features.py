@@ -1,0 +1,186 @@
+"""The features of a lake: computed where bars, set or code changed, left alone elsewhere, the same bytes either way."""
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+from core.features.panels import FIELDS
+
+from trading_pipeline.adapters.store.lake import Dataset, Lake
+from trading_pipeline.core.features import CompiledFeatures, compile_features
+from trading_pipeline.core.features.sets import feature_set_of
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.errors import DataQualityError
+from trading_pipeline.services.features import FeatureStore, feature_store, require_features_of
+
+SESSIONS = xnys().between(date(2023, 1, 3), date(2023, 3, 31))
+SYMBOLS = ("AAA", "BBB", "LATE")
+LISTED = SESSIONS[30]
+SET = feature_set_of("small", [("MEAN", "Mean($close,5)"), ("WMA", "WMA($close,4)"), ("RET", "$close/Ref($close,1)-1")])
+KEY = ["session", "symbol"]
+
+
+def bars_of(session: date, **close: float) -> pl.DataFrame:
+    """Bars of one session; AAA is suspended on some of them, LATE is listed late."""
+    at = SESSIONS.index(session)
+    rows = [
+        {"session": session, "symbol": symbol} | dict.fromkeys(FIELDS, close.get(symbol, 10.0 + (at * 7 + place) % 11))
+        for place, symbol in enumerate(SYMBOLS)
+        if not (symbol == "LATE" and session < LISTED) and not (symbol == "AAA" and at % 9 in (3, 4))
+    ]
+    return pl.DataFrame(rows)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """A lake with bars."""
+    made = Lake(tmp_path)
+    made.write(Dataset.BARS, pl.concat(map(bars_of, SESSIONS)), sessions=SESSIONS)
+    return made
+
+
+def all_fresh(lake: Lake, sessions: list[date]) -> pl.DataFrame:
+    """Call every bar fresh."""
+    bars = lake.read(Dataset.BARS, start=sessions[0], end=sessions[-1], columns=KEY)
+    return bars.with_columns(pl.lit("fresh").alias("state"))
+
+
+@pytest.fixture
+def store(lake: Lake) -> FeatureStore:
+    """The features of the small set."""
+    return feature_store(lake, compile_features(SET))
+
+
+def update(store: FeatureStore, sessions: list[date]) -> tuple[int, int, int]:
+    """Bring sessions up to date; say how many rows were computed and reused, and how many sessions written."""
+    done = store.update(sessions, all_fresh(store.lake, sessions))
+    return done.computed, done.reused, done.sessions_changed
+
+
+def content(lake: Lake) -> pl.DataFrame:
+    """Return all features."""
+    return lake.read(Dataset.FEATURES, start=SESSIONS[0], end=SESSIONS[-1])
+
+
+def restate(lake: Lake, session: date, **close: float) -> None:
+    """Replace the bars of one session."""
+    lake.write(Dataset.BARS, bars_of(session, **close), sessions=[session])
+
+
+def no_computing(_: CompiledFeatures, *args: object, **kwargs: object) -> pl.DataFrame:
+    """Stand in for a computation that must not happen."""
+    raise AssertionError((args, kwargs))
+
+
+def test_an_unchanged_range_is_neither_computed_nor_read_nor_written(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the digests of its inputs are compared."""
+    rows = update(store, SESSIONS)[0]
+    assert content(store.lake).height == rows
+    monkeypatch.setattr(CompiledFeatures, "compute", no_computing)
+    read: list[Dataset] = []
+    original = Lake.read
+
+    def recorded(lake: Lake, dataset: Dataset, **arguments: object) -> pl.DataFrame:
+        read.append(dataset)
+        return original(lake, dataset, **arguments)
+
+    monkeypatch.setattr(Lake, "read", recorded)
+    monkeypatch.setattr(Lake, "write", no_computing)
+    assert (0, rows, 0) == update(store, SESSIONS)
+    assert Dataset.FEATURES not in read
+
+
+def test_sessions_one_by_one_give_the_content_of_the_whole_range(store: FeatureStore, tmp_path: Path) -> None:
+    """From the look-back alone, suspended and late symbols included."""
+    update(store, SESSIONS)
+    other = Lake(tmp_path / "other")
+    other.write(Dataset.BARS, pl.concat(map(bars_of, SESSIONS)), sessions=SESSIONS)
+    single = feature_store(other, compile_features(SET))
+    for session in SESSIONS[25:45]:
+        update(single, [session])
+    assert content(store.lake).filter(pl.col("session").is_between(SESSIONS[25], SESSIONS[44])).equals(content(other))
+
+
+def test_a_restated_bar_computes_the_rows_it_reaches_and_no_other(store: FeatureStore, tmp_path: Path) -> None:
+    """One symbol, its session and the four that look back on it; the result is that of a run from nothing."""
+    update(store, SESSIONS)
+    session = SESSIONS[20]
+    restate(store.lake, session, BBB=99.0)
+    computed, _, changed = update(store, SESSIONS)
+    assert (5, 5) == (computed, changed)
+    other = Lake(tmp_path / "other")
+    other.write(Dataset.BARS, store.lake.read(Dataset.BARS, start=SESSIONS[0], end=SESSIONS[-1]), sessions=SESSIONS)
+    update(feature_store(other, compile_features(SET)), SESSIONS)
+    assert content(other).equals(content(store.lake))
+
+
+def test_a_restatement_is_noticed_by_a_session_that_is_asked_for_later(store: FeatureStore) -> None:
+    """Nothing is forgotten because another session was computed first."""
+    update(store, SESSIONS)
+    restate(store.lake, SESSIONS[20], BBB=99.0)
+    assert (1, 1) == update(store, [SESSIONS[22]])[::2]
+    assert (0, 0) == update(store, [SESSIONS[22]])[::2]
+    assert (4, 4) == update(store, SESSIONS)[::2]
+
+
+def test_an_earlier_listing_is_noticed(store: FeatureStore) -> None:
+    """Windows of a symbol that turns out to have been listed before are longer."""
+    update(store, SESSIONS)
+    early = pl.concat(
+        [bars_of(SESSIONS[10]), bars_of(SESSIONS[40]).filter(symbol="LATE").with_columns(session=SESSIONS[10])]
+    )
+    store.lake.write(Dataset.BARS, early, sessions=[SESSIONS[10]])
+    assert (4 + 1, 4 + 1) == update(store, SESSIONS)[::2]
+
+
+def test_another_set_computes_everything_and_is_told_apart(store: FeatureStore) -> None:
+    """Code version and content go together."""
+    rows = update(store, SESSIONS)[0]
+    other = feature_set_of("other", [("MEAN", "Mean($close,6)")])
+    require_features_of(store.lake, SET, SESSIONS)
+    with pytest.raises(DataQualityError, match=r"62 session\(s\), 2023-01-03 to .*not as other"):
+        require_features_of(store.lake, other, SESSIONS)
+    changed = feature_store(store.lake, compile_features(other))
+    assert (rows, 0) == update(changed, SESSIONS)[:2]
+    require_features_of(store.lake, other, SESSIONS)
+
+
+@pytest.mark.parametrize("survives", [1, 2])
+def test_after_a_crash_in_the_middle_of_writing_nothing_half_done_is_reused(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, survives: int
+) -> None:
+    """Even if the bars are what they were before the crash by then."""
+    update(store, SESSIONS)
+    before = content(store.lake)
+    original = Lake.write
+    left = [survives]
+
+    def crashing(lake: Lake, *arguments: object, **named: object) -> object:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return original(lake, *arguments, **named)
+
+    restate(store.lake, SESSIONS[20], BBB=99.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Lake, "write", crashing)
+        with pytest.raises(KeyboardInterrupt):
+            update(store, SESSIONS)
+    restate(store.lake, SESSIONS[20])
+    update(store, SESSIONS)
+    assert before.equals(content(store.lake))
+
+
+def test_a_symbol_that_is_no_longer_fresh_loses_its_row(store: FeatureStore) -> None:
+    """Without computing the others again."""
+    update(store, SESSIONS)
+    session = SESSIONS[30]
+    manifest = all_fresh(store.lake, [session]).with_columns(
+        pl.when(symbol="BBB").then(pl.lit("stale")).otherwise("state").alias("state")
+    )
+    done = store.update([session], manifest)
+    assert (0, 1) == (done.computed, done.sessions_changed)
+    assert "BBB" not in store.lake.read_session(Dataset.FEATURES, session)["symbol"]

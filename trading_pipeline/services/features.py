@@ -1,0 +1,214 @@
+"""Features of a range of sessions in the lake: computes what its bars have changed and leaves the rest alone."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import polars as pl
+
+from trading_pipeline.adapters.store.lake import Dataset, Lake
+from trading_pipeline.core.features import CompiledFeatures, FeatureSet
+from trading_pipeline.core.features.incremental import KEY, bars_needed, compute_cells
+from trading_pipeline.core.features.inputs import input_digests
+from trading_pipeline.core.manifest import FRESH
+from trading_pipeline.core.sessions import SessionCalendar, xnys
+from trading_pipeline.errors import DataQualityError
+
+ROWS_AT_ONCE = 1_000_000
+"""Bounds the memory of a run: so many rows of features are held at a time, about 0.6 GB of Alpha158."""
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeaturePlan:
+    """What some sessions need.
+
+    Attributes:
+        sessions: all of them, in order.
+        inputs: `session`, `symbol`, `digest`: every cell that shall be there.
+        outdated: `session`, `symbol`: those of them to compute.
+        changed: the sessions whose content is to be written.
+    """
+
+    sessions: tuple[date, ...]
+    inputs: pl.DataFrame
+    outdated: pl.DataFrame
+    changed: tuple[date, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureUpdate:
+    """What an update of a range did: rows there are, rows computed, sessions whose file was written."""
+
+    rows: int
+    computed: int
+    sessions_changed: int
+
+    @property
+    def reused(self) -> int:
+        """Rows that were left as they were."""
+        return self.rows - self.computed
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStore:
+    """The features of one feature set in one lake.
+
+    Beside the features of a session, `feature_inputs` keeps for each symbol the digest of all that they were made of.
+    It is emptied before features are replaced and filled afterwards: after a crash in between, they count as unknown.
+    """
+
+    lake: Lake
+    compiled: CompiledFeatures
+    calendar: SessionCalendar
+
+    def update(self, sessions: Sequence[date], manifest: pl.DataFrame) -> "FeatureUpdate":
+        """Bring the features of a range up to date with its bars, chunk by chunk.
+
+        Args:
+            sessions: in order.
+            manifest: the freshness of every symbol, as `freshness_manifest` returns it; only fresh ones get features.
+        """
+        rows, computed, changed = 0, 0, 0
+        for chunk in self.chunks(sessions, manifest["symbol"].n_unique()):
+            plan = self.plan(chunk, manifest)
+            self.store(plan, self.compute(plan.outdated))
+            rows += plan.inputs.height
+            computed += plan.outdated.height
+            changed += len(plan.changed)
+        return FeatureUpdate(rows=rows, computed=computed, sessions_changed=changed)
+
+    def plan(self, sessions: Sequence[date], manifest: pl.DataFrame) -> FeaturePlan:
+        """Compare the bars of fresh symbols with those that the stored features were made of.
+
+        Args:
+            sessions: in order.
+            manifest: the freshness of every symbol, as `freshness_manifest` returns it.
+        """
+        bars, span, first_sessions = self._bars(sessions)
+        digests = input_digests(
+            bars, compiled=self.compiled, calendar=span, sessions=sessions, first_sessions=first_sessions
+        )
+        fresh = manifest.filter(pl.col("state") == FRESH).select(*KEY)
+        inputs = digests.join(fresh, on=KEY, how="semi", maintain_order="left")
+        stored = self._stored_inputs(sessions)
+        outdated = inputs.join(stored, on=[*KEY, "digest"], how="anti", maintain_order="left")
+        surplus = stored.join(inputs, on=[*KEY, "digest"], how="anti")
+        unknown = [session for session in sessions if not self._known(session)]
+        changed = {*outdated["session"], *surplus["session"], *unknown}
+        return FeaturePlan(
+            sessions=tuple(sessions), inputs=inputs, outdated=outdated.select(*KEY), changed=tuple(sorted(changed))
+        )
+
+    def compute(self, cells: pl.DataFrame) -> pl.DataFrame:
+        """Compute the features of cells from the bars in the lake; nothing is written."""
+        if cells.is_empty():
+            return self._no_rows()
+        bars, span, first_sessions = self._bars(sorted(cells["session"].unique()))
+        return compute_cells(self.compiled, bars, cells, calendar=span, first_sessions=first_sessions)
+
+    def store(self, plan: FeaturePlan, values: pl.DataFrame) -> None:
+        """Write the changed sessions: the computed values beside those that were kept.
+
+        Raises:
+            DataQualityError: not every outdated cell has a value.
+        """
+        missing = plan.outdated.join(values, on=KEY, how="anti")
+        if missing.height:
+            raise DataQualityError(
+                f"{missing.height} cells were to be computed and have no features, the first "
+                f"{missing['symbol'][0]} of {missing['session'][0]}: the bars changed meanwhile; run again",
+                missing=missing.height,
+            )
+        if not plan.changed:
+            return
+        changed = pl.Series(plan.changed, dtype=pl.Date)
+        inputs = plan.inputs.filter(pl.col("session").is_in(changed.implode()))
+        kept = self._kept(inputs.join(plan.outdated, on=KEY, how="anti"))
+        self.lake.write(Dataset.FEATURE_INPUTS, self._named(inputs.clear()), sessions=plan.changed)
+        self.lake.write(Dataset.FEATURES, pl.concat([kept, values]), sessions=plan.changed)
+        self.lake.write(Dataset.FEATURE_INPUTS, self._named(inputs), sessions=plan.changed)
+
+    def chunks(self, sessions: Sequence[date], symbols: int) -> Iterator[list[date]]:
+        """Cut a range into parts that fit into memory."""
+        length = max(ROWS_AT_ONCE // max(symbols, 1), 1)
+        for start in range(0, len(sessions), length):
+            yield list(sessions[start : start + length])
+
+    def _bars(self, sessions: Sequence[date]) -> tuple[pl.DataFrame, list[date], dict[str, date]]:
+        held = self.lake.sessions(Dataset.BARS)
+        origin = min(held[0], sessions[0]) if held else sessions[0]
+        end = min(self.calendar.shift(sessions[-1], self.compiled.lookahead), self.calendar.sessions[-1])
+        span = bars_needed(self.compiled, sessions, self.calendar.between(origin, end))
+        columns = [*KEY, *sorted(self.compiled.fields)]
+        bars = self.lake.read(Dataset.BARS, start=span.start, end=span.end, columns=columns)
+        calendar = self.calendar.between(span.start, span.end)
+        return bars, calendar, self._listed_before(bars, span.start, held)
+
+    def _listed_before(self, bars: pl.DataFrame, start: date, held: Sequence[date]) -> dict[str, date]:
+        """Find out which symbols without a bar at the start had one before: their suspended sessions count."""
+        unknown = set(bars["symbol"].unique()) - set(bars.filter(pl.col("session") == start)["symbol"])
+        found: dict[str, date] = {}
+        earlier = [session for session in held if session < start]
+        while unknown and earlier:
+            batch, earlier = earlier[-_BATCH:], earlier[:-_BATCH]
+            rows = self.lake.read(Dataset.BARS, start=batch[0], end=batch[-1], columns=list(KEY))
+            seen = rows.filter(pl.col("symbol").is_in(list(unknown))).group_by("symbol").agg(pl.col("session").min())
+            found |= dict(seen.iter_rows())
+            unknown -= found.keys()
+        return found
+
+    def _known(self, session: date) -> bool:
+        return self.lake.has(Dataset.FEATURES, session) and self.lake.has(Dataset.FEATURE_INPUTS, session)
+
+    def _stored_inputs(self, sessions: Sequence[date]) -> pl.DataFrame:
+        known = pl.Series([session for session in sessions if self._known(session)], dtype=pl.Date)
+        if known.is_empty():
+            return pl.DataFrame(schema={"session": pl.Date, "symbol": pl.String, "digest": pl.UInt64})
+        stored = self.lake.read(Dataset.FEATURE_INPUTS, start=sessions[0], end=sessions[-1])
+        return stored.filter(pl.col("session").is_in(known.implode())).select(*KEY, "digest")
+
+    def _kept(self, cells: pl.DataFrame) -> pl.DataFrame:
+        if cells.is_empty():
+            return self._no_rows()
+        sessions = cells["session"].unique().sort()
+        stored = self.lake.read(Dataset.FEATURES, start=sessions[0], end=sessions[-1])
+        return stored.join(cells, on=KEY, how="semi")
+
+    def _no_rows(self) -> pl.DataFrame:
+        columns = dict.fromkeys(self.compiled.feature_set.names, pl.Float32)
+        return pl.DataFrame(schema={"session": pl.Date, "symbol": pl.String, **columns})
+
+    def _named(self, inputs: pl.DataFrame) -> pl.DataFrame:
+        return inputs.with_columns(pl.lit(self.compiled.feature_set.hash).alias("feature_set"))
+
+
+def require_features_of(lake: Lake, feature_set: FeatureSet, sessions: Sequence[date]) -> None:
+    """Check that the stored features of all sessions were computed as this feature set says.
+
+    Raises:
+        DataQualityError: some were computed as another set, or it is not known as which; the first ones are named.
+    """
+    held = set(lake.sessions(Dataset.FEATURE_INPUTS, start=min(sessions), end=max(sessions)))
+    unknown = sorted(set(sessions) - held)
+    rows = (
+        lake.read(Dataset.FEATURE_INPUTS, start=min(sessions), end=max(sessions), columns=["session", "feature_set"])
+        if held
+        else pl.DataFrame(schema={"session": pl.Date, "feature_set": pl.String})
+    )
+    other = rows.filter(pl.col("session").is_in(list(sessions)) & (pl.col("feature_set") != feature_set.hash))
+    wrong = sorted({*unknown, *other["session"]})
+    if wrong:
+        was = ", ".join(sorted({one[:12] for one in other["feature_set"]})) or "an unknown set"
+        raise DataQualityError(
+            f"the features of {len(wrong)} session(s), {wrong[0]} to {wrong[-1]}, were computed as {was} and not as "
+            f"{feature_set.name} ({feature_set.hash[:12]}): materialise `features` of them again",
+            sessions=[day.isoformat() for day in wrong[:20]],
+            feature_set=feature_set.hash,
+        )
+
+
+def feature_store(lake: Lake, compiled: CompiledFeatures) -> FeatureStore:
+    """Return the store of features on the exchange's calendar."""
+    return FeatureStore(lake, compiled, xnys())
