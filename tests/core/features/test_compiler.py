@@ -60,10 +60,16 @@ def test_suspended_session_counts_as_false_in_a_comparison() -> None:
 
 def test_every_operator_computes() -> None:
     """Each operator of the table has a meaning, alone and over all history."""
-    sample = {"an expression": "$close", "a condition": "($close>2)"}
+    sample = {
+        "an expression": "$close",
+        "a condition": "($close>2)",
+        "a symbol in quotes": "'A'",
+        "a field that names groups": "$sector",
+    }
+    bars = _bars(A=[1, 2, 3, 4, 5]).with_columns(sector=pl.lit("tech"))
     for name, operator in OPERATORS.items():
-        arguments = ", ".join(sample.get(parameter, "1") for parameter in operator.parameters)
-        assert 5 == len(_values(f"{name}({arguments})", _bars(A=[1, 2, 3, 4, 5]))), name
+        arguments = ", ".join(sample.get(parameter, "0") for parameter in operator.parameters)
+        assert 5 == len(_values(f"{name}({arguments})", bars)), name
 
 
 def test_constant_stands_in_for_a_series() -> None:
@@ -83,7 +89,7 @@ def test_many_symbols_are_computed_in_blocks_that_change_nothing(monkeypatch: py
     bars = _bars(A=[1, 2, 3, 4, 5], B=[5, 3, 1], C=[2, 4, 8, 16, 32])
     compiled = compile_features(_set("Sum($close,3)", "Std($close,3)"))
     whole = compiled.compute(bars, calendar=DAYS, sessions=DAYS)
-    monkeypatch.setattr("trading_pipeline.core.features.compiler.BLOCK_ROWS", 6)
+    monkeypatch.setattr("trading_pipeline.core.features.execution.BLOCK_ROWS", 6)
     assert whole.equals(compiled.compute(bars, calendar=DAYS, sessions=DAYS))
 
 

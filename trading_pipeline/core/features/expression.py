@@ -25,6 +25,16 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """The name of a symbol, written in quotes."""
+
+    value: str
+
+    def __str__(self) -> str:
+        return repr(self.value)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """An operator applied to arguments; infix operators carry their function names (`+` is `Add`)."""
 
@@ -35,7 +45,7 @@ class Call:
         return f"{self.operator}({','.join(map(str, self.arguments))})"
 
 
-Expression = Field | Constant | Call
+Expression = Field | Constant | Text | Call
 
 
 def fields_of(expression: Expression) -> Iterator[str]:
@@ -46,7 +56,7 @@ def fields_of(expression: Expression) -> Iterator[str]:
         case Call(_, arguments):
             for argument in arguments:
                 yield from fields_of(argument)
-        case Constant():
+        case Constant() | Text():
             return
 
 

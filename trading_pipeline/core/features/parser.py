@@ -1,10 +1,12 @@
 """Reads expression strings in pyqlib's notation into syntax trees; it never evaluates them."""
 
 import ast
+import difflib
 from typing import NoReturn
 
-from trading_pipeline.core.features.expression import Call, Constant, Expression, Field, fields_of
-from trading_pipeline.core.features.operators import NEEDS_A_WINDOW, OPERATORS, Parameter
+from trading_pipeline.core.features.expression import Call, Constant, Expression, Field, Text, fields_of
+from trading_pipeline.core.features.ladder import ALL_HISTORY
+from trading_pipeline.core.features.operators import OPERATORS, REFUSED, Operator, Parameter, is_condition
 from trading_pipeline.errors import FeatureError
 
 MAX_DEPTH = 200
@@ -35,12 +37,13 @@ def parse(text: str) -> Expression:
     Raises:
         FeatureError: the text breaks the notation; `column` (from 1) says where.
     """
-    return _Reader(text.strip()).read()
+    return _Reader(text).read()
 
 
 class _Reader:
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._text = text.strip()
+        self._indent = len(text) - len(text.lstrip())
 
     def read(self) -> Expression:
         if not self._text.isascii() or "\n" in self._text:
@@ -59,10 +62,11 @@ class _Reader:
         return expression
 
     def _fail(self, reason: str, column: int) -> NoReturn:
-        message = f"cannot read the expression {self._text!r}: {reason} (column {column + 1})"
-        raise FeatureError(message, expression=self._text, column=column + 1)
+        column += self._indent + 1
+        message = f"cannot read the expression {self._text!r}: {reason} (column {column})"
+        raise FeatureError(message, expression=self._text, column=column)
 
-    def _expression(self, node: ast.expr, depth: int) -> Expression:  # noqa: RET503  the last case never returns
+    def _expression(self, node: ast.expr, depth: int) -> Expression:  # noqa: RET503, C901, PLR0911  a case each
         if depth > MAX_DEPTH:
             self._fail(f"nested deeper than {MAX_DEPTH} levels", node.col_offset)
         match node:
@@ -70,16 +74,20 @@ class _Reader:
                 return self._field(node)
             case ast.Constant(value=float() | int() as value) if not isinstance(value, bool):
                 return Constant(value)
+            case ast.Constant(value=str() as value):
+                return Text(value)
+            case ast.UnaryOp(op=ast.Invert(), operand=operand):
+                return self._call(node, "Not", [operand], depth)
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
                 return _signed(self._expression(operand, depth + 1), negative=isinstance(sign, ast.USub))
             case ast.BinOp(left=left, op=operator, right=right):
-                return self._infix(node, operator, (left, right), depth)
+                return self._infix(node, operator, [left, right], depth)
             case ast.Compare(left=left, ops=[operator], comparators=[right]):
-                return self._infix(node, operator, (left, right), depth)
+                return self._infix(node, operator, [left, right], depth)
             case ast.Compare():
                 self._fail("comparisons cannot be chained; use brackets and &", node.col_offset)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-                return self._call(node, name, tuple(self._expression(item, depth + 1) for item in arguments))
+                return self._call(node, name, arguments, depth)
             case _:
                 self._fail("this is not part of the notation", node.col_offset)
 
@@ -89,25 +97,34 @@ class _Reader:
             self._fail(f"{node.id!r} is neither a field ($close) nor a call", node.col_offset)
         return Field(name)
 
-    def _infix(
-        self, node: ast.expr, operator: ast.operator | ast.cmpop, operands: tuple[ast.expr, ast.expr], depth: int
-    ) -> Call:
+    def _infix(self, node: ast.expr, operator: ast.operator | ast.cmpop, operands: list[ast.expr], depth: int) -> Call:
         name = _INFIX.get(type(operator))
         if name is None:
             self._fail(f"there is no infix operator {type(operator).__name__}", node.col_offset)
-        return self._call(node, name, tuple(self._expression(operand, depth + 1) for operand in operands))
+        return self._call(node, name, operands, depth)
 
-    def _call(self, node: ast.expr, name: str, arguments: tuple[Expression, ...]) -> Call:
+    def _call(self, node: ast.expr, name: str, arguments: list[ast.expr], depth: int) -> Call:
+        if name in REFUSED:
+            self._fail(f"{name} is not supported: {REFUSED[name]}", node.col_offset)
         operator = OPERATORS.get(name)
         if operator is None:
-            self._fail(f"unknown operator {name!r}, known are {', '.join(sorted(OPERATORS))}", node.col_offset)
-        if len(arguments) != len(operator.parameters):
-            expected, got = len(operator.parameters), len(arguments)
-            self._fail(f"{name} takes {expected} argument{'s' * (expected != 1)}, not {got}", node.col_offset)
-        for place, (argument, parameter) in enumerate(zip(arguments, operator.parameters, strict=True), start=1):
-            if not _fits(argument, parameter) or (name in NEEDS_A_WINDOW and argument == Constant(0)):
-                self._fail(f"argument {place} of {name} must be {parameter}, not {argument}", node.col_offset)
-        return Call(name, arguments)
+            self._fail(f"unknown operator {name!r}{_similar(name)}", node.col_offset)
+        most = len(operator.parameters)
+        if not most - operator.optional <= len(arguments) <= most:
+            least = f"{most - operator.optional} or " if operator.optional else ""
+            self._fail(f"{name} takes {least}{most} argument{'s' * (most != 1)}, not {len(arguments)}", node.col_offset)
+        read = tuple(self._expression(argument, depth + 1) for argument in arguments)
+        for place, (argument, parameter) in enumerate(zip(read, operator.parameters, strict=False)):
+            if not _fits(argument, parameter, operator):
+                least = f" of at least {operator.shortest}" * (parameter is Parameter.WINDOW and operator.shortest > 1)
+                reason = f"argument {place + 1} of {name} must be {parameter}{least}, not {argument}"
+                self._fail(reason, arguments[place].col_offset)
+        return Call(name, read)
+
+
+def _similar(name: str) -> str:
+    close = difflib.get_close_matches(name, OPERATORS, n=1)
+    return f"; did you mean {close[0]}?" if close else f", known are {', '.join(sorted(OPERATORS))}"
 
 
 def _signed(operand: Expression, *, negative: bool) -> Expression:
@@ -118,18 +135,22 @@ def _signed(operand: Expression, *, negative: bool) -> Expression:
     return Call("Mul", (Constant(-1), operand))
 
 
-def _fits(argument: Expression, parameter: Parameter) -> bool:
+def _fits(argument: Expression, parameter: Parameter, operator: Operator) -> bool:  # noqa: PLR0911  one for each kind
     number = argument.value if isinstance(argument, Constant) else None
     match parameter:
         case Parameter.SERIES:
-            return True
+            return not isinstance(argument, Text)
         case Parameter.CONDITION:
-            return isinstance(argument, Call) and OPERATORS[argument.operator].is_condition
+            return is_condition(argument)
         case Parameter.WINDOW:
-            return isinstance(number, int) and number >= 0
+            return isinstance(number, int) and (number == 0 or operator.shortest <= number < ALL_HISTORY)
         case Parameter.SHIFT:
-            return isinstance(number, int)
+            return isinstance(number, int) and abs(number) < ALL_HISTORY
         case Parameter.DECAY:
-            return number is not None and (0 < number < 1 or (isinstance(number, int) and number >= 1))
+            return number is not None and (0 <= number < 1 or (isinstance(number, int) and number >= 1))
         case Parameter.FRACTION:
             return number is not None and 0 <= number <= 1
+        case Parameter.INSTRUMENT:
+            return isinstance(argument, Text) and argument.value != ""
+        case Parameter.GROUP:
+            return isinstance(argument, Field)

@@ -27,7 +27,7 @@ def reach_of(expression: Expression) -> Reach:
     if not isinstance(expression, Call):
         return Reach(back=0, ahead=0)
     operator = OPERATORS[expression.operator]
-    places = list(zip(expression.arguments, operator.parameters, strict=True))
+    places = list(zip(expression.arguments, operator.parameters, strict=False))
     length = next((item.value for item, kind in places if _is_length(kind) and isinstance(item, Constant)), 0)
     series = [item for item, kind in places if kind in {Parameter.SERIES, Parameter.CONDITION}]
     inner = union(*(reach_of(item) for item in series if not isinstance(item, Constant)))

@@ -1,0 +1,86 @@
+"""The answers as columns of a frame, handed to Polars without a copy."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from trading_pipeline.core.features.execution import Block, Sink
+from trading_pipeline.core.features.kernels import layout
+from trading_pipeline.core.features.panel import SESSION, SYMBOL, Panel
+
+Values = npt.NDArray[np.floating[Any]]
+
+
+class Columns:
+    """Columns under construction: the wanted rows of some symbols, by session and symbol.
+
+    Args:
+        panel: the panel.
+        symbols: numbers of the symbols, in one stretch.
+        wanted: the sessions.
+        answers: how many columns.
+        dtype: of the values.
+    """
+
+    def __init__(
+        self, panel: Panel, *, symbols: range, wanted: pl.Series, answers: int, dtype: type[pl.Float32 | pl.Float64]
+    ) -> None:
+        self._panel, self._symbols = panel, symbols
+        rows = slice(int(panel.bounds[symbols.start]), int(panel.bounds[symbols.stop]))
+        bounds = panel.bounds[symbols.start : symbols.stop + 1] - panel.bounds[symbols.start]
+        firsts, bars = panel.firsts[symbols.start : symbols.stop], panel.bar_of[rows]
+        is_wanted = panel.sessions.is_in(wanted.implode()).to_numpy()
+        counts = np.zeros(len(panel.sessions), dtype=np.int64)
+        layout.count_answers(bars, firsts, bounds, is_wanted, counts)
+        size = int(counts.sum())
+        self._first_row = rows.start
+        self._answer_of = np.empty(bars.shape[0], dtype=np.int32)
+        self._symbol_of = np.empty(size, dtype=np.uint32)
+        self._position_of = np.empty(size, dtype=np.int32)
+        layout.place_answers(
+            bars, firsts, bounds, is_wanted, np.cumsum(counts) - counts, self._answer_of, self._symbol_of,
+            self._position_of,
+        )  # fmt: skip
+        kind = np.float32 if dtype == pl.Float32 else np.float64
+        self._values: list[Values] = [np.empty(size, dtype=kind) for _ in range(answers)]
+
+    def prepare(self, block: Block) -> Sink:
+        """Return what writes the answers of a block."""
+        rows = np.empty(int(block.bounds[-1]), dtype=np.int32)
+        answers = np.empty_like(rows)
+        offset = block.rows.start - self._first_row
+        size = layout.order_answers(
+            self._answer_of[offset : offset + rows.shape[0]],
+            block.panel.firsts[block.start : block.end],
+            block.bounds,
+            len(block.panel.sessions),
+            rows,
+            answers,
+        )
+        rows, answers = rows[:size], answers[:size]
+
+        def sink(_: Block, answer: int, values: npt.NDArray[np.float64]) -> None:
+            layout.scatter(values, rows, answers, self._values[answer])
+
+        return sink
+
+    def frame(self, names: Sequence[str]) -> pl.DataFrame:
+        """Return the frame; NaN becomes null."""
+        symbols = self._panel.symbols.slice(self._symbols.start, len(self._symbols))
+        sessions = self._panel.sessions.gather(pl.Series(self._position_of))
+        arrays = [_arrow(values) for values in self._values]
+        answers = pl.from_arrow(pa.table(arrays, names=list(names)))
+        assert isinstance(answers, pl.DataFrame)  # noqa: S101  from_arrow's answer for a table
+        keys = pl.DataFrame([sessions.alias(SESSION), symbols.gather(pl.Series(self._symbol_of)).alias(SYMBOL)])
+        return keys.hstack(answers)
+
+
+def _arrow(values: Values) -> pa.Array:
+    missing = np.isnan(values)
+    absent = int(np.count_nonzero(missing))
+    bits = pa.py_buffer(np.packbits(~missing, bitorder="little")) if absent else None
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [bits, pa.py_buffer(values)], absent)

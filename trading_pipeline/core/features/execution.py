@@ -1,0 +1,167 @@
+"""Runs programs over blocks of symbols, on all cores and within a budget of memory."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import numpy as np
+import numpy.typing as npt
+
+from trading_pipeline.core.features.elementwise import ELEMENTWISE
+from trading_pipeline.core.features.expression import Expression, Field
+from trading_pipeline.core.features.kernels import layout
+from trading_pipeline.core.features.kernels.table import KERNELS
+from trading_pipeline.core.features.panel import Panel
+from trading_pipeline.core.features.program import Apply, Emit, Load, Program, Roll, Step
+
+BLOCK_ROWS = 40_960
+"""Rows computed together: about sixteen symbols of ten years, which fill a cache line of every session's answers."""
+
+Row = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Block:
+    """Neighbouring symbols of a panel.
+
+    Attributes:
+        panel: the panel.
+        start: first symbol.
+        end: symbol after the last.
+        bounds: rows of each symbol, counted from the block's first row.
+    """
+
+    panel: Panel
+    start: int
+    end: int
+    bounds: npt.NDArray[np.int64]
+
+    @property
+    def rows(self) -> slice:
+        """The block's rows of the panel."""
+        return slice(int(self.panel.bounds[self.start]), int(self.panel.bounds[self.end]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a program is run; no option but `float32_steps` changes a bit of the answers.
+
+    Attributes:
+        threads: that compute.
+        memory_budget_bytes: of all registers together; a symbol with more rows than fit takes what it needs.
+        float32_steps: round to float32 where pyqlib does.
+    """
+
+    threads: int
+    memory_budget_bytes: int
+    float32_steps: bool
+
+
+Sink = Callable[[Block, int, Row], None]
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(
+    program: Program,
+    panel: Panel,
+    *,
+    symbols: range,
+    derived: Mapping[Expression, Row],
+    options: Options,
+    prepare: Callable[[Block], Sink],
+) -> None:
+    """Run a program over symbols of a panel.
+
+    Args:
+        program: what to compute.
+        panel: holds the fields.
+        symbols: numbers of the symbols, in one stretch.
+        derived: answers of earlier stages, one a row of the panel.
+        options: how.
+        prepare: called for each block; what it returns takes each answer's number and values, one a row of the block,
+            which it must use before it returns.
+    """
+    threads = min(options.threads, max(len(symbols), 1))
+    most = options.memory_budget_bytes // (8 * max(program.registers, 1) * threads)
+    blocks = list(_blocks(panel, symbols, max(1, min(BLOCK_ROWS, most))))
+    threads = min(threads, max(len(blocks), 1))
+    longest = max((block.rows.stop - block.rows.start for block in blocks), default=0)
+    scratch: SimpleQueue[npt.NDArray[np.float64]] = SimpleQueue()
+    for _ in range(threads):
+        scratch.put(np.empty((max(program.registers, 1), longest + 8)))
+
+    def work(block: Block) -> None:
+        registers = scratch.get()
+        try:
+            with np.errstate(all="ignore"):
+                sink = prepare(block)
+                for step in program.steps:
+                    _run_step(step, registers, block, derived, sink, narrow=options.float32_steps)
+        finally:
+            scratch.put(registers)
+
+    if threads == 1:
+        for block in blocks:
+            work(block)
+        return
+    with ThreadPoolExecutor(threads) as pool, closing(pool.map(work, blocks)) as results:  # type: ignore[type-var]
+        for _ in results:
+            pass
+
+
+def _run_step(
+    step: Step,
+    registers: npt.NDArray[np.float64],
+    block: Block,
+    derived: Mapping[Expression, Row],
+    sink: Sink,
+    *,
+    narrow: bool,
+) -> None:
+    rows = int(block.bounds[-1])
+    match step:
+        case Roll():
+            KERNELS[step.kernel](
+                registers,
+                step.inputs,
+                step.outputs,
+                step.statistics,
+                step.windows,
+                step.numbers,
+                step.ladder,
+                block.bounds,
+            )
+        case Apply():
+            out = registers[step.output, :rows]
+            operands = [registers[item, :rows] if isinstance(item, int) else np.float64(item) for item in step.operands]
+            ELEMENTWISE[step.operator](*operands, out=out)
+            if narrow and step.narrow:
+                out[:] = out.astype(np.float32)
+        case Emit():
+            sink(block, step.answer, registers[step.register, :rows])
+        case Load():
+            out = registers[step.output, :rows]
+            if isinstance(step.source, Field):
+                layout.gather(block.panel.fields[step.source.name], block.panel.bar_of[block.rows], out)
+                if narrow:
+                    out[:] = out.astype(np.float32)
+            else:
+                out[:] = derived[step.source][block.rows]
+
+
+def _blocks(panel: Panel, symbols: range, most: int) -> Iterator[Block]:
+    """Cut at symbols, so that every block holds whole histories."""
+    start = symbols.start
+    while start < symbols.stop:
+        end = int(np.searchsorted(panel.bounds, panel.bounds[start] + most, side="right")) - 1
+        end = min(max(end, start + 1), symbols.stop)
+        bounds = panel.bounds[start : end + 1] - panel.bounds[start]
+        yield Block(panel=panel, start=start, end=end, bounds=bounds)
+        start = end

@@ -1,0 +1,91 @@
+"""Which kernel computes an operator over rows other than the present one, and what it is asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trading_pipeline.core.features.expression import Call, Constant, Expression
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windowed:
+    """One answer asked of a kernel.
+
+    Attributes:
+        kernel: name of the function.
+        statistic: which of the kernel's answers.
+        length: rows of the window, 0 for all history; rows back for a shift.
+        number: quantile, decay, or whatever else the statistic takes.
+        on_ladder: the kernel puts windows together from halves.
+    """
+
+    kernel: str
+    statistic: int
+    length: int
+    number: float = 0.0
+    on_ladder: bool = False
+
+
+def windowed(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
+    """Return the series a windowed operator reads and what to ask of its kernel."""
+    return WINDOWED[call.operator](call)
+
+
+Rule = Callable[[Call], tuple[tuple[Expression, ...], Windowed]]
+
+
+def _value(argument: Expression) -> float:
+    assert isinstance(argument, Constant)  # noqa: S101  the parser lets nothing else pass
+    return argument.value
+
+
+def _simple(kernel: str, statistic: int, *, on_ladder: bool = False) -> Rule:
+    def rule(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
+        *series, length = call.arguments
+        # Constant windows are struck out of correlations of fixed windows only, as in pyqlib.
+        number = float(_value(length) != 0) if kernel == "pairs" else 0.0
+        return tuple(series), Windowed(
+            kernel=kernel, statistic=statistic, length=int(_value(length)), number=number, on_ladder=on_ladder
+        )
+
+    return rule
+
+
+def _rsquare(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
+    series, length = call.arguments
+    every = 9 if _value(length) == 0 else 6
+    return (series,), Windowed(kernel="moments", statistic=every, length=int(_value(length)), on_ladder=True)
+
+
+def _median(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
+    series, length = call.arguments
+    return (series,), Windowed(kernel="quantiles", statistic=0, length=int(_value(length)), number=0.5)
+
+
+def _quantile(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
+    series, length, fraction = call.arguments
+    return (series,), Windowed(kernel="quantiles", statistic=0, length=int(_value(length)), number=_value(fraction))
+
+
+def _ema(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
+    series, decay = call.arguments
+    number = float(_value(decay))
+    statistic = 2 if number == 0 else int(number < 1)
+    return (series,), Windowed(kernel="exponential", statistic=statistic, length=0, number=number)
+
+
+_MOMENTS = ("Sum", "Mean", "Count", "Var", "Std", "Slope", None, "Resi", "WMA")
+_EXTREMES = ("Max", "Min", "IdxMax", "IdxMin")
+
+WINDOWED: dict[str, Rule] = {
+    **{name: _simple("moments", code, on_ladder=True) for code, name in enumerate(_MOMENTS) if name},
+    **{name: _simple("extremes", code, on_ladder=True) for code, name in enumerate(_EXTREMES)},
+    **{name: _simple("pairs", code, on_ladder=True) for code, name in enumerate(("Cov", "Corr"))},
+    **{name: _simple("shapes", code) for code, name in enumerate(("Skew", "Kurt", "Mad"))},
+    **{name: _simple("shifts", code) for code, name in enumerate(("Ref", "Delta"))},
+    "Rank": _simple("ranks", 0),
+    "Rsquare": _rsquare,
+    "Med": _median,
+    "Quantile": _quantile,
+    "EMA": _ema,
+}
+"""The numbers of the statistics are those in the kernels' modules; importing these here would import numba."""
