@@ -10,8 +10,6 @@ from trading_pipeline.core.features.kernels.compiled import compiled
 SKEW, KURT, MAD = range(3)
 SPAN, WEIGHT, EXPANDING = range(3)
 REF, DELTA = range(2)
-_FLAT = 1e-14
-"""Variance up to which pandas calls a window constant and its shape undefined."""
 
 
 @compiled
@@ -56,11 +54,7 @@ def _shape(statistic: int, window: Row) -> float:
             m4 += square * square
     if statistic == MAD:
         return float(deviation / count)
-    if count < (3 if statistic == SKEW else 4):
-        return np.nan
-    if equal:
-        return 0.0 if statistic == SKEW else -3.0
-    if m2 / count <= _FLAT:
+    if equal or count < (3 if statistic == SKEW else 4):
         return np.nan
     if statistic == SKEW:
         return float(math.sqrt(count * (count - 1)) / (count - 2) * (m3 / count) / (m2 / count) ** 1.5)
