@@ -50,10 +50,11 @@ def _is_length(parameter: Parameter) -> bool:
 def _extended(inner: Reach, name: str, history: History, length: int) -> Reach:
     if history is History.NONE:
         return inner
-    shift = length if name == "Ref" else 0
+    shift = length if name == "Ref" or length < 0 else 0
     ahead = (inner.ahead if shift >= 0 else max(inner.ahead, 0)) - shift
     if history is History.UNBOUNDED or length == 0 or inner.back is None:
         return Reach(back=None, ahead=ahead)
     if shift < 0:
-        return Reach(back=inner.back + shift, ahead=ahead)
+        # A difference reads the present row as well.
+        return Reach(back=inner.back + (shift if name == "Ref" else 0), ahead=ahead)
     return Reach(back=max(inner.back, 0) + (length - 1 if history is History.WINDOW else length), ahead=ahead)
