@@ -4,15 +4,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from trading_pipeline.core.portfolio import PortfolioConfig
-from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.risk.limits import LIMIT_NAMES, OFF, RiskLimits
 from trading_pipeline.core.risk.monitor_limits import MonitorLimits
 from trading_pipeline.errors import ConfigError
 
 SAMPLE_UNIVERSE = ("AAPL", "AMZN", "GOOG", "META", "NFLX", "NVDA")
+
+
+def _or_off(value: object) -> object:
+    return None if isinstance(value, str) and value.strip().lower() == OFF else value
 
 
 class Settings(BaseSettings):
@@ -50,11 +54,23 @@ class Settings(BaseSettings):
     min_fresh_pct: float = Field(default=90.0, ge=0, le=100, allow_inf_nan=False)
 
     max_position_size: int = Field(default=5_000, ge=0)
-    risk_max_position_notional: Decimal = Field(default=Decimal(250_000), ge=0)
-    risk_max_gross_notional: Decimal = Field(default=Decimal(1_000_000), ge=0)
     risk_max_order_shares: int = Field(default=5_000, ge=0)
     risk_max_order_notional: Decimal = Field(default=Decimal(100_000), ge=0)
+    risk_price_collar_bps: int = Field(default=1_000, ge=0)
+    risk_max_reference_age_seconds: int = Field(default=1_800, ge=0)
+    risk_max_order_adv_bps: Annotated[int | None, BeforeValidator(_or_off)] = None
+    risk_max_position_notional: Decimal = Field(default=Decimal(250_000), ge=0)
+    risk_max_position_equity_bps: Annotated[int | None, BeforeValidator(_or_off)] = None
+    risk_max_gross_notional: Decimal = Field(default=Decimal(1_000_000), ge=0)
+    risk_max_long_notional: Decimal = Field(default=Decimal(1_000_000), ge=0)
+    risk_max_short_notional: Decimal = Field(default=Decimal(500_000), ge=0)
+    risk_max_net_notional: Decimal = Field(default=Decimal(1_000_000), ge=0)
     risk_max_orders_per_session: int = Field(default=500, ge=0)
+    risk_max_notional_per_session: Decimal = Field(default=Decimal(2_000_000), ge=0)
+    risk_max_orders_per_second: int = Field(default=50, ge=0)
+    risk_max_orders_per_minute: int = Field(default=500, ge=0)
+    risk_duplicate_window_seconds: int = Field(default=60, ge=0)
+    risk_max_self_match_shares: int = Field(default=0, ge=0)
     risk_quiet_period_seconds: int = Field(default=300, ge=0)
 
     risk_max_daily_loss_dollars: Decimal = Field(default=Decimal(10_000), ge=0)
@@ -130,16 +146,8 @@ class Settings(BaseSettings):
     @property
     def limits(self) -> RiskLimits:
         """The limits a newly initialised risk book gets."""
-        return RiskLimits(
-            max_position_shares=self.max_position_size,
-            max_position_notional=self.risk_max_position_notional,
-            max_gross_notional=self.risk_max_gross_notional,
-            max_order_shares=self.risk_max_order_shares,
-            max_order_notional=self.risk_max_order_notional,
-            max_orders_per_session=self.risk_max_orders_per_session,
-            quiet_period_seconds=self.risk_quiet_period_seconds,
-            monitor=self.monitor_limits,
-        )
+        own = {name: getattr(self, f"risk_{name}") for name in LIMIT_NAMES if name != "max_position_shares"}
+        return RiskLimits(max_position_shares=self.max_position_size, monitor=self.monitor_limits, **own)
 
     @property
     def monitor_limits(self) -> MonitorLimits:

@@ -9,7 +9,7 @@ from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch, OperatorAction
-from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import OperatorError, TransientError
 from trading_pipeline.services.settlement import settle
@@ -188,7 +188,7 @@ def test_a_crash_between_ledger_and_book_leaves_a_stale_book(kit: Kit, change: s
     books = kit.ledger.books
     {
         "trip": lambda: books.trip_breaker(ACCOUNT, ACTION.reason, ACTION),
-        "limits": lambda: books.set_limits(ACCOUNT, RiskLimits(max_position_shares=1), ACTION),
+        "limits": lambda: books.set_limits(ACCOUNT, [LimitChange(limit="max_position_shares", value=1)], ACTION),
         "block": lambda: books.block(ACCOUNT, "AAPL", ACTION),
         "engage": lambda: books.set_kill_switch(ACCOUNT, KillSwitch.ENGAGED, ACTION),
     }[change]()
@@ -262,7 +262,14 @@ def test_status_notices_when_ledger_book_and_broker_disagree(kit: Kit) -> None:
     _hold(kit, qty=10)
     assert read_status(kit.account).healthy
     kit.guard.post(
-        client_order_id="elsewhere", execution_id="x", qty=5, symbol="AAPL", side=Side.BUY, price_ticks=1_000_000
+        client_order_id="elsewhere",
+        execution_id="x",
+        qty=5,
+        symbol="AAPL",
+        side=Side.BUY,
+        price_ticks=1_000_000,
+        epoch=1,
+        min_sequence=0,
     )
     report = read_status(kit.account)
     assert not report.healthy

@@ -9,10 +9,9 @@ import redis
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, intent, order, trading_kit
 
 from trading_pipeline.adapters.store.ledger import NewOrder
-from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Purpose, Side
 from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.core.risk.clearance import ClearanceRequest, VerdictCode
+from trading_pipeline.core.risk.clearance import ClearanceRequest, MarketFacts, VerdictCode
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import (
@@ -23,8 +22,11 @@ from trading_pipeline.errors import (
     SessionNotTradable,
     TransientError,
 )
+from trading_pipeline.services.facts import market_facts
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import GRACE, SubmissionService
+
+MARKET = MarketFacts(reference_ticks=1_000_000, reference_age_seconds=0)
 
 
 def _clear(kit: Kit, new: NewOrder) -> None:
@@ -33,7 +35,7 @@ def _clear(kit: Kit, new: NewOrder) -> None:
     book = kit.ledger.books.get(ACCOUNT)
     request = ClearanceRequest.of(
         new.intent,
-        reference_ticks=to_ticks(new.intent.reference.price),
+        market=market_facts(kit.account, new.intent),
         epoch=book.epoch,
         min_sequence=book.high_sequence,
     )
@@ -121,7 +123,7 @@ def test_the_switch_pressed_between_clearance_and_its_record_vetoes_the_order(ki
     stored, _ = kit.ledger.orders.record(new)
     book = kit.ledger.books.get(ACCOUNT)
     verdict = kit.guard.clear(
-        ClearanceRequest.of(new.intent, reference_ticks=1_000_000, epoch=book.epoch, min_sequence=book.high_sequence)
+        ClearanceRequest.of(new.intent, market=MARKET, epoch=book.epoch, min_sequence=book.high_sequence)
     )
     kit.operations.engage_kill_switch(ACTION)
     recorded, veto = kit.ledger.orders.record_verdict(stored, verdict)
@@ -208,7 +210,7 @@ def test_a_crash_after_sending_adopts_the_brokers_order(kit: Kit) -> None:
     _clear(kit, new)
     book = kit.ledger.books.get(ACCOUNT)
     verdict = kit.guard.clear(
-        ClearanceRequest.of(new.intent, reference_ticks=1_000_000, epoch=book.epoch, min_sequence=book.high_sequence)
+        ClearanceRequest.of(new.intent, market=MARKET, epoch=book.epoch, min_sequence=book.high_sequence)
     )
     assert verdict.clearance is not None
     kit.exchange.submit(new.intent, verdict.clearance)
@@ -301,9 +303,7 @@ def test_a_sell_does_not_make_room_for_a_buy(database_url: str, redis_url: str) 
 def test_the_broker_cannot_be_reached_with_anothers_clearance(kit: Kit) -> None:
     """A clearance opens the door for one payload."""
     book = kit.ledger.books.get(ACCOUNT)
-    verdict = kit.guard.clear(
-        ClearanceRequest.of(intent(), reference_ticks=1_000_000, epoch=book.epoch, min_sequence=0)
-    )
+    verdict = kit.guard.clear(ClearanceRequest.of(intent(), market=MARKET, epoch=book.epoch, min_sequence=0))
     assert verdict.clearance is not None
     with pytest.raises(PermissionError):
         kit.exchange.submit(intent(qty=11), verdict.clearance)
@@ -315,7 +315,7 @@ def test_an_order_cancelled_while_it_was_being_cleared_is_not_sent(kit: Kit) -> 
     stored, _ = kit.ledger.orders.record(new)
     book = kit.ledger.books.get(ACCOUNT)
     verdict = kit.guard.clear(
-        ClearanceRequest.of(new.intent, reference_ticks=1_000_000, epoch=book.epoch, min_sequence=book.high_sequence)
+        ClearanceRequest.of(new.intent, market=MARKET, epoch=book.epoch, min_sequence=book.high_sequence)
     )
     kit.operations.cancel_all_orders(ACTION)
     recorded, veto = kit.ledger.orders.record_verdict(stored, verdict)
@@ -330,7 +330,7 @@ def test_a_breaker_tripped_between_clearance_and_its_record_vetoes_the_order(kit
     stored, _ = kit.ledger.orders.record(new)
     book = kit.ledger.books.get(ACCOUNT)
     verdict = kit.guard.clear(
-        ClearanceRequest.of(new.intent, reference_ticks=1_000_000, epoch=book.epoch, min_sequence=book.high_sequence)
+        ClearanceRequest.of(new.intent, market=MARKET, epoch=book.epoch, min_sequence=book.high_sequence)
     )
     kit.operations.trip_circuit_breaker(ACTION)
     _, veto = kit.ledger.orders.record_verdict(stored, verdict)
@@ -346,7 +346,7 @@ def test_an_order_that_arrives_after_its_end_is_still_ours(kit: Kit) -> None:
     service.submit(new)
     book = kit.ledger.books.get(ACCOUNT)
     late = kit.guard.clear(
-        ClearanceRequest.of(new.intent, reference_ticks=1_000_000, epoch=book.epoch, min_sequence=book.high_sequence)
+        ClearanceRequest.of(new.intent, market=MARKET, epoch=book.epoch, min_sequence=book.high_sequence)
     )
     kit.clock.advance(GRACE.total_seconds() + 60)
     service.resume()

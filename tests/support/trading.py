@@ -50,7 +50,7 @@ def intent(
         symbol=symbol,
         side=side,
         qty=qty,
-        reference=ReferencePrice(price=price, source="test", as_of=datetime(2023, 9, 1, 20, tzinfo=UTC)),
+        reference=ReferencePrice(price=price, source="test", as_of=xnys().close_at(session)),
         order_type=OrderType.MARKET if limit_price is None else OrderType.LIMIT,
         limit_price=limit_price,
         purpose=purpose,
@@ -184,9 +184,6 @@ def trading_kit(
         client.close()
 
 
-def quotes(_: date, symbols: Collection[str]) -> dict[str, Quote]:
+def quotes(session: date, symbols: Collection[str]) -> dict[str, Quote]:
     """Price every symbol at 100 dollars."""
-    return {
-        symbol: Quote(price=Decimal(100), source="test", as_of=datetime(2023, 9, 1, 20, tzinfo=UTC))
-        for symbol in symbols
-    }
+    return {symbol: Quote(price=Decimal(100), source="test", as_of=xnys().close_at(session)) for symbol in symbols}

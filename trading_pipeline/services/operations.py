@@ -3,21 +3,21 @@
 Each action is written to the ledger first, with who and why; the book follows.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import structlog
 
-from trading_pipeline.adapters.guards.book import BookState, Reservation
+from trading_pipeline.adapters.guards.book import BookState, Reservation, SessionCount
 from trading_pipeline.adapters.store.ledger import BookRecord, NewOrder, OrderRecord
 from trading_pipeline.core.accounting import Position
-from trading_pipeline.core.money import to_ticks, whole_shares
-from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
+from trading_pipeline.core.money import to_ticks
+from trading_pipeline.core.orders.model import OrderIntent, OrderType, Purpose, ReferencePrice, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.portfolio import Quote
-from trading_pipeline.core.risk.halts import KillSwitch, OperatorAction
-from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.risk.halts import Gate, KillSwitch, OperatorAction
+from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
 from trading_pipeline.errors import OperatorError, PipelineError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.following import follow
@@ -60,7 +60,7 @@ class RiskOperations:
         self._name = account.account
 
     def initialize_risk_book(self, limits: RiskLimits, action: OperatorAction) -> BookRecord:
-        """Create the risk book of an account that has none.
+        """Create the risk book of an account that has none. The gate opens when ledger and broker agree.
 
         Raises:
             OperatorError: the ledger or Redis has one; a rebuild replaces it.
@@ -68,21 +68,25 @@ class RiskOperations:
         """
         with self._account.ledger.lane(self._name):
             self._account.guard.check_server()
+            gate, why = self._agreement()
             record = self._books.begin_epoch(
-                self._name, limits=limits, action=action, verb="initialize_risk_book", only_first=True
+                self._name,
+                limits=limits,
+                action=action,
+                verb="initialize_risk_book",
+                only_first=True,
+                gate=gate,
+                gate_reason=why,
             )
-            sequence = self._account.guard.initialise(
-                epoch=record.epoch,
-                limits=record.limits,
-                kill_switch=record.kill_switch,
-                breaker=record.breaker,
-                blocked=self._books.blocked(self._name),
-            )
+            unposted = [row["execution_id"] for row in self._account.ledger.fills.unposted(self._name)]
+            sequence = self._account.guard.initialise(self._book_state(record, unposted))
             self._books.saw_sequence(self._name, record.epoch, sequence)
         return record
 
     def rebuild_risk_book(self, action: OperatorAction) -> BookRecord:
         """Write the book anew from the ledger, in a new epoch; limits and halts stay as the ledger has them.
+
+        The gate opens when ledger and broker agree, and is closed when they do not.
 
         Raises:
             OperatorError: the account never had a book.
@@ -90,9 +94,9 @@ class RiskOperations:
         """
         with self._account.ledger.lane(self._name):
             self._account.guard.check_server()
-            present = self._books.get(self._name)
+            gate, why = self._agreement()
             record = self._books.begin_epoch(
-                self._name, limits=present.limits, action=action, verb="rebuild_risk_book", only_first=False
+                self._name, action=action, verb="rebuild_risk_book", only_first=False, gate=gate, gate_reason=why
             )
             unposted = [row["execution_id"] for row in self._account.ledger.fills.unposted(self._name)]
             sequence = self._account.guard.rebuild(self._book_state(record, unposted))
@@ -121,10 +125,46 @@ class RiskOperations:
         record = self._books.reset_breaker(self._name, action)
         return follow(self._account, record, lambda: self._account.guard.reset(action))
 
+    def close_gate(self, action: OperatorAction) -> BookRecord:
+        """Allow only reducing orders until the account was reconciled.
+
+        Raises:
+            OperatorError: the gate is closed already.
+        """
+        record = self._books.set_gate(self._name, Gate.CLOSED, action)
+        return follow(self._account, record, lambda: self._account.guard.close_gate(record.gate_reason))
+
+    def open_gate(self, action: OperatorAction) -> BookRecord:
+        """Let orders clear again after a reconciliation.
+
+        Raises:
+            OperatorError: the gate is open already.
+        """
+        record = self._books.set_gate(self._name, Gate.OPEN, action)
+        return follow(self._account, record, lambda: self._account.guard.open_gate(record.gate_reason))
+
     def set_risk_limits(self, limits: RiskLimits, action: OperatorAction) -> BookRecord:
-        """Replace the limits."""
-        record = self._books.set_limits(self._name, limits, action)
-        return follow(self._account, record, lambda: self._account.guard.set_limits(limits))
+        """Replace the account's limits by another set; symbols' own limits stay.
+
+        Raises:
+            OperatorError: the limits are these already.
+        """
+        present = self._books.get(self._name).limits.as_text()
+        wanted = limits.as_text()
+        differing = [name for name in wanted if present[name] != wanted[name]]
+        return self.change_risk_limits(
+            [LimitChange(limit=name, value=limits.value(name)) for name in differing], action
+        )
+
+    def change_risk_limits(self, changes: Sequence[LimitChange], action: OperatorAction) -> BookRecord:
+        """Change single limits, of the account or of one symbol, for good or until an instant.
+
+        Raises:
+            OperatorError: no change, or one that has expired already.
+        """
+        record = self._books.set_limits(self._name, changes, action)
+        limits = record.limit_set
+        return follow(self._account, record, lambda: self._account.guard.set_limits(limits.limits, limits.changes))
 
     def block_symbol(self, symbol: str, action: OperatorAction) -> BookRecord:
         """Keep a symbol from trading; only a flatten still clears for it."""
@@ -135,6 +175,20 @@ class RiskOperations:
         """Let a symbol trade again."""
         record = self._books.unblock(self._name, symbol, action)
         return follow(self._account, record, lambda: self._account.guard.unblock(symbol))
+
+    def quarantine_symbol(self, symbol: str, until: datetime | None, action: OperatorAction) -> BookRecord:
+        """Keep a symbol from trading until an instant, or with None until it is released; a flatten still clears."""
+        record = self._books.quarantine(self._name, symbol, until, action)
+        return follow(self._account, record, lambda: self._account.guard.quarantine(symbol, until))
+
+    def release_symbol(self, symbol: str, action: OperatorAction) -> BookRecord:
+        """End the quarantine of a symbol.
+
+        Raises:
+            OperatorError: it is not in quarantine.
+        """
+        record = self._books.release(self._name, symbol, action)
+        return follow(self._account, record, lambda: self._account.guard.release(symbol))
 
     def cancel_all_orders(self, action: OperatorAction) -> Cancellation:
         """Cancel every live order at the broker, and every intent that was never sent.
@@ -238,6 +292,19 @@ class RiskOperations:
         reason = f"{reported.reason}; by {action.operator}: {action.reason}"
         return take_over(self._account, order, reported, reason), f"the broker reports it {reported.state}"
 
+    def _agreement(self) -> tuple[Gate, str]:
+        """Compare what ledger and broker hold: the state of the gate that follows, and why."""
+        held = {symbol: one.qty for symbol, one in self._account.ledger.fills.positions(self._name).items() if one.qty}
+        at_broker = self._account.broker.positions()
+        apart = [
+            f"{symbol}: {held.get(symbol, 0)} in the ledger, {at_broker.get(symbol, 0)} at the broker"
+            for symbol in sorted({*held, *at_broker})
+            if held.get(symbol, 0) != at_broker.get(symbol, 0)
+        ]
+        if apart:
+            return Gate.CLOSED, f"ledger and broker differ: {'; '.join(apart)}"
+        return Gate.OPEN, "ledger and broker agree"
+
     def _book_state(self, record: BookRecord, unposted: Collection[str]) -> BookState:
         """Build the book from the ledger.
 
@@ -247,31 +314,45 @@ class RiskOperations:
         live = ledger.orders.live(self._name)
         positions = ledger.fills.positions(self._name)
         marks = {symbol: to_ticks(price) for symbol, price in ledger.orders.last_references(self._name).items()}
+        sessions = ledger.books.cleared_by_session(self._name)
         return BookState(
             epoch=record.epoch,
             sequence=record.high_sequence,
-            limits=record.limits,
+            limits=record.limit_set.limits,
+            changes=record.limit_set.changes,
             kill_switch=record.kill_switch,
             kill_switch_reason=record.kill_switch_reason,
             breaker=record.breaker,
             breaker_reason=record.breaker_reason,
             quiet_until=record.quiet_until,
-            positions={symbol: whole_shares(position.qty) for symbol, position in positions.items()},
+            gate=record.gate,
+            gate_reason=record.gate_reason,
+            positions={symbol: position.qty for symbol, position in positions.items()},
             marks=marks,
-            reservations=tuple(
-                Reservation(
-                    client_order_id=order.client_order_id,
-                    payload_digest=order.payload_digest,
-                    symbol=order.intent.symbol,
-                    side=order.intent.side,
-                    qty=order.intent.qty,
-                    remaining=whole_shares(order.remaining),
-                    sequence=order.guard_sequence or record.high_sequence,
-                    trade_session=order.intent.trade_session,
-                )
-                for order in live
-            ),
+            reservations=tuple(_reservation(order, record.high_sequence) for order in live),
             executions=frozenset(unposted),
             blocked=frozenset(ledger.books.blocked(self._name)),
-            orders_per_session=ledger.orders.cleared_by_session(self._name),
+            quarantined=ledger.books.quarantined(self._name),
+            sessions={
+                session: SessionCount(orders=count, notional_ticks=to_ticks(notional))
+                for session, (count, notional) in sessions.items()
+            },
         )
+
+
+def _reservation(order: OrderRecord, newest_sequence: int) -> Reservation:
+    intent = order.intent
+    bounded = intent.order_type is OrderType.LIMIT and intent.limit_price is not None
+    limit = to_ticks(intent.limit_price) if bounded and intent.limit_price is not None else None
+    return Reservation(
+        client_order_id=order.client_order_id,
+        payload_digest=order.payload_digest,
+        symbol=intent.symbol,
+        side=intent.side,
+        qty=intent.qty,
+        remaining=order.remaining,
+        sequence=order.guard_sequence or newest_sequence,
+        trade_session=intent.trade_session,
+        price_ticks=max(to_ticks(intent.reference.price), limit or 0),
+        limit_ticks=limit,
+    )

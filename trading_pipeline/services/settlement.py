@@ -7,8 +7,8 @@ from datetime import date
 import structlog
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
-from trading_pipeline.adapters.store.ledger import OrderRecord
-from trading_pipeline.core.money import to_ticks, whole_shares
+from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord
+from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.errors import IllegalTransition, TradingHalted, TransientError
@@ -97,38 +97,39 @@ def tell_guard(account: TradingAccount) -> None:
     """
     book = account.ledger.books.get(account.account)
     try:
-        account.guard.renew(from_epoch=book.epoch, to_epoch=book.epoch, min_sequence=book.high_sequence)
-        _post_fills(account, book.epoch)
-        _release_ended(account, book.epoch)
+        _release_ended(account, book, _post_fills(account, book))
     except (TransientError, TradingHalted) as failure:
         log.warning("the guard could not be told of fills and ends; the next settlement does", reason=str(failure))
 
 
-def _post_fills(account: TradingAccount, epoch: int) -> None:
-    fills, sequence = account.ledger.fills, 0
+def _post_fills(account: TradingAccount, book: BookRecord) -> int:
+    fills, sequence = account.ledger.fills, book.high_sequence
     rows = fills.unposted(account.account)
     for row in rows:
         sequence = account.guard.post(
             client_order_id=row["client_order_id"],
             execution_id=row["execution_id"],
-            qty=whole_shares(row["qty"]),
+            qty=row["qty"],
             symbol=row["symbol"],
             side=Side(row["side"]),
             price_ticks=to_ticks(row["price"]),
+            epoch=book.epoch,
+            min_sequence=sequence,
         )
     if rows:
         # The sequence first: a book that lost these posts later is then known to be stale.
-        account.ledger.books.saw_sequence(account.account, epoch, sequence)
+        account.ledger.books.saw_sequence(account.account, book.epoch, sequence)
         fills.mark_posted([row["execution_id"] for row in rows])
+    return sequence
 
 
-def _release_ended(account: TradingAccount, epoch: int) -> None:
-    orders, sequence = account.ledger.orders, 0
+def _release_ended(account: TradingAccount, book: BookRecord, sequence: int) -> None:
+    orders = account.ledger.orders
     ended = [order.client_order_id for order in orders.unreleased(account.account)]
     for order_id in ended:
-        sequence = account.guard.void(order_id)
+        sequence = account.guard.void(order_id, epoch=book.epoch, min_sequence=sequence)
     if ended:
-        account.ledger.books.saw_sequence(account.account, epoch, sequence)
+        account.ledger.books.saw_sequence(account.account, book.epoch, sequence)
         orders.mark_released(ended)
 
 

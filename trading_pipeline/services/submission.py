@@ -20,13 +20,13 @@ import structlog
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
 from trading_pipeline.adapters.store.ledger import Batch, BookRecord, NewOrder, OrderRecord
-from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import OrderIntent, Purpose
 from trading_pipeline.core.orders.states import UNSENT, OrderState
 from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch
 from trading_pipeline.errors import OrderRejected, OrderStateUnknown, SessionNotTradable, TransientError
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.facts import market_facts
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import take_over, tell_guard
 
@@ -152,7 +152,7 @@ class SubmissionService:
             )
         request = ClearanceRequest.of(
             intent,
-            reference_ticks=to_ticks(intent.reference.price),
+            market=market_facts(self._account, intent),
             epoch=book.epoch,
             min_sequence=book.high_sequence,
         )

@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 import redis
 
-from tests.adapters.guards.builders import EMPTY, LIMITS, PRICE, ask, hold, holding
+from tests.adapters.guards.builders import EMPTY, LIMITS, PRICE, ask, end, hold, holding
+from trading_pipeline.adapters.guards.book import SessionCount
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import Verdict, VerdictCode
@@ -39,7 +40,7 @@ def test_a_good_order_clears_and_reserves(guard: RiskGuard) -> None:
     assert {"order-1": hold(request)} == book.reservations
     assert 100 == book.symbols["AAPL"].pending_buy
     assert Decimal(15_000) == book.gross_notional
-    assert {request.trade_session: 1} == book.orders_per_session
+    assert {request.trade_session: SessionCount(1, 100 * PRICE)} == book.sessions
 
 
 def test_refusal_writes_nothing(guard: RiskGuard) -> None:
@@ -149,7 +150,7 @@ def test_voided_orders_still_count(guard: RiskGuard) -> None:
     """Ending an order gives its exposure back, not its place in the day's count."""
     guard.set_limits(replace(LIMITS, max_orders_per_session=1))
     guard.clear(ask("first"))
-    guard.void("first")
+    end(guard, "first")
 
     assert (VerdictCode.ORDERS_PER_SESSION, 2, 1) == told(guard.clear(ask("second")))
 

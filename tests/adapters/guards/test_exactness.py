@@ -15,8 +15,13 @@ from trading_pipeline.errors import TradingHalted
 
 LARGEST = 2**53 - 1
 NOT_WHOLE = [0, -1, 2**53, 1.0, 1.5, float("nan"), float("inf"), Decimal(1), True, "1", None]
+FACTS = ("reference_ticks", "reference_age_seconds", "adv_shares")
 BOUNDLESS = replace(
     LIMITS,
+    max_long_notional=Decimal(LARGEST) / 10_000,
+    max_short_notional=Decimal(LARGEST) / 10_000,
+    max_net_notional=Decimal(LARGEST) / 10_000,
+    max_notional_per_session=Decimal(LARGEST) / 10_000,
     max_position_shares=LARGEST,
     max_position_notional=Decimal(LARGEST) / 10_000,
     max_gross_notional=Decimal(LARGEST) / 10_000,
@@ -26,11 +31,14 @@ BOUNDLESS = replace(
 
 
 @pytest.mark.parametrize("number", NOT_WHOLE, ids=repr)
-@pytest.mark.parametrize("field", ["qty", "reference_ticks"])
+@pytest.mark.parametrize("field", ["qty", *FACTS])
 def test_request_with_no_whole_number_is_refused(guard: RiskGuard, field: str, number) -> None:
     """Such a request is a mistake of the caller, and nothing is reserved for it."""
+    if field in FACTS and (number is None or (number == 0 and type(number) is int and field != "reference_ticks")):
+        return  # unknown is a verdict of its own, and nothing is a possible age or volume
+    change = {field: number} if field == "qty" else {"market": replace(ask().market, **{field: number})}
     with pytest.raises(ValueError, match=field):
-        guard.clear(replace(ask(), **{field: number}))
+        guard.clear(replace(ask(), **change))
 
     book = guard.snapshot()
     assert book is not None
@@ -51,14 +59,19 @@ def test_request_with_more_than_a_word_is_refused(guard: RiskGuard, field: str) 
         guard.clear(replace(ask(), **{field: "A B"}))
 
 
-@pytest.mark.parametrize("number", NOT_WHOLE, ids=repr)
-@pytest.mark.parametrize("field", ["qty", "price_ticks"])
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [("price_ticks", number) for number in NOT_WHOLE]
+    + [("qty", number) for number in NOT_WHOLE if number != Decimal(1) or type(number) is not Decimal]
+    + [("qty", Decimal(text)) for text in ("0", "-0.5", "1E-10", "NaN", "Infinity", "9007199254740992")],
+    ids=repr,
+)
 def test_fill_with_no_whole_number_is_refused(guard: RiskGuard, field: str, number) -> None:
     """A fill that cannot be counted exactly moves nothing."""
     fill = {"qty": 1, "price_ticks": 1} | {field: number}
 
     with pytest.raises(ValueError, match=field):
-        guard.post(client_order_id="o", execution_id="e", symbol="AAPL", side=Side.BUY, **fill)
+        guard.post(epoch=1, min_sequence=0, client_order_id="o", execution_id="e", symbol="AAPL", side=Side.BUY, **fill)
 
     book = guard.snapshot()
     assert book is not None
@@ -127,6 +140,15 @@ def test_fill_that_takes_the_book_beyond_2_to_53_changes_nothing(guard: RiskGuar
     before = guard.snapshot()
 
     with pytest.raises(TradingHalted, match=r"2\^53"):
-        guard.post(client_order_id="o", execution_id="e", qty=LARGEST, symbol="AAPL", side=Side.BUY, price_ticks=1)
+        guard.post(
+            epoch=1,
+            min_sequence=0,
+            client_order_id="o",
+            execution_id="e",
+            qty=LARGEST,
+            symbol="AAPL",
+            side=Side.BUY,
+            price_ticks=1,
+        )
 
     assert before == guard.snapshot()

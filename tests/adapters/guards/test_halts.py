@@ -102,9 +102,8 @@ def test_reset_starts_the_quiet_period(long_guard: RiskGuard) -> None:
     verdict = long_guard.clear(GROWING)
 
     assert VerdictCode.QUIET_PERIOD == verdict.code
-    assert verdict.observed is not None
-    assert verdict.limit is not None
-    assert 299_000 < verdict.limit - verdict.observed <= 300_000
+    assert verdict.retry_after_ms is not None
+    assert 290_000 < verdict.retry_after_ms <= 300_000
     assert (VerdictCode.QUIET_PERIOD, VerdictCode.CLEARED, VerdictCode.CLEARED) == codes(long_guard)
     assert TradingState.REDUCING == state(long_guard)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -11,65 +11,128 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from tests.adapters.guards.builders import ACTION, EMPTY, LIMITS, ask, holding
-from tests.adapters.guards.reference import Reference
-from trading_pipeline.adapters.guards.book import BookSnapshot
+from tests.adapters.guards.builders import ACCOUNT, ACTION, EMPTY, LIMITS, ask, book_of, end, fill, holding
+from tests.adapters.guards.reference import START, Reference
+from trading_pipeline.adapters.guards.book import BookSnapshot, SessionCount
+from trading_pipeline.adapters.guards.encoding import milliseconds
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, VerdictCode
-from trading_pipeline.core.risk.halts import OperatorAction
-from trading_pipeline.errors import OperatorError, OrderConflict
+from trading_pipeline.core.risk.halts import Breaker, Gate, OperatorAction
+from trading_pipeline.core.risk.limits import OVERRIDABLE, LimitChange, LimitSet
+from trading_pipeline.errors import OperatorError, OrderConflict, TradingHalted
 
 TIGHT = replace(
     LIMITS,
-    max_position_shares=20,
-    max_position_notional=Decimal("0.30"),
-    max_gross_notional=Decimal("0.50"),
     max_order_shares=18,
     max_order_notional=Decimal("0.25"),
+    price_collar_bps=3_000,
+    max_order_adv_bps=1_000,
+    max_position_shares=20,
+    max_position_notional=Decimal("0.30"),
+    max_position_equity_bps=5_000,
+    max_gross_notional=Decimal("0.50"),
+    max_long_notional=Decimal("0.40"),
+    max_short_notional=Decimal("0.35"),
+    max_net_notional=Decimal("0.38"),
     max_orders_per_session=8,
-    quiet_period_seconds=3_600,
+    max_notional_per_session=Decimal("1.20"),
+    max_orders_per_second=6,
+    max_orders_per_minute=15,
+    duplicate_window_seconds=5,
+    max_self_match_shares=4,
+    quiet_period_seconds=60,
 )
-CHOICES = [
-    TIGHT,
-    replace(TIGHT, max_position_shares=5, max_gross_notional=Decimal("0.10"), quiet_period_seconds=0),
-    replace(TIGHT, max_order_shares=30, max_position_shares=60, max_orders_per_session=3),
-]
+CHANGES = st.sampled_from(
+    [
+        ("max_position_shares", 5),
+        ("max_position_shares", 60),
+        ("max_position_notional", Decimal("0.05")),
+        ("max_order_shares", 30),
+        ("max_order_notional", Decimal(1)),
+        ("max_gross_notional", Decimal("0.10")),
+        ("max_gross_notional", Decimal(5)),
+        ("max_long_notional", Decimal("0.05")),
+        ("max_short_notional", Decimal("0.05")),
+        ("max_net_notional", Decimal("0.10")),
+        ("max_order_adv_bps", None),
+        ("max_position_equity_bps", None),
+        ("max_orders_per_session", 3),
+        ("max_orders_per_second", 0),
+        ("max_orders_per_minute", 1_000),
+        ("max_self_match_shares", 1_000),
+        ("max_reference_age_seconds", 0),
+        ("quiet_period_seconds", 0),
+    ]
+)
 ORDERS = st.sampled_from([f"order-{number}" for number in range(12)])
-SYMBOLS = st.sampled_from(["AAPL", "MSFT", "TSLA"])
+NAMES = ["AAPL", "MSFT", "TSLA"]
+SYMBOLS = st.sampled_from(NAMES)
 SIDES = st.sampled_from(Side)
 SHARES = st.integers(1, 20)
+FILLED = st.one_of(SHARES.map(Decimal), st.decimals("0.000000001", 20, places=9), st.just(Decimal("0.5")))
 PRICES = st.sampled_from([50, 100, 130])
 SESSIONS = st.sampled_from([date(2024, 10, 17), date(2024, 10, 18)])
 EXECUTIONS = st.integers(0, 30).map(lambda number: f"execution-{number}")
+SECONDS = st.sampled_from([Decimal("0.000001"), Decimal("0.4"), Decimal(1), Decimal(6), Decimal(61), Decimal(-3)])
+REQUESTS = st.builds(
+    ask,
+    ORDERS,
+    SIDES,
+    SHARES,
+    SYMBOLS,
+    price=st.sampled_from([50, 100, 100, 130] * 4 + [None]),
+    limit=st.sampled_from([None] * 6 + [50, 100, 105, 130]),
+    age=st.sampled_from([0] * 12 + [1_800, 1_801, None]),
+    adv=st.sampled_from([1_000] * 6 + [150, None]),
+    equity=st.sampled_from([10_000] * 8 + [1_000, -1, None]),
+    repeat=st.sampled_from([0, 1, 1]),
+    session=SESSIONS,
+    flatten=st.sampled_from([False] * 7 + [True]),
+)
+CLOCK = "local function now_us() return tonumber(redis.call('GET', 'clock')) end"
 
 
 class Trading(RuleBasedStateMachine):
-    """Drives a real guard and the reference side by side."""
+    """Drives a real guard and the reference side by side, on one clock."""
 
-    def __init__(self, guard: RiskGuard) -> None:
+    def __init__(self, client: redis.Redis) -> None:
         super().__init__()
-        self.guard = guard
-        self.model = Reference(limits=TIGHT)
+        self.client = client
+        self.guard = RiskGuard(client, ACCOUNT, clock=CLOCK)
+        self.model = Reference(limit_set=LimitSet(limits=TIGHT))
         self.cleared: dict[str, tuple[ClearanceRequest, Clearance]] = {}
-        guard.rebuild(replace(EMPTY, limits=TIGHT))
+        self.set_clock()
+        self.guard.rebuild(replace(EMPTY, limits=TIGHT))
 
-    @rule(
-        order=ORDERS,
-        side=SIDES,
-        qty=SHARES,
-        symbol=SYMBOLS,
-        price=PRICES,
-        session=SESSIONS,
-        flatten=st.sampled_from([False, False, False, True]),
-        newer=st.sampled_from([(0, 0)] * 8 + [(1, 0), (0, 1)]),
-    )
-    def clear(self, order, side, qty, symbol, price, session, *, flatten, newer) -> None:
-        """Ask for anything: both agree, and a yes keeps the limits and the halts."""
-        request = ask(order, side, qty, symbol, price=price, session=session, flatten=flatten)
-        request = replace(request, epoch=self.model.epoch + newer[0], min_sequence=self.model.sequence + newer[1])
-        reducing = self.model.reduces(symbol, side, qty)
+    def set_clock(self) -> None:
+        """Show the reference's time to the scripts."""
+        self.client.set("clock", milliseconds(START) * 1000 + self.model.now_us)
+
+    @rule(seconds=SECONDS)
+    def wait(self, seconds) -> None:
+        """Let time pass; now and then a clock is set back, which brings nothing back that has expired."""
+        self.model.now_us += int(seconds * 1_000_000)
+        self.model.limit_set = self.model.limit_set.in_force(self.model.now)
+        self.set_clock()
+
+    @rule(requests=st.lists(REQUESTS, min_size=1, max_size=8))
+    def trade(self, requests) -> None:
+        """Ask for anything, a few times: both agree, and a yes keeps the limits and the halts."""
+        for request in requests:
+            self.clear(replace(request, epoch=self.model.epoch, min_sequence=self.model.sequence))
+
+    @rule(request=REQUESTS, newer=st.sampled_from([(1, 0), (0, 1)]))
+    def ask_a_stale_book(self, request, newer) -> None:
+        """A book that is not the ledger's clears nothing."""
+        sequence = self.model.sequence + newer[1]
+        self.clear(replace(request, epoch=self.model.epoch + newer[0], min_sequence=sequence))
+
+    def clear(self, request: ClearanceRequest) -> None:
+        """Ask both."""
+        order = request.client_order_id
+        reducing = self.model.reduces(request.symbol, request.side, request.qty)
         fresh = order not in self.model.held
         code, observed, limit = self.model.clear(request)
 
@@ -87,11 +150,14 @@ class Trading(RuleBasedStateMachine):
     def check_yes(self, request: ClearanceRequest, *, reducing: bool) -> None:
         """Check what must hold after every new clearance, in the words of the promise and not of the reference."""
         book = self.snapshot()
-        assert reducing or "active" == book.state
         assert reducing or to_ticks(book.limits.max_gross_notional) >= book.gross_ticks
+        assert reducing or to_ticks(book.limits.max_long_notional) >= book.long_ticks
+        assert reducing or to_ticks(book.limits.max_short_notional) >= book.short_ticks
+        assert reducing or to_ticks(book.limits.max_net_notional) >= max(book.net_high_ticks, -book.net_low_ticks)
         one = book.symbols[request.symbol]
         ends = {Side.BUY: one.position + one.pending_buy, Side.SELL: one.pending_sell - one.position}
-        assert reducing or book.limits.max_position_shares >= ends[request.side]
+        own = book.limit_set.effective(self.model.now, request.symbol)
+        assert reducing or own.max_position_shares >= ends[request.side]
 
     @precondition(lambda self: self.model.held)
     @rule(data=st.data())
@@ -108,25 +174,23 @@ class Trading(RuleBasedStateMachine):
         if verdict.clearance is not None:
             assert (clearance.sequence, self.model.epoch) == (verdict.clearance.sequence, verdict.clearance.epoch)
 
-    @rule(order=ORDERS, execution=EXECUTIONS, qty=SHARES, symbol=SYMBOLS, side=SIDES, price=PRICES)
+    @rule(order=ORDERS, execution=EXECUTIONS, qty=FILLED, symbol=SYMBOLS, side=SIDES, price=PRICES)
     def post_anything(self, order, execution, qty, symbol, side, price) -> None:
         """Fill something: ours or not, for the first time or not."""
         self.post(order, execution, qty, symbol, side, price)
 
     @precondition(lambda self: self.model.held)
-    @rule(data=st.data(), execution=EXECUTIONS, qty=SHARES, price=PRICES)
+    @rule(data=st.data(), execution=EXECUTIONS, qty=FILLED, price=PRICES)
     def post_held(self, data, execution, qty, price) -> None:
         """Fill an order that is held, in part, wholly, or beyond."""
         held = self.model.held[data.draw(st.sampled_from(sorted(self.model.held)))]
         self.post(held.client_order_id, execution, qty, held.symbol, held.side, price)
 
-    def post(self, order: str, execution: str, qty: int, symbol: str, side: Side, price: int) -> None:
+    def post(self, order: str, execution: str, qty: Decimal, symbol: str, side: Side, price: int) -> None:
         """Post to both."""
         fits = self.model.post(order, execution, qty, symbol, side, price)
         try:
-            self.guard.post(
-                client_order_id=order, execution_id=execution, qty=qty, symbol=symbol, side=side, price_ticks=price
-            )
+            fill(self.guard, execution, qty, order=order, symbol=symbol, side=side, price=price, epoch=self.model.epoch)
         except OrderConflict:
             assert not fits
         else:
@@ -137,7 +201,16 @@ class Trading(RuleBasedStateMachine):
         """End any order, held or not."""
         self.model.void(order)
 
-        assert self.model.sequence == self.guard.void(order)
+        assert self.model.sequence == end(self.guard, order, epoch=self.model.epoch)
+
+    @rule(order=ORDERS, newer=st.sampled_from([(1, 0), (0, 1)]))
+    def tell_a_stale_book(self, order, newer) -> None:
+        """A book that is not the ledger's is told nothing."""
+        stale = {"epoch": self.model.epoch + newer[0], "min_sequence": self.model.sequence + newer[1]}
+        with pytest.raises(TradingHalted):
+            end(self.guard, order, **stale)
+        with pytest.raises(TradingHalted):
+            fill(self.guard, "execution-of-another-book", 1, order=order, **stale)
 
     @rule(wanted=st.booleans())
     def kill_switch(self, wanted) -> None:
@@ -165,6 +238,14 @@ class Trading(RuleBasedStateMachine):
             with pytest.raises(OperatorError):
                 change(ACTION)
 
+    @rule(gate=st.sampled_from([Gate.OPEN, Gate.OPEN, Gate.CLOSED]))
+    def move_gate(self, gate) -> None:
+        """Open or close the gate."""
+        self.model.move_gate(gate)
+        move = self.guard.open_gate if gate is Gate.OPEN else self.guard.close_gate
+
+        assert self.model.sequence == move("reconciled or not")
+
     @rule(symbol=SYMBOLS, wanted=st.booleans())
     def block(self, symbol, wanted) -> None:
         """Block or unblock."""
@@ -172,12 +253,48 @@ class Trading(RuleBasedStateMachine):
 
         assert self.model.sequence == (self.guard.block if wanted else self.guard.unblock)(symbol)
 
-    @rule(limits=st.sampled_from(CHOICES))
-    def set_limits(self, limits) -> None:
-        """Raise or lower the limits."""
+    @rule(symbol=SYMBOLS, seconds=st.sampled_from([None, 1, 60]))
+    def quarantine(self, symbol, seconds) -> None:
+        """Put a symbol into quarantine, with an end or without."""
+        until = None if seconds is None else self.model.now_us // 1000 * 1000 + seconds * 1_000_000
+        self.model.quarantine(symbol, until)
+        instant = None if until is None else START + timedelta(microseconds=until)
+
+        assert self.model.sequence == self.guard.quarantine(symbol, instant)
+
+    @rule(symbol=SYMBOLS)
+    def release(self, symbol) -> None:
+        """Take a symbol out of quarantine."""
+        self.model.release(symbol)
+
+        assert self.model.sequence == self.guard.release(symbol)
+
+    @rule(change=CHANGES, symbol=st.sampled_from([None, *NAMES]), seconds=st.sampled_from([None, None, 1, 60]))
+    def set_limit(self, change, symbol, seconds) -> None:
+        """Change one limit, of the account or of a symbol, for good or for a while."""
+        name, value = change
+        symbol = symbol if name in OVERRIDABLE else None
+        until = None if seconds is None else self.model.now + timedelta(seconds=seconds)
+        until = None if until is None else until.replace(microsecond=until.microsecond // 1000 * 1000)
+        limits = self.model.changed([LimitChange(limit=name, value=value, symbol=symbol, until=until)])
         self.model.set_limits(limits)
 
-        assert self.model.sequence == self.guard.set_limits(limits)
+        assert self.model.sequence == self.guard.set_limits(limits.limits, limits.changes)
+
+    @rule(first=SYMBOLS)
+    def all_clear(self, first) -> None:
+        """Undo what keeps orders from clearing, so that there is something to judge."""
+        if self.model.engaged:
+            self.kill_switch(wanted=False)
+        if self.model.breaker is Breaker.TRIPPED:
+            self.reset()
+        self.wait(seconds=Decimal(61))
+        self.move_gate(Gate.OPEN)
+        for symbol in (first, *NAMES):
+            self.block(symbol, wanted=False)
+            self.release(symbol)
+        self.model.set_limits(LimitSet(limits=TIGHT))
+        assert self.model.sequence == self.guard.set_limits(TIGHT)
 
     @rule()
     def rebuild(self) -> None:
@@ -186,25 +303,27 @@ class Trading(RuleBasedStateMachine):
 
     def snapshot(self) -> BookSnapshot:
         """Return the book, which is always there."""
-        book = self.guard.snapshot()
-        assert book is not None
-        return book
+        return book_of(self.guard)
 
     @invariant()
     def book_is_the_reference(self) -> None:
         """Every part of the book is what the reference says; the running totals are those made from scratch."""
         book, model = self.snapshot(), self.model
-        assert (model.epoch, model.sequence, model.state()) == (book.epoch, book.sequence, book.state)
-        assert (model.breaker, model.limits) == (book.breaker, book.limits)
+        assert (model.epoch, model.sequence, *model.state()) == (book.epoch, book.sequence, book.state, book.cause)
+        assert (model.breaker_now(), model.gate, model.limits) == (book.breaker, book.gate, book.limits)
         assert {name: shares for name, shares in model.positions.items() if shares} == book.positions
         assert model.held == book.reservations
         assert model.blocked == book.blocked
-        assert model.counts == book.orders_per_session
-        assert model.gross() == book.gross_ticks
+        assert set(model.quarantined) == set(book.quarantined)
+        counts = {day: SessionCount(count, model.traded[day]) for day, count in model.orders.items()}
+        assert counts == book.sessions
+        totals = (book.gross_ticks, book.long_ticks, book.short_ticks, book.net_high_ticks, book.net_low_ticks)
+        assert tuple(model.exposures().values()) == totals
+        assert len(model.over()) == book.symbols_over_limits
 
     @invariant()
     def pending_is_what_remains(self) -> None:
-        """Pending shares are the remainders of live orders, to the share."""
+        """Pending shares are the remainders of live orders, to the billionth of a share."""
         book = self.snapshot()
         for symbol, one in book.symbols.items():
             mine = [held for held in book.reservations.values() if held.symbol == symbol]
@@ -212,10 +331,10 @@ class Trading(RuleBasedStateMachine):
             assert one.pending_sell == sum(held.remaining for held in mine if held.side is Side.SELL)
 
 
-def test_guard_does_what_the_reference_does(guard: RiskGuard) -> None:
+def test_guard_does_what_the_reference_does(client: redis.Redis) -> None:
     """Whatever happens in whatever order, book and verdicts are those of the reference."""
     run_state_machine_as_test(
-        lambda: Trading(guard), settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
+        lambda: Trading(client), settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
     )
 
 
@@ -252,6 +371,8 @@ def settle(guard: RiskGuard, held: dict[str, tuple[Side, int, str]], order: str,
     side, qty, symbol = held.pop(order)
     if filled:
         guard.post(
+            epoch=1,
+            min_sequence=0,
             client_order_id=order,
             execution_id=f"fill of {order}",
             qty=min(filled, qty),
@@ -259,7 +380,7 @@ def settle(guard: RiskGuard, held: dict[str, tuple[Side, int, str]], order: str,
             side=side,
             price_ticks=100,
         )
-    guard.void(order)
+    end(guard, order)
 
 
 def test_replaying_everything_changes_nothing(guard: RiskGuard, client: redis.Redis) -> None:
@@ -270,9 +391,16 @@ def test_replaying_everything_changes_nothing(guard: RiskGuard, client: redis.Re
             order = f"order-{number}"
             guard.clear(ask(order, side, 10))
             guard.post(
-                client_order_id=order, execution_id=f"e{number}", qty=4, symbol="AAPL", side=side, price_ticks=100
+                epoch=1,
+                min_sequence=0,
+                client_order_id=order,
+                execution_id=f"e{number}",
+                qty=4,
+                symbol="AAPL",
+                side=side,
+                price_ticks=100,
             )
-        guard.void("order-0")
+        end(guard, "order-0")
         guard.trip("drawdown")
         guard.block("TSLA")
 

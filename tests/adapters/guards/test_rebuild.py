@@ -1,5 +1,6 @@
 """Making, losing, replacing and reading a book."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,25 +9,38 @@ from decimal import Decimal
 import pytest
 import redis
 
-from tests.adapters.guards.builders import ACCOUNT, ACTION, EMPTY, LIMITS, PRICE, SESSION, ask, hold, holding
-from trading_pipeline.adapters.guards.book import SymbolState
+from tests.adapters.guards.builders import ACCOUNT, ACTION, EMPTY, LIMITS, PRICE, SESSION, ask, end, hold, holding
+from trading_pipeline.adapters.guards.book import SessionCount, SymbolState
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import VerdictCode
-from trading_pipeline.core.risk.halts import Breaker, KillSwitch, TradingState
-from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.risk.halts import Breaker, Gate, KillSwitch, TradingState
+from trading_pipeline.core.risk.limits import LIMIT_NAMES, LimitChange, RiskLimits
 from trading_pipeline.errors import ConfigError, OperatorError, TradingHalted
 
+OPTIONAL = ("max_order_adv_bps", "max_position_equity_bps")
+UNTIL = datetime(2100, 1, 1, tzinfo=UTC)
 VERBS: dict[str, Callable[[RiskGuard], object]] = {
     "post": lambda guard: guard.post(
-        client_order_id="o", execution_id="e", qty=1, symbol="AAPL", side=Side.BUY, price_ticks=PRICE
+        epoch=1,
+        min_sequence=0,
+        client_order_id="o",
+        execution_id="e",
+        qty=1,
+        symbol="AAPL",
+        side=Side.BUY,
+        price_ticks=PRICE,
     ),
-    "void": lambda guard: guard.void("o"),
+    "void": lambda guard: end(guard, "o"),
     "engage": lambda guard: guard.engage_kill_switch(ACTION),
     "disengage": lambda guard: guard.disengage_kill_switch(ACTION),
     "trip": lambda guard: guard.trip("drawdown"),
     "reset": lambda guard: guard.reset(ACTION),
+    "close_gate": lambda guard: guard.close_gate("a mismatch"),
+    "open_gate": lambda guard: guard.open_gate("a mismatch"),
+    "quarantine": lambda guard: guard.quarantine("AAPL", None),
+    "release": lambda guard: guard.release("AAPL"),
     "block": lambda guard: guard.block("AAPL"),
     "unblock": lambda guard: guard.unblock("AAPL"),
     "set_limits": lambda guard: guard.set_limits(LIMITS),
@@ -36,12 +50,14 @@ VERBS: dict[str, Callable[[RiskGuard], object]] = {
 def initialise(guard: RiskGuard, *, epoch: int = 7, sequence: int = 3) -> int:
     """Create a halted book with one blocked symbol."""
     return guard.initialise(
-        epoch=epoch,
-        limits=LIMITS,
-        kill_switch=KillSwitch.ENGAGED,
-        breaker=Breaker.TRIPPED,
-        sequence=sequence,
-        blocked=["TSLA"],
+        replace(
+            EMPTY,
+            epoch=epoch,
+            sequence=sequence,
+            kill_switch=KillSwitch.ENGAGED,
+            breaker=Breaker.TRIPPED,
+            blocked=frozenset({"TSLA"}),
+        )
     )
 
 
@@ -96,7 +112,9 @@ def test_reading_creates_no_book(unborn: RiskGuard, client: redis.Redis) -> None
     assert [] == client.keys("*")
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in {"disengage", "reset", "unblock"}])
+@pytest.mark.parametrize(
+    "verb", [verb for verb in VERBS if verb not in {"disengage", "reset", "unblock", "open_gate", "release"}]
+)
 def test_every_change_raises_the_sequence_by_one(guard: RiskGuard, verb: str) -> None:
     """The ledger can tell a book that lost a write from one that did not."""
     assert 1 == VERBS[verb](guard)
@@ -121,7 +139,7 @@ def test_half_a_book_is_no_book(guard: RiskGuard, client: redis.Redis, key: str)
     assert VerdictCode.BOOK_MISSING == guard.clear(ask()).code
     assert guard.snapshot() is None
     with pytest.raises(TradingHalted):
-        guard.void("order-1")
+        end(guard, "order-1")
 
 
 def test_old_copy_is_stale(guard: RiskGuard, client: redis.Redis) -> None:
@@ -149,22 +167,36 @@ def test_snapshot_shows_what_was_rebuilt(guard: RiskGuard) -> None:
         breaker_reason="drawdown",
         reservations=(hold(order, remaining=250, sequence=88),),
         blocked=frozenset({"MSFT", "TSLA"}),
-        orders_per_session={SESSION: 12},
+        sessions={SESSION: SessionCount(12, 34)},
+        gate=Gate.CLOSED,
+        gate_reason="nobody looked",
+        quarantined={"NVDA": None, "TSLA": UNTIL},
+        changes=(
+            LimitChange(limit="max_order_shares", value=7, symbol="AAPL"),
+            LimitChange(limit="max_gross_notional", value=Decimal("0.5"), until=UNTIL),
+        ),
     )
 
     assert 90 == guard.rebuild(state)
 
     book = guard.snapshot()
     assert book is not None
-    assert (state.epoch, state.sequence, state.limits) == (book.epoch, book.sequence, book.limits)
+    assert (state.epoch, state.sequence, state.limits) == (book.epoch, book.sequence, book.limit_set.limits)
+    assert (state.changes, replace(state.limits, max_gross_notional=Decimal("0.5"))) == (
+        book.limit_set.changes,
+        book.limits,
+    )
+    assert (Gate.CLOSED, "nobody looked") == (book.gate, book.gate_reason)
+    assert {"NVDA": None, "TSLA": UNTIL} == book.quarantined
     assert ("drawdown", TradingState.REDUCING) == (book.breaker_reason, book.state)
     assert {
-        "AAPL": SymbolState(position=100, pending_sell=250, mark_ticks=PRICE),
-        "MSFT": SymbolState(position=-50, mark_ticks=PRICE, blocked=True),
-        "TSLA": SymbolState(blocked=True),
+        "AAPL": SymbolState(position=Decimal(100), pending_sell=Decimal(250), mark_ticks=PRICE),
+        "MSFT": SymbolState(position=Decimal(-50), mark_ticks=PRICE, blocked=True),
+        "NVDA": SymbolState(quarantined=True),
+        "TSLA": SymbolState(blocked=True, quarantined=True, quarantined_until=UNTIL),
     } == book.symbols
     assert {"held": hold(order, remaining=250, sequence=88)} == book.reservations
-    assert {SESSION: 12} == book.orders_per_session
+    assert {SESSION: SessionCount(12, 34)} == book.sessions
     assert (150 + 50) * PRICE == book.gross_ticks
 
 
@@ -172,7 +204,7 @@ def test_rebuild_leaves_nothing_of_the_old_book(guard: RiskGuard, client: redis.
     """Positions, orders, ends and blocks of the old book are gone."""
     untouched = client.hgetall(book_keys(ACCOUNT).book).keys()
     guard.clear(ask())
-    guard.void("order-1")
+    end(guard, "order-1")
     guard.block("TSLA")
 
     guard.rebuild(EMPTY)
@@ -185,7 +217,16 @@ def test_execution_in_the_rebuilt_position_counts_once(guard: RiskGuard) -> None
     """A fill that the broker's position contains already is not added when the ledger replays it."""
     guard.rebuild(replace(holding(AAPL=100), executions=frozenset({"e1"})))
 
-    guard.post(client_order_id="o", execution_id="e1", qty=100, symbol="AAPL", side=Side.BUY, price_ticks=PRICE)
+    guard.post(
+        epoch=1,
+        min_sequence=0,
+        client_order_id="o",
+        execution_id="e1",
+        qty=100,
+        symbol="AAPL",
+        side=Side.BUY,
+        price_ticks=PRICE,
+    )
 
     book = guard.snapshot()
     assert book is not None
@@ -208,11 +249,17 @@ def test_large_book_is_rebuilt_in_one_step(guard: RiskGuard) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("gross_ticks", "nan"),
-        ("max_position_shares", "inf"),
-        ("max_order_ticks", "1e300"),
-        ("max_gross_ticks", "12.5"),
-        ("symbol:AAPL:position", "many"),
+        ("totals", "[nan,0,0,0,0,0]"),
+        ("totals", "[0,0,0,0,0,inf]"),
+        ("totals", "[0,0,0,0,0]"),
+        ("totals", "{}"),
+        ("symbol:AAPL", "many"),
+        ("symbol:AAPL", "[0.5,0,0,0,0,0,0,0,0,0]"),
+        ("symbol:AAPL", '["0",0,0,0,0,0,0,0,0,0]'),
+        ("rate", "[1e300,0,0]"),
+        ("session:2024-10-17", "[nan,0]"),
+        ("quarantined:AAPL", "soon"),
+        ("limits", "[]"),
     ],
 )
 def test_damaged_book_clears_nothing(guard: RiskGuard, client: redis.Redis, field: str, value: str) -> None:
@@ -222,12 +269,27 @@ def test_damaged_book_clears_nothing(guard: RiskGuard, client: redis.Redis, fiel
     verdict = guard.clear(ask())
 
     assert VerdictCode.GUARD_UNAVAILABLE == verdict.code
-    assert "damaged" in verdict.detail
+    assert verdict.clearance is None
 
 
-def test_book_without_a_limit_clears_nothing(guard: RiskGuard, client: redis.Redis) -> None:
-    """A limit that is not there is not an unlimited one."""
-    client.hdel(book_keys(ACCOUNT).book, "max_gross_ticks")
+@pytest.mark.parametrize("value", ["null", "nan", "inf", "1e300", "12.5", "-nan", '"5"', "{}", "true"])
+@pytest.mark.parametrize("name", LIMIT_NAMES)
+def test_no_damaged_limit_lets_an_order_through(guard: RiskGuard, client: redis.Redis, name: str, value: str) -> None:
+    """A limit that is not there, or no number, is not an unlimited one."""
+    if value == "null" and name in OPTIONAL:
+        return
+    key, at = book_keys(ACCOUNT).book, LIMIT_NAMES.index(name)
+    stored = json.loads(client.hget(key, "limits") or "")
+    texts = [json.dumps(one) for one in stored]
+    texts[at] = value
+    client.hset(key, "limits", f"[{','.join(texts)}]")
+
+    assert not guard.clear(ask(repeat=0)).cleared
+
+
+def test_book_without_limits_clears_nothing(guard: RiskGuard, client: redis.Redis) -> None:
+    """Limits that are not there are not unlimited ones."""
+    client.hdel(book_keys(ACCOUNT).book, "limits")
 
     assert VerdictCode.GUARD_UNAVAILABLE == guard.clear(ask()).code
 
@@ -243,7 +305,7 @@ def test_damaged_book_names_the_way_out(guard: RiskGuard, client: redis.Redis) -
 def test_keys_share_one_hash_tag(guard: RiskGuard, client: redis.Redis) -> None:
     """All keys of an account live on one node of a cluster, and there are no others."""
     guard.clear(ask())
-    guard.void("order-1")
+    end(guard, "order-1")
 
     assert {"guard:{paper-1}:book", "guard:{paper-1}:history"} == set(client.keys("*"))
 
@@ -261,6 +323,7 @@ def test_account_that_breaks_the_tag_is_refused(account: str) -> None:
         {"epoch": -1},
         {"sequence": 1.0},
         {"positions": {"AAPL": 1.5}, "marks": {"AAPL": PRICE}},
+        {"positions": {"AAPL": Decimal("1E-10")}, "marks": {"AAPL": PRICE}},
         {"positions": {"AAPL": 2**53}, "marks": {"AAPL": 1}},
         {"positions": {"AAPL": 2**40}, "marks": {"AAPL": 2**40}},
         {"positions": {"AAPL": 1}},
@@ -271,7 +334,9 @@ def test_account_that_breaks_the_tag_is_refused(account: str) -> None:
         {"breaker": Breaker.QUIET_PERIOD},
         {"quiet_until": datetime(2024, 1, 1, tzinfo=UTC)},
         {"breaker": Breaker.QUIET_PERIOD, "quiet_until": datetime(2024, 1, 1)},  # noqa: DTZ001
-        {"orders_per_session": {SESSION: -1}},
+        {"sessions": {SESSION: SessionCount(-1)}},
+        {"sessions": {SESSION: SessionCount(1, 2**53)}},
+        {"quarantined": {"AAPL": datetime(2024, 1, 1)}},  # noqa: DTZ001
         {"blocked": frozenset({""})},
     ],
 )

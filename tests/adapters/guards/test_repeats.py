@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.adapters.guards.builders import ACTION, EMPTY, LIMITS, ask, hold, holding
+from tests.adapters.guards.builders import ACTION, EMPTY, LIMITS, ask, end, hold, holding
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import VerdictCode
@@ -33,11 +33,15 @@ def test_repeat_at_another_price_gets_its_clearance_back(guard: RiskGuard) -> No
 
 
 def test_repeat_outlives_lowered_limits(guard: RiskGuard) -> None:
-    """Limits are for new exposure; what is held was judged when it was reserved."""
+    """Limits of size are for new orders; but an account over a limit of exposure lets nothing grow any more."""
     first = guard.clear(ask())
-    guard.set_limits(replace(LIMITS, max_order_shares=1, max_gross_notional=Decimal(0)))
+    guard.set_limits(replace(LIMITS, max_order_shares=1, max_orders_per_session=0))
 
+    assert first.clearance is not None
     assert first.clearance == guard.clear(ask()).clearance
+
+    guard.set_limits(replace(LIMITS, max_gross_notional=Decimal(0)))
+    assert VerdictCode.LIMIT_BREACHED == guard.clear(ask()).code
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_digest_alone_does_not_make_it_the_same_order(guard: RiskGuard) -> None:
 def test_voided_order_has_ended(guard: RiskGuard) -> None:
     """An order whose end is known never clears again, whatever its payload."""
     guard.clear(ask())
-    guard.void("order-1")
+    end(guard, "order-1")
 
     assert VerdictCode.ENDED == guard.clear(ask()).code
     assert VerdictCode.ENDED == guard.clear(ask(qty=5)).code
@@ -70,7 +74,7 @@ def test_voided_order_has_ended(guard: RiskGuard) -> None:
 
 def test_order_voided_before_it_was_cleared_has_ended(guard: RiskGuard) -> None:
     """A void that overtakes the clear wins."""
-    guard.void("order-1")
+    end(guard, "order-1")
 
     assert VerdictCode.ENDED == guard.clear(ask()).code
 
@@ -79,7 +83,14 @@ def test_filled_order_has_ended(guard: RiskGuard) -> None:
     """Nothing remains of a filled order that could be sent again."""
     guard.clear(ask(qty=100))
     guard.post(
-        client_order_id="order-1", execution_id="e1", qty=100, symbol="AAPL", side=Side.BUY, price_ticks=1_500_000
+        epoch=1,
+        min_sequence=0,
+        client_order_id="order-1",
+        execution_id="e1",
+        qty=100,
+        symbol="AAPL",
+        side=Side.BUY,
+        price_ticks=1_500_000,
     )
 
     assert VerdictCode.ENDED == guard.clear(ask(qty=100)).code

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 from trading_pipeline.core.money import LARGEST_EXACT_INTEGER, TICKS_PER_DOLLAR
 
@@ -16,6 +17,44 @@ def whole(name: str, value: object, *, at_least: int = 0) -> int:
         msg = f"{name} must be a whole number from {at_least} up to 2**53, not {value!r}"
         raise ValueError(msg)
     return value
+
+
+NANOS_PER_SHARE = 1_000_000_000
+"""Fills may be fractions of a share, exact to a billionth."""
+
+
+class Quantity(NamedTuple):
+    """Shares as the book holds them: whole shares, rounded down, and the billionths above them."""
+
+    shares: int
+    nanos: int
+
+    @property
+    def decimal(self) -> Decimal:
+        """The exact number of shares."""
+        if not self.nanos:
+            return Decimal(self.shares)
+        return Decimal(self.shares) + (Decimal(self.nanos) / NANOS_PER_SHARE).normalize()
+
+
+def quantity(name: str, value: object) -> Quantity:
+    """Split a number of shares, without rounding.
+
+    Raises:
+        ValueError: neither an int nor a Decimal, no whole number of billionths, or not between -2**53 and 2**53; the
+            message starts with `name`.
+    """
+    if type(value) is int or (isinstance(value, Decimal) and value.is_finite()):
+        exact = Fraction(value)
+    else:
+        msg = f"{name} must be an int or a finite Decimal, not {value!r}"
+        raise ValueError(msg)
+    shares = exact.numerator // exact.denominator
+    nanos = (exact - shares) * NANOS_PER_SHARE
+    if nanos.denominator != 1 or not -LARGEST_EXACT_INTEGER < shares < LARGEST_EXACT_INTEGER:
+        msg = f"{name} must be a number of billionths of a share between -2**53 and 2**53 shares, not {value}"
+        raise ValueError(msg)
+    return Quantity(shares, nanos.numerator)
 
 
 def exact_ticks(name: str, dollars: object) -> int:
@@ -36,7 +75,7 @@ def exact_ticks(name: str, dollars: object) -> int:
 
 
 def word(name: str, value: object) -> str:
-    """Return `value` if it is a text without white space, which separates the words of a reservation.
+    """Return `value` if it is a text without white space, which separates the words of a request and a reservation.
 
     Raises:
         ValueError: not a text, empty, or with white space; the message starts with `name`.

@@ -1,48 +1,64 @@
 """Translates between the book as plain values and the fields of its two Redis hashes; it must not decide anything."""
 
-from collections import defaultdict
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
-from trading_pipeline.adapters.guards.book import BookSnapshot, BookState, Reservation, SymbolState
-from trading_pipeline.adapters.guards.checks import exact_ticks, whole
+from trading_pipeline.adapters.guards.book import (
+    BookSnapshot,
+    BookState,
+    Reservation,
+    SessionCount,
+    SymbolState,
+)
+from trading_pipeline.adapters.guards.checks import Quantity, exact_ticks, quantity, whole, word
 from trading_pipeline.core.money import from_ticks
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.risk.halts import Breaker, KillSwitch, TradingState
-from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.risk.clearance import VerdictCode
+from trading_pipeline.core.risk.halts import Breaker, Gate, KillSwitch, TradingState
+from trading_pipeline.core.risk.limits import LIMIT_NAMES, LimitChange, LimitSet, LimitValue, RiskLimits, in_dollars
 
 Fields = Mapping[str, str]
 
+NO_END = 0
+"""How the book writes the end of what does not end by itself."""
+
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_MS_A_SECOND = 1000
 
 
-def limit_fields(limits: RiskLimits) -> dict[str, int]:
-    """Return the limits as fields of the book: shares, 1/10,000 dollar, milliseconds.
+def milliseconds(instant: datetime | None) -> int:
+    """Return an aware instant as the book writes it, rounded down; `NO_END` for None."""
+    return NO_END if instant is None else (instant - _START) // _MILLISECOND
+
+
+def changes_text(limits: LimitSet) -> str:
+    """Return limits as the book holds them: a list of index, symbol, value and end, oldest first.
 
     Raises:
-        ValueError: a limit that is not a whole number of its unit below 2**53.
+        ValueError: a limit that is not a whole number of its unit below 2**53, or a symbol that is not one word.
     """
-    fields = {
-        "max_position_shares": limits.max_position_shares,
-        "max_position_ticks": exact_ticks("max_position_notional", limits.max_position_notional),
-        "max_gross_ticks": exact_ticks("max_gross_notional", limits.max_gross_notional),
-        "max_order_shares": limits.max_order_shares,
-        "max_order_ticks": exact_ticks("max_order_notional", limits.max_order_notional),
-        "max_orders_per_session": limits.max_orders_per_session,
-        "quiet_period_ms": limits.quiet_period_seconds * _MS_A_SECOND,
-    }
-    return {name: whole(name, value) for name, value in fields.items()}
+    base = [LimitChange(limit=name, value=limits.limits.value(name)) for name in LIMIT_NAMES]
+    rows = [
+        (
+            LIMIT_NAMES.index(one.limit) + 1,
+            "" if one.symbol is None else word("symbol", one.symbol),
+            _stored(one.limit, one.value),
+            milliseconds(one.until),
+        )
+        for one in (*base, *limits.changes)
+        if one.limit in LIMIT_NAMES
+    ]
+    return json.dumps(rows, separators=(",", ":"))
 
 
 def book_fields(state: BookState) -> dict[str, str | int]:
-    """Return the fields of the book hash.
+    """Return the fields of the book hash; the script adds what follows from them.
 
     Raises:
         ValueError: a limit that is not a whole number of its unit below 2**53.
     """
-    symbols = state.symbols()
     fields: dict[str, str | int] = {
         "epoch": state.epoch,
         "sequence": state.sequence,
@@ -50,14 +66,18 @@ def book_fields(state: BookState) -> dict[str, str | int]:
         "kill_switch_reason": state.kill_switch_reason,
         "breaker": state.breaker.value,
         "breaker_reason": state.breaker_reason,
-        "gross_ticks": sum(one.exposure_ticks for one in symbols.values()),
-        **limit_fields(state.limits),
+        "gate": state.gate.value,
+        "gate_reason": state.gate_reason,
+        "changes": changes_text(LimitSet(limits=state.limits, changes=state.changes)),
     }
     if state.quiet_until is not None:
-        fields["quiet_until_ms"] = (state.quiet_until - _START) // _MILLISECOND
-    fields |= {f"session:{session.isoformat()}": count for session, count in state.orders_per_session.items()}
-    for name, one in symbols.items():
-        fields |= {f"symbol:{name}:{key}": value for key, value in _symbol_fields(one)}
+        fields["quiet_until_ms"] = milliseconds(state.quiet_until)
+    for session, count in state.sessions.items():
+        fields[f"session:{session.isoformat()}"] = json.dumps([count.orders, count.notional_ticks])
+    for name, one in state.symbols().items():
+        fields[f"symbol:{name}"] = _symbol_text(name, one, state.reservations)
+    fields |= {f"blocked:{name}": 1 for name in state.blocked}
+    fields |= {f"quarantined:{name}": milliseconds(until) for name, until in state.quarantined.items()}
     return fields | {f"order:{held.client_order_id}": _order_text(held) for held in state.reservations}
 
 
@@ -71,42 +91,53 @@ def flat(fields: Mapping[str, str | int]) -> list[str | int]:
     return [part for pair in fields.items() for part in pair]
 
 
-def snapshot_from(state: str, breaker: str, pairs: Iterable[str]) -> BookSnapshot:
+def snapshot_from(state: str, cause: str, breaker: str, pairs: Iterable[str]) -> BookSnapshot:
     """Read a snapshot from the script's reply: the derived states, and the book hash as field and value in turn."""
     walk = iter(pairs)
     fields = dict(zip(walk, walk, strict=True))
     quiet = Breaker(breaker) is Breaker.QUIET_PERIOD
+    gross, long, short, high, low, over = json.loads(fields["totals"])
     return BookSnapshot(
         state=TradingState(state),
+        cause=VerdictCode(cause) if cause else None,
         epoch=int(fields["epoch"]),
         sequence=int(fields["sequence"]),
-        initialised_at=_instant(fields["initialised_at_ms"]),
-        limits=_limits(fields),
+        initialised_at=_instant(int(fields["initialised_at_ms"])),
+        limits=_limits(json.loads(fields["limits"])),
+        limit_set=_limit_set(json.loads(fields["changes"])),
         kill_switch=KillSwitch(fields["kill_switch"]),
         kill_switch_reason=fields["kill_switch_reason"],
         breaker=Breaker(breaker),
         breaker_reason=fields["breaker_reason"],
-        quiet_until=_instant(fields["quiet_until_ms"]) if quiet else None,
-        gross_ticks=int(fields["gross_ticks"]),
+        gate=Gate(fields["gate"]),
+        gate_reason=fields["gate_reason"],
+        quiet_until=_instant(int(fields["quiet_until_ms"])) if quiet else None,
+        gross_ticks=gross,
+        long_ticks=long,
+        short_ticks=short,
+        net_high_ticks=high,
+        net_low_ticks=low,
+        symbols_over_limits=over,
         symbols=_symbols(fields),
         reservations={order: _reservation(order, text) for order, text in _named(fields, "order:")},
-        orders_per_session={date.fromisoformat(day): int(count) for day, count in _named(fields, "session:")},
+        sessions={date.fromisoformat(day): SessionCount(*json.loads(text)) for day, text in _named(fields, "session:")},
     )
 
 
-def _symbol_fields(one: SymbolState) -> Iterator[tuple[str, int]]:
-    yield "position", one.position
-    yield "buy", one.pending_buy
-    yield "sell", one.pending_sell
-    yield "mark", one.mark_ticks
-    yield "exposure", one.exposure_ticks
-    if one.blocked:
-        yield "blocked", 1
+def _symbol_text(name: str, one: SymbolState, held: Iterable[Reservation]) -> str:
+    mine = [order for order in held if order.symbol == name]
+    highest_buy = max((order.reach_ticks for order in mine if order.side is Side.BUY), default=0)
+    lowest_sell = min((order.reach_ticks for order in mine if order.side is Side.SELL), default=0)
+    shares = (*quantity(name, one.position), *quantity(name, one.pending_buy), *quantity(name, one.pending_sell))
+    return json.dumps([*shares, one.mark_ticks, highest_buy, lowest_sell, 0])
 
 
 def _order_text(held: Reservation) -> str:
-    numbers = f"{held.qty} {held.remaining} {held.sequence}"
-    return f"{held.symbol} {held.side.value} {numbers} {held.trade_session.isoformat()} {held.payload_digest}"
+    remaining = quantity("remaining", held.remaining)
+    numbers = f"{held.qty} {remaining.shares} {remaining.nanos} {held.sequence}"
+    prices = f"{held.price_ticks} {'-' if held.limit_ticks is None else held.limit_ticks}"
+    day = held.trade_session.isoformat()
+    return f"{held.symbol} {held.side.value} {numbers} {day} {prices} {held.payload_digest}"
 
 
 def _named(fields: Fields, prefix: str) -> Iterator[tuple[str, str]]:
@@ -114,48 +145,75 @@ def _named(fields: Fields, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def _symbols(fields: Fields) -> dict[str, SymbolState]:
-    groups: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for name, value in _named(fields, "symbol:"):
-        symbol, _, key = name.rpartition(":")
-        groups[symbol][key] = value
-    return {symbol: _symbol(one) for symbol, one in groups.items()}
+    numbers = {name: json.loads(text) for name, text in _named(fields, "symbol:")}
+    blocked = {name for name, _ in _named(fields, "blocked:")}
+    quarantined = {name: int(text) for name, text in _named(fields, "quarantined:")}
+    return {
+        name: _symbol(
+            numbers.get(name, [0] * 10),
+            blocked=name in blocked,
+            quarantined=name in quarantined,
+            until=quarantined.get(name, NO_END),
+        )
+        for name in sorted({*numbers, *blocked, *quarantined})
+    }
 
 
-def _symbol(one: Fields) -> SymbolState:
+def _symbol(numbers: list[int], *, blocked: bool, quarantined: bool, until: int) -> SymbolState:
     return SymbolState(
-        position=int(one.get("position", 0)),
-        pending_buy=int(one.get("buy", 0)),
-        pending_sell=int(one.get("sell", 0)),
-        mark_ticks=int(one.get("mark", 0)),
-        blocked="blocked" in one,
+        position=Quantity(numbers[0], numbers[1]).decimal,
+        pending_buy=Quantity(numbers[2], numbers[3]).decimal,
+        pending_sell=Quantity(numbers[4], numbers[5]).decimal,
+        mark_ticks=numbers[6],
+        blocked=blocked,
+        quarantined=quarantined,
+        quarantined_until=None if until == NO_END else _instant(until),
     )
 
 
 def _reservation(client_order_id: str, text: str) -> Reservation:
-    symbol, side, qty, remaining, sequence, session, digest = text.split(" ")
+    symbol, side, qty, shares, nanos, sequence, session, price, limit, digest = text.split(" ")
     return Reservation(
         client_order_id=client_order_id,
         payload_digest=digest,
         symbol=symbol,
         side=Side(side),
         qty=int(qty),
-        remaining=int(remaining),
+        remaining=Quantity(int(shares), int(nanos)).decimal,
         sequence=int(sequence),
         trade_session=date.fromisoformat(session),
+        price_ticks=int(price),
+        limit_ticks=None if limit == "-" else int(limit),
     )
 
 
-def _limits(fields: Fields) -> RiskLimits:
-    return RiskLimits(
-        max_position_shares=int(fields["max_position_shares"]),
-        max_position_notional=from_ticks(int(fields["max_position_ticks"])),
-        max_gross_notional=from_ticks(int(fields["max_gross_ticks"])),
-        max_order_shares=int(fields["max_order_shares"]),
-        max_order_notional=from_ticks(int(fields["max_order_ticks"])),
-        max_orders_per_session=int(fields["max_orders_per_session"]),
-        quiet_period_seconds=int(fields["quiet_period_ms"]) // _MS_A_SECOND,
-    )
+def _stored(name: str, value: LimitValue) -> int | None:
+    if isinstance(value, Decimal):
+        return exact_ticks(name, value)
+    return None if value is None else whole(name, value)
 
 
-def _instant(milliseconds: str) -> datetime:
-    return _START + int(milliseconds) * _MILLISECOND
+def _read(name: str, stored: int | None) -> LimitValue:
+    return from_ticks(stored) if stored is not None and in_dollars(name) else stored
+
+
+def _limits(numbers: list[int | None]) -> RiskLimits:
+    return RiskLimits().with_values({name: _read(name, one) for name, one in zip(LIMIT_NAMES, numbers, strict=True)})
+
+
+def _limit_set(rows: list[tuple[int, str, int | None, int]]) -> LimitSet:
+    changes = [
+        LimitChange(
+            limit=LIMIT_NAMES[index - 1],
+            symbol=symbol or None,
+            value=_read(LIMIT_NAMES[index - 1], stored),
+            until=None if ends == NO_END else _instant(ends),
+        )
+        for index, symbol, stored, ends in rows
+    ]
+    base = {one.limit: one.value for one in changes[: len(LIMIT_NAMES)]}
+    return LimitSet(limits=RiskLimits().with_values(base), changes=tuple(changes[len(LIMIT_NAMES) :]))
+
+
+def _instant(ms: int) -> datetime:
+    return _START + ms * _MILLISECOND

@@ -1,20 +1,30 @@
 """The risk guard: the one place that says yes to an order. It decides in Redis, in one step, and never on a guess."""
 
 from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
 from typing import cast
 
 import redis
 
 from trading_pipeline.adapters.guards.book import BookSnapshot, BookState
-from trading_pipeline.adapters.guards.checks import filled, whole, word
+from trading_pipeline.adapters.guards.checks import Quantity, filled, quantity, whole, word
 from trading_pipeline.adapters.guards.connection import check_durable, require_bounded
-from trading_pipeline.adapters.guards.encoding import book_fields, flat, history_fields, limit_fields, snapshot_from
+from trading_pipeline.adapters.guards.encoding import (
+    book_fields,
+    changes_text,
+    flat,
+    history_fields,
+    milliseconds,
+    snapshot_from,
+)
 from trading_pipeline.adapters.guards.scripts import BookScripts
+from trading_pipeline.core.money import LARGEST_EXACT_INTEGER
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import ClearanceRequest, Verdict, VerdictCode
-from trading_pipeline.core.risk.halts import Breaker, KillSwitch, OperatorAction
+from trading_pipeline.core.risk.halts import Gate, OperatorAction
 from trading_pipeline.core.risk.issuing import issue_clearance
-from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.risk.limits import LimitChange, LimitSet, RiskLimits
 from trading_pipeline.errors import OperatorError, OrderConflict, ServerUnavailable, TradingHalted
 
 
@@ -26,11 +36,18 @@ class RiskGuard:
     is missing, and all raise `ServerUnavailable` when Redis did not answer: they may have happened then.
     """
 
-    def __init__(self, client: redis.Redis, account: str) -> None:
+    def __init__(self, client: redis.Redis, account: str, *, clock: str | None = None) -> None:
+        """Bind the guard to an account.
+
+        Args:
+            client: bounded in time and without retries, as `connection.connect` makes it.
+            account: whose book it is.
+            clock: Lua text that defines `local function now_us()` in place of Redis's clock, for simulations.
+        """
         require_bounded(client)
         self._client = client
         self._account = account
-        self._scripts = BookScripts(client, account)
+        self._scripts = BookScripts(client, account, clock=clock)
 
     def check_server(self) -> None:
         """Check that Redis neither evicts nor forgets the book.
@@ -47,18 +64,27 @@ class RiskGuard:
         The same request again gets the same clearance. A guard that cannot decide says GUARD_UNAVAILABLE.
 
         Raises:
-            ValueError: an empty id, a digest or symbol that is not one word, or a number that is not whole, positive
-                and below 2**53.
+            ValueError: an id, digest or symbol that is not one word, an empty strategy, or a number that is not whole,
+                of its sign and below 2**53.
         """
-        args = _clear_args(request)
+        text = _request_text(request)
         try:
-            reply = cast("str", self._scripts.run("clear", *args))
+            reply = cast("str", self._scripts.run("clear", text))
         except (ServerUnavailable, TradingHalted) as error:
             return Verdict(code=VerdictCode.GUARD_UNAVAILABLE, epoch=None, sequence=None, detail=error.message)
         return _verdict(request, reply)
 
     def post(
-        self, *, client_order_id: str, execution_id: str, qty: int, symbol: str, side: Side, price_ticks: int
+        self,
+        *,
+        client_order_id: str,
+        execution_id: str,
+        qty: Decimal | int,
+        symbol: str,
+        side: Side,
+        price_ticks: int,
+        epoch: int,
+        min_sequence: int,
     ) -> int:
         """Move one fill from pending to position; the same execution again changes nothing.
 
@@ -68,19 +94,23 @@ class RiskGuard:
         Args:
             client_order_id: the order, or the broker's name for an order that is not ours.
             execution_id: the broker's id of this fill.
-            qty: whole shares.
+            qty: shares, exact to a billionth.
             symbol: as in the order.
             side: as in the order.
             price_ticks: fill price in 1/10,000 dollar; the symbol is judged at it if the book has no price yet.
+            epoch: the ledger's.
+            min_sequence: the highest sequence the ledger has seen.
 
         Raises:
             OrderConflict: the order holds a reservation for another symbol or side.
-            ValueError: an empty id, a symbol that is not one word, or a number that is not whole, positive and
-                below 2**53.
+            TradingHalted: the book is missing, or not the one the ledger knows.
+            ValueError: an id or symbol that is not one word, or a number that is not positive and exact.
         """
-        ids = filled("client_order_id", client_order_id), filled("execution_id", execution_id)
-        numbers = whole("qty", qty, at_least=1), whole("price_ticks", price_ticks, at_least=1)
-        reply = self._ask("post", *ids, word("symbol", symbol), Side(side).value, *numbers)
+        ids = word("client_order_id", client_order_id), word("execution_id", execution_id)
+        shares, nanos = _positive("qty", qty)
+        price = whole("price_ticks", price_ticks, at_least=1)
+        known = whole("epoch", epoch), whole("min_sequence", min_sequence)
+        reply = self._ask("post", *ids, word("symbol", symbol), Side(side).value, shares, nanos, price, *known)
         if reply[0] == "conflict":
             raise OrderConflict(
                 f"execution {execution_id} is a {side} of {symbol}, its order {client_order_id} is not: ask the broker",
@@ -89,9 +119,14 @@ class RiskGuard:
             )
         return self._sequence(reply)
 
-    def void(self, client_order_id: str) -> int:
-        """End an order: release what it still holds, and never clear its id again. Ended already: nothing changes."""
-        return self._sequence(self._ask("void", filled("client_order_id", client_order_id)))
+    def void(self, client_order_id: str, *, epoch: int, min_sequence: int) -> int:
+        """End an order: release what it still holds, and never clear its id again. Ended already: nothing changes.
+
+        Raises:
+            TradingHalted: the book is missing, or not the one the ledger knows.
+        """
+        known = whole("epoch", epoch), whole("min_sequence", min_sequence)
+        return self._sequence(self._ask("void", word("client_order_id", client_order_id), *known))
 
     def engage_kill_switch(self, action: OperatorAction) -> int:
         """Let nothing clear but an operator's flatten.
@@ -121,6 +156,14 @@ class RiskGuard:
         """
         return self._act("reset", action, "the breaker is not tripped")
 
+    def close_gate(self, reason: str) -> int:
+        """Let only reducing orders clear until ledger and broker were seen to agree. Closed already: unchanged."""
+        return self._sequence(self._ask("gate", Gate.CLOSED.value, filled("reason", reason)))
+
+    def open_gate(self, reason: str) -> int:
+        """Let orders clear again after a reconciliation. Open already: unchanged."""
+        return self._sequence(self._ask("gate", Gate.OPEN.value, filled("reason", reason)))
+
     def renew(self, *, from_epoch: int, to_epoch: int, min_sequence: int) -> int:
         """Take the book into an epoch of the ledger; with equal epochs this only checks that the book is current.
 
@@ -128,57 +171,44 @@ class RiskGuard:
             TradingHalted: the book is missing, of another epoch, or has lost writes the ledger has seen: rebuild it.
         """
         numbers = whole("from", from_epoch), whole("to", to_epoch), whole("seen", min_sequence)
-        reply = cast("list[object]", self._scripts.run("renew", *numbers))
-        if reply[0] == "stale":
-            raise TradingHalted(
-                f"the risk book of {self._account} is not the one the ledger knows: run rebuild_risk_book",
-                account=self._account,
-                epoch=from_epoch,
-                min_sequence=min_sequence,
-            )
-        return self._sequence(reply)
+        return self._sequence(self._ask("renew", *numbers))
 
     def block(self, symbol: str) -> int:
         """Let nothing clear for one symbol but a flatten."""
-        return self._sequence(self._ask("block", word("symbol", symbol)))
+        return self._restrict("blocked", symbol, 1)
 
     def unblock(self, symbol: str) -> int:
         """Lift the block of one symbol."""
-        return self._sequence(self._ask("unblock", word("symbol", symbol)))
+        return self._restrict("blocked", symbol, "")
 
-    def set_limits(self, limits: RiskLimits) -> int:
+    def quarantine(self, symbol: str, until: datetime | None) -> int:
+        """Let nothing clear for one symbol but a flatten, until an aware instant; None: until it is released."""
+        return self._restrict("quarantined", symbol, milliseconds(until))
+
+    def release(self, symbol: str) -> int:
+        """End the quarantine of one symbol."""
+        return self._restrict("quarantined", symbol, "")
+
+    def set_limits(self, limits: RiskLimits, changes: Iterable[LimitChange] = ()) -> int:
         """Replace the limits. What is held already stays held, and reducing orders stay possible.
+
+        Args:
+            limits: those that stay.
+            changes: symbols' own limits and those that expire, oldest first.
 
         Raises:
             ValueError: a limit that is not a whole number of its unit below 2**53.
         """
-        return self._sequence(self._ask("set_limits", *flat(limit_fields(limits))))
+        text = changes_text(LimitSet(limits=limits, changes=tuple(changes)))
+        return self._sequence(self._ask("set_limits", text))
 
-    def initialise(
-        self,
-        *,
-        epoch: int,
-        limits: RiskLimits,
-        kill_switch: KillSwitch,
-        breaker: Breaker,
-        sequence: int = 0,
-        blocked: Iterable[str] = (),
-    ) -> int:
-        """Create the first book of the account, flat.
+    def initialise(self, book: BookState) -> int:
+        """Create the first book of the account.
 
         Raises:
             OperatorError: there is a book; only a rebuild replaces it.
-            ValueError: a number that is not whole, or a breaker in its quiet period.
         """
-        state = BookState(
-            epoch=epoch,
-            sequence=sequence,
-            limits=limits,
-            kill_switch=kill_switch,
-            breaker=breaker,
-            blocked=frozenset(blocked),
-        )
-        reply = self._replace("initialise", state)
+        reply = self._replace("initialise", book)
         if reply[0] == "exists":
             raise self._not_now("there is a risk book already: use rebuild_risk_book to replace it")
         return self._sequence(reply)
@@ -191,22 +221,29 @@ class RiskGuard:
         """
         return self._sequence(self._replace("rebuild", book))
 
-    def snapshot(self) -> BookSnapshot | None:
+    def snapshot(self, *, epoch: int | None = None, min_sequence: int = 0) -> BookSnapshot | None:
         """Return the whole book as it is now, None when it is missing.
+
+        Args:
+            epoch: the ledger's; a book that is not current shows as halted then. None asks for no comparison.
+            min_sequence: the highest sequence the ledger has seen.
 
         Raises:
             ServerUnavailable: Redis did not answer.
             TradingHalted: the book is damaged.
         """
-        reply = self._ask("snapshot")
+        reply = self._ask("snapshot", "" if epoch is None else whole("epoch", epoch), whole("sequence", min_sequence))
         if reply[0] != "ok":
             return None
-        _, state, breaker, pairs = cast("tuple[str, str, str, list[str]]", reply)
-        return snapshot_from(state, breaker, pairs)
+        _, state, cause, breaker, pairs = cast("tuple[str, str, str, str, list[str]]", reply)
+        return snapshot_from(state, cause, breaker, pairs)
 
     def _replace(self, verb: str, state: BookState) -> list[object]:
         book = flat(book_fields(state))
         return self._ask(verb, len(book), *book, *flat(history_fields(state)))
+
+    def _restrict(self, how: str, symbol: str, value: str | int) -> int:
+        return self._sequence(self._ask("restrict", how, word("symbol", symbol), value))
 
     def _ask(self, verb: str, *args: str | int) -> list[object]:
         return cast("list[object]", self._scripts.run(verb, *args))
@@ -218,36 +255,60 @@ class RiskGuard:
         return self._sequence(reply)
 
     def _sequence(self, reply: list[object]) -> int:
-        if reply[0] != "ok":
-            raise TradingHalted(
-                f"the risk book of {self._account} is missing: run initialize_risk_book or rebuild_risk_book",
-                account=self._account,
-                code=VerdictCode.BOOK_MISSING.value,
-            )
-        return cast("int", reply[1])
+        if reply[0] == "ok":
+            return cast("int", reply[1])
+        if reply[0] == VerdictCode.BOOK_STALE:
+            why = "is not the one the ledger knows: run rebuild_risk_book"
+        else:
+            why = "is missing: run initialize_risk_book or rebuild_risk_book"
+        raise TradingHalted(
+            f"the risk book of {self._account} {why}",
+            account=self._account,
+            code=VerdictCode(cast("str", reply[0])).value,
+        )
 
     def _not_now(self, why: str, **fields: str) -> OperatorError:
         return OperatorError(f"account {self._account}: {why}", account=self._account, **fields)
 
 
-def _clear_args(request: ClearanceRequest) -> tuple[str | int, ...]:
-    return (
-        filled("client_order_id", request.client_order_id),
+def _request_text(request: ClearanceRequest) -> str:
+    market = request.market
+    words = (
+        word("client_order_id", request.client_order_id),
         word("payload_digest", request.payload_digest),
         word("symbol", request.symbol),
         Side(request.side).value,
         request.trade_session.isoformat(),
-        int(request.flatten),
-        whole("qty", request.qty, at_least=1),
-        whole("reference_ticks", request.reference_ticks, at_least=1),
-        whole("epoch", request.epoch),
-        whole("min_sequence", request.min_sequence),
+        "1" if request.flatten else "0",
+        str(whole("qty", request.qty, at_least=1)),
+        _known("reference_ticks", market.reference_ticks, at_least=1),
+        _known("reference_age_seconds", market.reference_age_seconds),
+        _known("adv_shares", market.adv_shares),
+        _known("equity_ticks", market.equity_ticks, at_least=1 - LARGEST_EXACT_INTEGER),
+        _known("limit_ticks", request.limit_ticks, at_least=1),
+        str(whole("repeat", request.repeat)),
+        str(whole("epoch", request.epoch)),
+        str(whole("min_sequence", request.min_sequence)),
+        filled("strategy_id", request.strategy_id),
     )
+    return " ".join(words)
+
+
+def _known(name: str, value: int | None, *, at_least: int = 0) -> str:
+    return "-" if value is None else str(whole(name, value, at_least=at_least))
+
+
+def _positive(name: str, qty: Decimal | int) -> Quantity:
+    split = quantity(name, qty)
+    if split <= (0, 0):
+        msg = f"{name} must be more than nothing, not {qty}"
+        raise ValueError(msg)
+    return split
 
 
 def _verdict(request: ClearanceRequest, reply: str) -> Verdict:
-    code, *figures, detail = reply.split(" ", 6)
-    observed, limit, epoch, sequence, original = (None if figure == "-" else int(figure) for figure in figures)
+    code, *figures, detail = reply.split(" ", 7)
+    observed, limit, epoch, sequence, original, wait = (None if figure == "-" else int(figure) for figure in figures)
     clearance = None
     if code == VerdictCode.CLEARED and epoch is not None and original is not None:
         clearance = issue_clearance(request, epoch=epoch, sequence=original)
@@ -259,4 +320,5 @@ def _verdict(request: ClearanceRequest, reply: str) -> Verdict:
         limit=limit,
         detail=detail,
         clearance=clearance,
+        retry_after_ms=wait,
     )

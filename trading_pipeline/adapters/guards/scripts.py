@@ -1,45 +1,69 @@
 """Runs the Lua verbs on the keys of one account and maps Redis errors to ours; it must not judge any answer."""
 
+from collections.abc import Mapping
 from functools import cache
+from hashlib import sha1
 from importlib.resources import files
 
 import redis
 
 from trading_pipeline.adapters.guards.keys import book_keys
+from trading_pipeline.core.risk.limits import LIMIT_NAMES
 from trading_pipeline.errors import ServerUnavailable, TradingHalted
 
-VERBS = (
-    "clear",
-    "post",
-    "void",
-    "engage",
-    "disengage",
-    "trip",
-    "reset",
-    "block",
-    "unblock",
-    "set_limits",
-    "initialise",
-    "rebuild",
-    "snapshot",
-    "renew",
-)
+_BOOK = ("numbers", "book")
+_LIMITS = (*_BOOK, "symbols", "limits")
+VERBS: Mapping[str, tuple[str, ...]] = {
+    "clear": (*_LIMITS, "halts", "orders"),
+    "post": (*_LIMITS, "orders", "settle"),
+    "void": (*_LIMITS, "orders", "settle"),
+    "engage": _BOOK,
+    "disengage": _BOOK,
+    "trip": (*_BOOK, "halts"),
+    "reset": _LIMITS,
+    "gate": _BOOK,
+    "restrict": _BOOK,
+    "set_limits": _LIMITS,
+    "initialise": (*_LIMITS, "replace"),
+    "rebuild": (*_LIMITS, "replace"),
+    "snapshot": (*_LIMITS, "halts"),
+    "renew": _BOOK,
+}
+"""Every verb with the parts it needs and no others: each run makes the functions of its parts anew."""
+
+
+def limit_indices() -> str:
+    """Return the Lua names of the limits: where each one stands in the book's list of limits."""
+    names = ", ".join(name.upper() for name in LIMIT_NAMES)
+    numbers = ", ".join(str(at) for at in range(1, len(LIMIT_NAMES) + 1))
+    return f"local {names} = {numbers}\nlocal LIMIT_COUNT = {len(LIMIT_NAMES)}\n"
 
 
 @cache
-def source(verb: str) -> str:
-    """Return the Lua text of a verb, behind what all verbs share."""
-    folder = files(__package__) / "lua"
-    return "\n".join((folder / f"{name}.lua").read_text(encoding="utf-8") for name in ("common", verb))
+def part(name: str) -> str:
+    """Return the text of one Lua file."""
+    return (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def source(verb: str, clock: str | None = None) -> str:
+    """Return the Lua text of a verb, behind the parts it needs.
+
+    Args:
+        verb: one of `VERBS`.
+        clock: Lua text that defines `local function now_us()`, whole microseconds; None is the clock of Redis.
+    """
+    return "\n".join([clock or part("time"), limit_indices(), *map(part, VERBS[verb]), part(verb)])
 
 
 class BookScripts:
     """The verbs of one account, called by digest; Redis is taught a script it does not know."""
 
-    def __init__(self, client: redis.Redis, account: str) -> None:
+    def __init__(self, client: redis.Redis, account: str, *, clock: str | None = None) -> None:
+        self._client = client
         self._account = account
         self._keys = book_keys(account)
-        self._scripts = {verb: client.register_script(source(verb)) for verb in VERBS}
+        self._sources = {verb: source(verb, clock) for verb in VERBS}
+        self._digests = {verb: sha1(text.encode()).hexdigest() for verb, text in self._sources.items()}  # noqa: S324 - Redis names scripts so
 
     def run(self, verb: str, *args: str | int) -> object:
         """Run a verb and return its reply: a text, a whole number, or a list of such.
@@ -50,7 +74,7 @@ class BookScripts:
                 may have run.
         """
         try:
-            reply = self._scripts[verb](keys=self._keys, args=args)
+            return _plain(self._evaluate(verb, args))
         except redis.ResponseError as error:
             if "DAMAGED" in str(error):
                 raise TradingHalted(
@@ -61,7 +85,12 @@ class BookScripts:
             raise self._unavailable(verb, error) from error
         except redis.RedisError as error:
             raise self._unavailable(verb, error) from error
-        return _plain(reply)
+
+    def _evaluate(self, verb: str, args: tuple[str | int, ...]) -> object:
+        try:
+            return self._client.evalsha(self._digests[verb], 2, *self._keys, *args)
+        except redis.exceptions.NoScriptError:
+            return self._client.eval(self._sources[verb], 2, *self._keys, *args)
 
     def _unavailable(self, verb: str, error: redis.RedisError) -> ServerUnavailable:
         return ServerUnavailable(

@@ -5,64 +5,111 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-from trading_pipeline.core.money import from_ticks
-from trading_pipeline.core.orders.model import OrderIntent, Purpose, Side
+from trading_pipeline.core.money import from_ticks, to_ticks
+from trading_pipeline.core.orders.model import OrderIntent, OrderType, Purpose, Side
 
 
 class VerdictCode(StrEnum):
-    """What the guard decided; the order of its checks is that of `clear.lua`."""
+    """What the guard decided, in the order of the checks of `clear.lua`; `docs/verdicts.md` explains each."""
 
+    GUARD_UNAVAILABLE = "guard_unavailable"
     BOOK_MISSING = "book_missing"
     BOOK_STALE = "book_stale"
     CONFLICT = "conflict"
-    KILL_SWITCH_ENGAGED = "kill_switch_engaged"
-    BREAKER_TRIPPED = "breaker_tripped"
-    QUIET_PERIOD = "quiet_period"
-    SYMBOL_BLOCKED = "symbol_blocked"
     ENDED = "ended"
     OVERTAKEN = "overtaken"
     NOT_REDUCING = "not_reducing"
+    KILL_SWITCH_ENGAGED = "kill_switch_engaged"
+    BREAKER_TRIPPED = "breaker_tripped"
+    QUIET_PERIOD = "quiet_period"
+    GATE_CLOSED = "gate_closed"
+    LIMIT_BREACHED = "limit_breached"
+    SYMBOL_BLOCKED = "symbol_blocked"
+    SYMBOL_QUARANTINED = "symbol_quarantined"
+    DUPLICATE_INTENT = "duplicate_intent"
+    ORDERS_PER_SECOND = "orders_per_second"
+    ORDERS_PER_MINUTE = "orders_per_minute"
     ORDER_SHARES = "order_shares"
+    REFERENCE_MISSING = "reference_missing"
     ORDER_NOTIONAL = "order_notional"
+    REFERENCE_STALE = "reference_stale"
+    PRICE_COLLAR = "price_collar"
+    ADV_MISSING = "adv_missing"
+    ORDER_ADV = "order_adv"
     POSITION_SHARES = "position_shares"
     POSITION_NOTIONAL = "position_notional"
+    EQUITY_MISSING = "equity_missing"
+    POSITION_EQUITY = "position_equity"
     GROSS_NOTIONAL = "gross_notional"
+    LONG_NOTIONAL = "long_notional"
+    SHORT_NOTIONAL = "short_notional"
+    NET_NOTIONAL = "net_notional"
     ORDERS_PER_SESSION = "orders_per_session"
-    GUARD_UNAVAILABLE = "guard_unavailable"
+    NOTIONAL_PER_SESSION = "notional_per_session"
+    SELF_MATCH = "self_match"
     CLEARED = "cleared"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClearanceRequest:
-    """What the guard needs to judge one order. `reference_ticks` is 1/10,000 dollar a share.
+class MarketFacts:
+    """What the caller knows of the market and the account as it asks. None is unknown, which is a no where it matters.
 
-    `epoch` and `min_sequence` are what the ledger has seen of the book: a book of another epoch, or one whose
-    sequence is lower, has lost writes and is refused.
+    Attributes:
+        reference_ticks: price the order is judged at, 1/10,000 dollar a share.
+        reference_age_seconds: its age in seconds in which the exchange was open.
+        adv_shares: average daily volume of the last 20 sessions, whole shares.
+        equity_ticks: what the account is worth, 1/10,000 dollar.
+    """
+
+    reference_ticks: int | None
+    reference_age_seconds: int | None
+    adv_shares: int | None = None
+    equity_ticks: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClearanceRequest:
+    """What the guard needs to judge one order.
+
+    `limit_ticks` is the limit price in 1/10,000 dollar a share, None for an order that takes any price. `repeat` is
+    the number of a wanted repeat of the same order, 0 for the first. `epoch` and `min_sequence` are what the ledger
+    has seen of the book: a book of another epoch, or one whose sequence is lower, has lost writes and is refused.
     """
 
     client_order_id: str
     payload_digest: str
+    strategy_id: str
     symbol: str
     side: Side
     qty: int
-    reference_ticks: int
+    limit_ticks: int | None
+    repeat: int
     trade_session: date
     flatten: bool
+    market: MarketFacts
     epoch: int
     min_sequence: int
 
     @classmethod
-    def of(cls, intent: OrderIntent, *, reference_ticks: int, epoch: int, min_sequence: int) -> "ClearanceRequest":
-        """Build the request for an intent."""
+    def of(cls, intent: OrderIntent, *, market: MarketFacts, epoch: int, min_sequence: int) -> "ClearanceRequest":
+        """Build the request for an intent.
+
+        Raises:
+            ValueError: a limit price that the book could not hold exactly.
+        """
+        bounded = intent.order_type is OrderType.LIMIT and intent.limit_price is not None
         return cls(
             client_order_id=intent.client_order_id,
             payload_digest=intent.payload_digest,
+            strategy_id=intent.strategy_id,
             symbol=intent.symbol,
             side=intent.side,
             qty=intent.qty,
-            reference_ticks=reference_ticks,
+            limit_ticks=to_ticks(intent.limit_price) if bounded and intent.limit_price is not None else None,
+            repeat=intent.repeat,
             trade_session=intent.trade_session,
             flatten=intent.purpose is Purpose.FLATTEN,
+            market=market,
             epoch=epoch,
             min_sequence=min_sequence,
         )
@@ -96,7 +143,8 @@ class Clearance:
 class Verdict:
     """The guard's decision.
 
-    `observed` and `limit` are in the unit of the check, `sequence` that of the book after it.
+    `observed` and `limit` are in the unit of the check, `sequence` that of the book after it. `retry_after_ms` is set
+    where time alone changes the answer: after so many milliseconds it is worth asking again.
     """
 
     code: VerdictCode
@@ -106,6 +154,7 @@ class Verdict:
     limit: int | None = None
     detail: str = ""
     clearance: Clearance | None = None
+    retry_after_ms: int | None = None
 
     @property
     def cleared(self) -> bool:
@@ -117,7 +166,8 @@ class Verdict:
         figures = ""
         if self.observed is not None and self.limit is not None:
             figures = f": {_figure(self.code, self.observed)} against a limit of {_figure(self.code, self.limit)}"
-        return f"{self.code}{figures}" + (f" ({self.detail})" if self.detail else "")
+        wait = f"; ask again in {self.retry_after_ms / 1000:,.1f} s" if self.retry_after_ms is not None else ""
+        return f"{self.code}{figures}" + (f" ({self.detail})" if self.detail else "") + wait
 
     def as_fields(self) -> dict[str, Any]:
         """Return the verdict as plain values for ledger, log and UI."""
@@ -128,14 +178,35 @@ class Verdict:
             "epoch": self.epoch,
             "sequence": self.sequence,
             "detail": self.detail,
+            "retry_after_ms": self.retry_after_ms,
         }
 
 
-_IN_TICKS = frozenset({VerdictCode.ORDER_NOTIONAL, VerdictCode.POSITION_NOTIONAL, VerdictCode.GROSS_NOTIONAL})
-_IN_SHARES = frozenset({VerdictCode.ORDER_SHARES, VerdictCode.POSITION_SHARES})
+_IN_TICKS = frozenset(
+    {
+        VerdictCode.ORDER_NOTIONAL,
+        VerdictCode.PRICE_COLLAR,
+        VerdictCode.POSITION_NOTIONAL,
+        VerdictCode.POSITION_EQUITY,
+        VerdictCode.GROSS_NOTIONAL,
+        VerdictCode.LONG_NOTIONAL,
+        VerdictCode.SHORT_NOTIONAL,
+        VerdictCode.NET_NOTIONAL,
+        VerdictCode.NOTIONAL_PER_SESSION,
+    }
+)
+_UNITS = {
+    VerdictCode.ORDER_SHARES: "shares",
+    VerdictCode.ORDER_ADV: "shares",
+    VerdictCode.POSITION_SHARES: "shares",
+    VerdictCode.SELF_MATCH: "shares",
+    VerdictCode.REFERENCE_STALE: "seconds",
+    VerdictCode.DUPLICATE_INTENT: "ms",
+    VerdictCode.QUIET_PERIOD: "ms",
+}
 
 
 def _figure(code: VerdictCode, value: int) -> str:
     if code in _IN_TICKS:
         return f"${from_ticks(value):,.2f}"
-    return f"{value:,} shares" if code in _IN_SHARES else f"{value:,}"
+    return f"{value:,} {_UNITS.get(code, '')}".rstrip()

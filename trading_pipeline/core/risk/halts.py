@@ -1,4 +1,4 @@
-"""Kill switch and circuit breaker: their states and the moves between them."""
+"""Kill switch, circuit breaker and reconciliation gate: their states, and who may move them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +22,13 @@ class Breaker(StrEnum):
     OPEN = "open"
     TRIPPED = "tripped"
     QUIET_PERIOD = "quiet_period"
+
+
+class Gate(StrEnum):
+    """The reconciliation gate. CLOSED until ledger, book and broker were seen to agree: only reducing orders clear."""
+
+    OPEN = "open"
+    CLOSED = "closed"
 
 
 class TradingState(StrEnum):

@@ -1,33 +1,45 @@
 -- Moves one fill from pending to position. A fill is a fact: it is never refused for a limit.
 local id, execution, symbol, side = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local qty, price = positive(ARGV[5], 'qty'), positive(ARGV[6], 'price')
+local shares, nanos, price = whole(ARGV[5], 'shares'), whole(ARGV[6], 'billionths'), positive(ARGV[7], 'price')
+if shares < 0 or nanos < 0 or nanos >= NANOS or shares + nanos == 0 or (side ~= 'buy' and side ~= 'sell') then
+  error('DAMAGED a fill of ' .. ARGV[5] .. ' shares and ' .. ARGV[6] .. ' billionths, ' .. side)
+end
 
-local sequence, text = open_book('order:' .. id)
+local sequence, wrong = current_book(ARGV[8], ARGV[9])
 if not sequence then
-  return {MISSING}
+  return {wrong}
 end
 if redis.call('HEXISTS', HISTORY, 'execution:' .. execution) == 1 then
   return {OK, sequence}
 end
+local text = redis.call('HGET', BOOK, 'order:' .. id)
 local held = text and read_order(text)
 if held and (held.symbol ~= symbol or held.side ~= side) then
   return {'conflict'}
 end
 
-local state = read_symbol(symbol)
-local filled = held and math.min(held.remaining, qty) or 0
-state[side] = state[side] - filled
-state.position = state.position + (side == 'buy' and qty or -qty)
-if state.mark == 0 then
-  state.mark = price
+local read = read_symbol(symbol)
+local state = read.state
+local left, left_nanos = 0, 0
+if held then
+  left, left_nanos = subtract(held.remaining, held.nanos, shares, nanos)
+  if left < 0 then -- more than was ordered: the position takes it all, pending gives what it has
+    left, left_nanos = 0, 0
+  end
+  release(state, side, subtract(held.remaining, held.nanos, left, left_nanos))
+end
+local move = side == 'buy' and add or subtract
+state[1], state[2] = move(state[1], state[2], shares, nanos)
+if state[7] == 0 then
+  state[7] = price
 end
 
-local reply = commit_symbol(sequence, symbol, state)
+local reply = commit_symbol(sequence, symbol, read)
 redis.call('HSET', HISTORY, 'execution:' .. execution, reply[2])
-if held and filled == held.remaining then
+if held and left + left_nanos == 0 then
   end_order(id, reply[2])
 elseif held then
-  held.remaining = held.remaining - filled
+  held.remaining, held.nanos = left, left_nanos
   redis.call('HSET', BOOK, 'order:' .. id, order_text(held))
 end
 return reply

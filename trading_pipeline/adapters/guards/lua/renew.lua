@@ -5,7 +5,7 @@ if not sequence then
   return {MISSING}
 end
 if whole(epoch, 'epoch') ~= from or sequence < min_sequence then
-  return {'stale'}
+  return {STALE}
 end
 if to ~= from then
   redis.call('HSET', BOOK, 'epoch', to)

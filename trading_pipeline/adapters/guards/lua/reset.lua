@@ -1,10 +1,16 @@
 -- Takes a tripped breaker into its quiet period, which ends by itself.
-local sequence, breaker, quiet_period_ms = open_book('breaker', 'quiet_period_ms')
+local sequence, breaker, limits, until_ms = open_book('breaker', 'limits', 'limits_until_ms')
 if not sequence then
   return {MISSING}
 end
 if breaker ~= 'tripped' then
   return {'unchanged'}
 end
+local now = now_us()
+if limits_due(until_ms, now) then
+  refresh_limits(now)
+  limits = redis.call('HGET', BOOK, 'limits')
+end
+local quiet_seconds = read_limits(limits)[QUIET_PERIOD_SECONDS]
 return commit(sequence, 'breaker', 'quiet_period', 'breaker_reason', ARGV[1],
-  'quiet_until_ms', now_ms() + whole(quiet_period_ms, 'quiet_period_ms'))
+  'quiet_until_ms', string.format('%d', math.floor(now / 1000) + quiet_seconds * 1000))

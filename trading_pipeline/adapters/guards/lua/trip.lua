@@ -3,7 +3,7 @@ local sequence, breaker, quiet_until_ms = open_book('breaker', 'quiet_until_ms')
 if not sequence then
   return {MISSING}
 end
-if breaker_now(breaker, quiet_until_ms) == 'tripped' then
+if breaker_now(breaker, quiet_until_ms, now_us()) == 'tripped' then
   return {OK, sequence}
 end
 return commit(sequence, 'breaker', 'tripped', 'breaker_reason', ARGV[1])

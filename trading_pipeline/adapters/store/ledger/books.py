@@ -1,6 +1,8 @@
-"""Truth about the risk book: epoch, highest sequence seen, halts, limits, and who changed them."""
+"""Truth about the risk book: epoch, highest sequence seen, halts, gate, limits, restricted symbols, and who did it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from psycopg import Connection
@@ -9,13 +11,23 @@ from psycopg.types.json import Jsonb
 
 from trading_pipeline.adapters.store.ledger.records import BookRecord
 from trading_pipeline.adapters.store.postgres import Pool
-from trading_pipeline.core.risk.halts import Breaker, KillSwitch, OperatorAction
-from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.risk.halts import Breaker, Gate, KillSwitch, OperatorAction
+from trading_pipeline.core.risk.limits import LimitChange, LimitSet, RiskLimits, limit_as_text
 from trading_pipeline.errors import OperatorError
 
 _SELECT = """
-select *, quiet_until is not null and quiet_until <= clock_timestamp() as quiet_over
+select *, clock_timestamp() as read_at
   from ledger.books where account = %(account)s
+"""
+
+_CLEARED = """
+select trade_session, count(*) as orders,
+       sum(case when released then ceil(filled_qty) else qty end
+           * greatest(reference_price, case when order_type = 'limit' then limit_price else 0 end)) as notional
+  from ledger.orders
+ where account = %(account)s and guard_sequence is not null
+   and trade_session = (select max(trade_session) from ledger.orders where account = %(account)s)
+ group by trade_session
 """
 
 
@@ -32,11 +44,28 @@ class Books:
         return BookRecord(account=account) if row is None else _record(row)
 
     def begin_epoch(
-        self, account: str, *, limits: RiskLimits, action: OperatorAction, verb: str, only_first: bool
+        self,
+        account: str,
+        *,
+        action: OperatorAction,
+        verb: str,
+        only_first: bool,
+        gate: Gate,
+        gate_reason: str,
+        limits: RiskLimits | None = None,
     ) -> BookRecord:
-        """Start a new epoch with these limits and return it; halts are kept as they are.
+        """Start a new epoch and return it; halts are kept as they are, and so are the limits of a book that had some.
 
         Every book of an earlier epoch is stale from this commit on.
+
+        Args:
+            account: whose book.
+            action: who and why.
+            verb: what the audit trail calls it.
+            only_first: refuse an account that had a book; otherwise refuse one that had none.
+            gate: whether ledger and broker were seen to agree.
+            gate_reason: how that was seen, or what is in the way.
+            limits: what a first book gets.
 
         Raises:
             OperatorError: `only_first` and the account had a book before, or not `only_first` and it had none.
@@ -53,12 +82,20 @@ class Books:
                 raise OperatorError(
                     f"account {account} never had a risk book: run initialize-risk-book first", account=account
                 )
+            first = LimitSet(limits=limits or RiskLimits()) if only_first else present.limit_set
             row = connection.execute(
-                """update ledger.books set epoch = epoch + 1, limits = %(limits)s, updated_at = now()
-                   where account = %(account)s returning *, false as quiet_over""",
-                {"account": account, "limits": Jsonb(limits.as_text())},
+                """update ledger.books set epoch = epoch + 1, limits = %(limits)s,
+                          limit_overrides = %(limit_overrides)s, gate = %(gate)s,
+                          gate_reason = %(gate_reason)s, updated_at = now()
+                   where account = %(account)s returning *, clock_timestamp() as read_at""",
+                {"account": account, "gate": gate.value, "gate_reason": gate_reason, **_limit_columns(first)},
             ).fetchone()
-            _audit(connection, account, verb, action, {"epoch": present.epoch + 1, "limits": limits.as_text()})
+            detail = {"epoch": present.epoch + 1, "gate": gate.value, "gate_reason": gate_reason}
+            _audit(connection, account, verb, action, detail | {"limits": first.limits.as_text()})
+            if only_first:
+                for name, text in first.limits.as_text().items():
+                    change = LimitChange.from_text(name, text)
+                    _log_limit_change(connection, account, change, None, action)
         if row is None:
             raise OperatorError(f"account {account} vanished from the ledger", account=account)
         return _record(row)
@@ -120,14 +157,88 @@ class Books:
             )
             return _change(connection, account, "reset_circuit_breaker", action, breaker=Breaker.QUIET_PERIOD.value)
 
-    def set_limits(self, account: str, limits: RiskLimits, action: OperatorAction) -> BookRecord:
-        """Replace the limits; the audit row holds the old and the new ones."""
+    def set_limits(self, account: str, changes: Sequence[LimitChange], action: OperatorAction) -> BookRecord:
+        """Change limits; each change gets a row of its own that says from what to what, and until when.
+
+        Raises:
+            OperatorError: nothing is to be changed, or a change has expired already.
+        """
+        if not changes:
+            raise OperatorError("no limit is to be changed: each has this value already", account=account)
         with self._pool.connection() as connection:
             present = _locked(connection, account)
-            detail = {"from": present.limits.as_text(), "to": limits.as_text()}
-            return _change(
-                connection, account, "set_risk_limits", action, detail=detail, limits=Jsonb(limits.as_text())
+            limits = present.limit_set
+            for change in changes:
+                if change.until is not None and change.until <= present.read_at:
+                    raise OperatorError(f"the change of {change.limit} would have expired at {change.until}")
+                before = limits.effective(present.read_at, change.symbol).value(change.limit)
+                _log_limit_change(connection, account, change, limit_as_text(before), action)
+                limits = limits.changed(change)
+            detail = {"changes": [_change_text(one) for one in changes]}
+            return _change(connection, account, "set_risk_limits", action, detail=detail, **_limit_columns(limits))
+
+    def limit_changes(self, account: str, limit: int = 50) -> list[DictRow]:
+        """Return the changes of limits, newest first."""
+        with self._pool.connection() as connection:
+            return connection.execute(
+                """select at, limit_name, symbol, from_value, to_value, expires_at, operator, reason
+                     from ledger.limit_changes where account = %s order by id desc limit %s""",
+                (account, limit),
+            ).fetchall()
+
+    def set_gate(self, account: str, gate: Gate, action: OperatorAction) -> BookRecord:
+        """Open or close the reconciliation gate.
+
+        Raises:
+            OperatorError: it is in that state already.
+        """
+        with self._pool.connection() as connection:
+            present = _locked(connection, account)
+            if present.gate is gate:
+                raise OperatorError(f"the reconciliation gate of {account} is {gate} already", account=account)
+            verb = "open_gate" if gate is Gate.OPEN else "close_gate"
+            reason = f"{action.operator}: {action.reason}"
+            return _change(connection, account, verb, action, gate=gate.value, gate_reason=reason)
+
+    def quarantine(self, account: str, symbol: str, until: datetime | None, action: OperatorAction) -> BookRecord:
+        """Keep a symbol from trading until an instant, or until it is released; only a flatten still clears for it."""
+        with self._pool.connection() as connection:
+            _locked(connection, account)
+            connection.execute(
+                """insert into ledger.quarantined_symbols (account, symbol, reason, until) values (%s, %s, %s, %s)
+                   on conflict (account, symbol) do update
+                      set reason = excluded.reason, until = excluded.until, at = now()""",
+                (account, symbol, action.reason, until),
             )
+            detail = {"symbol": symbol, "until": None if until is None else until.isoformat()}
+            return _change(connection, account, "quarantine_symbol", action, detail=detail)
+
+    def release(self, account: str, symbol: str, action: OperatorAction) -> BookRecord:
+        """End the quarantine of a symbol.
+
+        Raises:
+            OperatorError: it is not in quarantine.
+        """
+        with self._pool.connection() as connection:
+            _locked(connection, account)
+            gone = connection.execute(
+                """delete from ledger.quarantined_symbols where account = %s and symbol = %s
+                   returning until is null or until > clock_timestamp() as held""",
+                (account, symbol),
+            ).fetchone()
+            if gone is None or not gone["held"]:
+                raise OperatorError(f"{symbol} is not in quarantine", account=account, symbol=symbol)
+            return _change(connection, account, "release_symbol", action, detail={"symbol": symbol})
+
+    def quarantined(self, account: str) -> dict[str, datetime | None]:
+        """Return the symbols in quarantine with the end of it; None for no end."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                """select symbol, until from ledger.quarantined_symbols
+                    where account = %s and (until is null or until > clock_timestamp()) order by symbol""",
+                (account,),
+            ).fetchall()
+        return {row["symbol"]: row["until"] for row in rows}
 
     def record_action(self, account: str, verb: str, action: OperatorAction, detail: Mapping[str, Any]) -> None:
         """Write an audit row for an action that changes orders rather than the book."""
@@ -169,6 +280,12 @@ class Books:
             ).fetchall()
         return {row["symbol"]: row["reason"] for row in rows}
 
+    def cleared_by_session(self, account: str) -> dict[date, tuple[int, Decimal]]:
+        """Return what was cleared for the newest trade session: orders, and dollars filled or still able to."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(_CLEARED, {"account": account}).fetchall()
+        return {row["trade_session"]: (row["orders"], row["notional"]) for row in rows}
+
     def history(self, account: str, limit: int = 50) -> list[DictRow]:
         """Return operator actions, newest first."""
         with self._pool.connection() as connection:
@@ -198,10 +315,10 @@ def _change(
     assignments = ", ".join([epoch, *(f"{name} = %({name})s" for name in columns)])
     row = connection.execute(
         f"update ledger.books set {assignments}, updated_at = now() where account = %(account)s"  # noqa: S608 - names are ours
-        " returning *, false as quiet_over".encode(),
+        " returning *, clock_timestamp() as read_at".encode(),
         {**columns, "account": account},
     ).fetchone()
-    _audit(connection, account, verb, action, detail or columns)
+    _audit(connection, account, verb, action, columns if detail is None else detail)
     if row is None:
         raise OperatorError(f"account {account} vanished from the ledger", account=account)
     return _record(row)
@@ -219,8 +336,11 @@ def _audit(
 
 def _record(row: DictRow) -> BookRecord:
     breaker = Breaker(row["breaker"])
-    if breaker is Breaker.QUIET_PERIOD and row["quiet_over"]:
+    if breaker is Breaker.QUIET_PERIOD and row["quiet_until"] <= row["read_at"]:
         breaker = Breaker.OPEN
+    limit_set = LimitSet(
+        limits=RiskLimits.from_text(row["limits"]), changes=tuple(_change_of(one) for one in row["limit_overrides"])
+    ).in_force(row["read_at"])
     return BookRecord(
         account=row["account"],
         epoch=row["epoch"],
@@ -230,5 +350,44 @@ def _record(row: DictRow) -> BookRecord:
         kill_switch_reason=row["kill_switch_reason"],
         breaker_reason=row["breaker_reason"],
         quiet_until=row["quiet_until"] if breaker is Breaker.QUIET_PERIOD else None,
-        limits=RiskLimits.from_text(row["limits"]),
+        gate=Gate(row["gate"]),
+        gate_reason=row["gate_reason"],
+        limits=limit_set.effective(row["read_at"]),
+        limit_set=limit_set,
+        read_at=row["read_at"],
+    )
+
+
+def _limit_columns(limits: LimitSet) -> dict[str, Jsonb]:
+    overrides = [_change_text(one) for one in limits.changes]
+    return {"limits": Jsonb(limits.limits.as_text()), "limit_overrides": Jsonb(overrides)}
+
+
+def _change_text(change: LimitChange) -> dict[str, str | None]:
+    return {
+        "limit": change.limit,
+        "symbol": change.symbol,
+        "value": change.text,
+        "until": None if change.until is None else change.until.isoformat(),
+    }
+
+
+def _change_of(texts: Mapping[str, str | None]) -> LimitChange:
+    until = texts["until"]
+    return LimitChange.from_text(
+        str(texts["limit"]),
+        str(texts["value"]),
+        symbol=texts["symbol"],
+        until=None if until is None else datetime.fromisoformat(until),
+    )
+
+
+def _log_limit_change(
+    connection: Connection[DictRow], account: str, change: LimitChange, before: str | None, action: OperatorAction
+) -> None:
+    connection.execute(
+        """insert into ledger.limit_changes
+             (account, limit_name, symbol, from_value, to_value, expires_at, operator, reason)
+           values (%s, %s, %s, %s, %s, %s, %s, %s)""",
+        (account, change.limit, change.symbol, before, change.text, change.until, action.operator, action.reason),
     )

@@ -1,14 +1,16 @@
 """Rows of the ledger as frozen values."""
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 from trading_pipeline.core.orders.model import OrderIntent, OrderType, Purpose, ReferencePrice, Side, TimeInForce
 from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.core.risk.halts import Breaker, KillSwitch
-from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.risk.halts import Breaker, Gate, KillSwitch
+from trading_pipeline.core.risk.limits import LimitSet, RiskLimits
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,14 @@ class BookRecord:
     kill_switch_reason: str = ""
     breaker_reason: str = ""
     quiet_until: datetime | None = None
+    gate: Gate = Gate.CLOSED
+    gate_reason: str = ""
     limits: RiskLimits = field(default_factory=RiskLimits)
+    """The account's limits as they bound when the record was read."""
+    limit_set: LimitSet = field(default_factory=lambda: LimitSet(limits=RiskLimits()))
+    """What they follow from: limits that stay, symbols' own, and those that expire."""
+    read_at: datetime = _NEVER
+    """The ledger's clock as it was read."""
     stale: str = ""
     """Why the Redis book could not follow the last change; empty when it did."""
 

@@ -1,0 +1,28 @@
+-- A reservation is one field, words with a space between: it is written and removed as a whole.
+local ORDER = '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$'
+
+local function order_text(order)
+  return string.format('%s %s %d %d %d %d %s %d %s %s', order.symbol, order.side, order.qty, order.remaining,
+    order.nanos, order.sequence, order.session, order.price, order.limit_price, order.digest)
+end
+
+local function read_order(text)
+  local symbol, side, qty, remaining, nanos, sequence, session, price, limit_price, digest = string.match(text, ORDER)
+  local order = {
+    symbol = symbol, side = side, session = session, limit_price = limit_price, digest = digest,
+    qty = positive(qty, 'qty'),
+    remaining = whole(remaining, 'remaining'),
+    nanos = whole(nanos, 'remaining'),
+    sequence = whole(sequence, 'sequence'),
+    price = positive(price, 'price'),
+  }
+  if order.remaining < 0 or order.nanos < 0 or order.nanos >= NANOS or order.remaining + order.nanos == 0 then
+    error('DAMAGED remaining shares: ' .. text)
+  end
+  return order
+end
+
+local function end_order(id, sequence)
+  redis.call('HSET', HISTORY, 'order:' .. id, sequence)
+  redis.call('HDEL', BOOK, 'order:' .. id)
+end
