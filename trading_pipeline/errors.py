@@ -4,7 +4,9 @@ PipelineError
 ├── ConfigError              fix the configuration; nothing was done
 │   └── NotASession          a key or date that is no session of the exchange
 ├── TransientError           try again later; nothing was lost
-│   └── ServerUnavailable    PostgreSQL or Redis did not answer
+│   ├── ServerUnavailable    PostgreSQL or Redis did not answer
+│   │   └── CommitUnknown    the answer to a COMMIT was lost and could not be looked up; read before you repeat
+│   └── PoolExhausted        every pooled connection stayed in use; nothing was done
 ├── DataQualityError         the data of this session is not fit for use; stop the session
 │   ├── BarFileInvalid       a file offered for import breaks the bar format
 │   ├── BarsUnavailable      the source has no bars where some were expected
@@ -53,6 +55,14 @@ class TransientError(PipelineError):
 
 class ServerUnavailable(TransientError):
     """A server this system depends on did not answer."""
+
+
+class CommitUnknown(ServerUnavailable):
+    """Whether a transaction was committed could not be found out."""
+
+
+class PoolExhausted(TransientError):
+    """Every pooled connection stayed in use for the time one may wait."""
 
 
 class DataQualityError(PipelineError):

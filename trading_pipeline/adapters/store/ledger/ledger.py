@@ -73,12 +73,8 @@ class Ledger:
     def query(self, sql: str, **parameters: Any) -> list[DictRow]:
         """Run one read-only statement with named parameters and return its rows as dicts."""
         with self._pool.connection() as connection:
-            connection.read_only = True
-            try:
-                return connection.execute(sql.encode(), parameters).fetchall()
-            finally:
-                connection.rollback()
-                connection.read_only = False
+            connection.execute("set transaction read only")
+            return connection.execute(sql.encode(), parameters).fetchall()
 
     def __enter__(self) -> Self:
         return self.open()

@@ -49,6 +49,7 @@ def migrate(database_url: str) -> list[str]:
                 raise ConfigError(
                     f"migration {name} was edited after it had been applied: restore it and add a new one", name=name
                 )
+        connection.execute("delete from ledger.commits where at < now() - interval '7 days'")
     if applied_now:
         log.info("ledger migrated", migrations=applied_now)
     return applied_now
