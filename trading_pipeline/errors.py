@@ -19,6 +19,7 @@ PipelineError
 │   └── TradingHalted        kill switch or breaker; an operator must act
 ├── OrderError
 │   ├── OrderConflict        one client order id, two payloads
+│   ├── ExecutionConflict    one execution id, two contents
 │   ├── OrderRejected        the broker refused the order for good
 │   ├── OrderStateUnknown    the answer was lost; reconcile, never resend
 │   ├── IllegalTransition    an event that the order's state cannot follow
@@ -111,6 +112,10 @@ class OrderError(PipelineError):
 
 class OrderConflict(OrderError):
     """One client order id with two payloads."""
+
+
+class ExecutionConflict(OrderError):
+    """One execution reported with two contents."""
 
 
 class OrderRejected(OrderError):

@@ -36,6 +36,32 @@ def test_the_documented_example() -> None:
     assert (Decimal(-10), Decimal(108)) == (booking.position.qty, booking.position.average_price)
 
 
+def test_the_documented_table() -> None:
+    """Every line of the worked example in docs/accounting.md."""
+    position, rows = Position(symbol="AAPL"), []
+    trades = [
+        (Side.BUY, 10, 100),
+        (Side.BUY, 10, 110),
+        (Side.SELL, 5, 112),
+        (Side.SELL, 25, 108),
+        (Side.BUY, 4, 103),
+        (Side.BUY, 6, 110),
+    ]
+    for number, (side, qty, price) in enumerate(trades):
+        booking = apply_fill(position, _fill(number, side, qty, Decimal(price)))
+        position = booking.position
+        rows.append((position.qty, position.cost, position.average_price, booking.realised))
+    assert [
+        (10, 1000, 100, 0),
+        (20, 2100, 105, 0),
+        (15, 1575, 105, 35),
+        (-10, -1080, 108, 45),
+        (-6, -648, 108, 20),
+        (0, 0, 0, -12),
+    ] == rows
+    assert Decimal(88) == position.realised
+
+
 @given(FILLS)
 def test_realised_and_unrealised_add_up_to_the_cash(fills: list[tuple[Side, int, Decimal]]) -> None:
     """Whatever the order of fills, no dollar appears or vanishes: cash + value = realised + unrealised."""

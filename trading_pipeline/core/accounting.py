@@ -1,40 +1,59 @@
 """Average-cost accounting of positions, exact in Decimal.
 
-Formulas, with q the signed position, a its average price, and a fill of s shares (signed) at price p:
-    add (same sign, or q = 0):   a' = (|q| a + |s| p) / (|q| + |s|),          realised 0
-    reduce (opposite, |s|<=|q|): a' = a (0 when flat),                        realised (p - a) * |s| * sign(q)
-    flip (opposite, |s|>|q|):    realise all of q at p, the rest opens at p.
+With q the signed position, c what was paid for it (signed dollars, a = c / q its average price), and a fill of s shares
+(signed) at price p:
+    add (same sign, or q = 0):   realised 0
+    reduce (opposite, |s|<=|q|): realised (p - a) * |s| * sign(q); the average of the rest stays
+    flip (opposite, |s|>|q|):    realise all of q at p, the rest opens at p
+    always:                      c' = c + s p + realised
+The last line makes the books close to the last digit: realised + unrealised = cash + market value, whatever an average
+rounds to. What a division cannot give exactly is rounded in `realised`, at 20 decimals, and stays in the cost.
 Worked: buy 10 at 100, buy 10 at 110 -> 20 at 105; sell 30 at 108 -> realised (108 - 105) * 20 = 60, short 10 at 108.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from trading_pipeline.core.orders.model import Side
 
 ZERO = Decimal(0)
-_AVERAGE_PLACES = Decimal("0.0000000001")
+_UNSAID = Decimal("NaN")
+_AVERAGE_PLACES = Decimal("1e-10")
+_REALISED_PLACES = Decimal("1e-20")
+_DIGITS = 100
+"""Enough for products and sums of any shares and prices to be exact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Holding of one symbol: signed shares, average price in dollars, realised dollars before fees, fees paid."""
+    """Holding of one symbol: signed shares, average price in dollars, realised dollars before fees, fees paid.
+
+    `cost` is what was paid for the open shares, signed dollars. Left out, it is shares times the average price,
+    and that is rounded at 10 decimals.
+    """
 
     symbol: str
     qty: Decimal = ZERO
     average_price: Decimal = ZERO
     realised: Decimal = ZERO
     fees: Decimal = ZERO
+    cost: Decimal = _UNSAID
+
+    def __post_init__(self) -> None:
+        if self.cost.is_nan():
+            object.__setattr__(self, "cost", self.qty * self.average_price)
 
     def unrealised(self, price: Decimal) -> Decimal:
         """Return the profit in dollars if the position were closed at `price`."""
-        return (price - self.average_price) * self.qty
+        with localcontext(prec=_DIGITS):
+            return price * self.qty - self.cost
 
     def market_value(self, price: Decimal) -> Decimal:
         """Return the signed value in dollars at `price`."""
-        return price * self.qty
+        with localcontext(prec=_DIGITS):
+            return price * self.qty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,22 +94,18 @@ def apply_fill(position: Position, fill: Fill) -> Booking:
     if not (fill.qty.is_finite() and fill.price.is_finite() and fill.qty > 0 and fill.price > 0):
         msg = f"fill {fill.execution_id}: quantity {fill.qty} and price {fill.price} must be finite and positive"
         raise ValueError(msg)
-    held, added = position.qty, fill.signed_qty
-    if held * added >= 0:
-        realised = ZERO
-        average = (abs(held) * position.average_price + abs(added) * fill.price) / (abs(held) + abs(added))
-    else:
-        closed = min(abs(held), abs(added))
-        direction = 1 if held > 0 else -1
-        realised = (fill.price - position.average_price) * closed * direction
-        average = _average_after_reduction(position, fill)
-    after = Position(
-        symbol=position.symbol,
-        qty=held + added,
-        average_price=average.quantize(_AVERAGE_PLACES),
-        realised=position.realised + realised,
-        fees=position.fees + fill.fee,
-    )
+    with localcontext(prec=_DIGITS):
+        realised = _realised(position, fill)
+        qty = position.qty + fill.signed_qty
+        cost = position.cost + fill.signed_qty * fill.price + realised
+        after = Position(
+            symbol=position.symbol,
+            qty=qty,
+            average_price=(cost / qty).quantize(_AVERAGE_PLACES) if qty else ZERO,
+            realised=position.realised + realised,
+            fees=position.fees + fill.fee,
+            cost=cost if qty else ZERO,
+        )
     return Booking(position=after, realised=realised)
 
 
@@ -117,15 +132,27 @@ def missed_fill_price(
     Raises:
         ValueError: the cumulative quantity did not grow.
     """
-    increment = cumulative_qty - previous_qty
-    if increment <= 0:
-        msg = f"cumulative quantity must grow: {previous_qty} to {cumulative_qty}"
-        raise ValueError(msg)
-    return (cumulative_qty * cumulative_average - previous_qty * previous_average) / increment
+    with localcontext(prec=_DIGITS):
+        increment = cumulative_qty - previous_qty
+        if increment <= 0:
+            msg = f"cumulative quantity must grow: {previous_qty} to {cumulative_qty}"
+            raise ValueError(msg)
+        price = (cumulative_qty * cumulative_average - previous_qty * previous_average) / increment
+        return _at_most(price, _REALISED_PLACES)
 
 
-def _average_after_reduction(position: Position, fill: Fill) -> Decimal:
-    left = abs(position.qty) - fill.qty
-    if left == 0:
+def _realised(position: Position, fill: Fill) -> Decimal:
+    held, added = position.qty, fill.signed_qty
+    if held * added >= 0:
         return ZERO
-    return position.average_price if left > 0 else fill.price
+    if abs(added) >= abs(held):
+        return held * fill.price - position.cost
+    return _at_most(-added * fill.price - position.cost * abs(added) / abs(held), _REALISED_PLACES)
+
+
+def _at_most(value: Decimal, places: Decimal) -> Decimal:
+    """Round to these places what has more of them; leave the rest as it is."""
+    exponent, finest = value.as_tuple().exponent, places.as_tuple().exponent
+    return (
+        value.quantize(places) if isinstance(exponent, int) and isinstance(finest, int) and exponent < finest else value
+    )

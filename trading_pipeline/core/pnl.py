@@ -2,6 +2,9 @@
 
 change(S) = realised(S) - fees(S) + unrealised(close of S) - unrealised(close of the session before)
 equity(S) = capital + all realised - all fees + unrealised(close of S)
+
+Both hold to the cent for what is returned, and sessions add up to the whole: a running total is rounded, and a session
+gets the difference of two running totals, so no rounding is ever added twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,27 +40,28 @@ def session_pnl(
 ) -> SessionPnl:
     """Compute the P&L of a session.
 
-    `fills` are all fills through the session in order of booking, each with the dollars it realised. `marks` are
-    closing prices of the session, `marks_before` those of the session before.
+    `fills` are all fills through the session, each with the dollars it realised when it was booked. They are replayed
+    session by session here: a fill that was booked late counts in the session it happened in. `marks` are closing
+    prices of the session, `marks_before` those of the session before.
 
     Raises:
         DataQualityError: a held symbol has no mark.
     """
-    now = replay(fill for fill, _ in fills)
-    before = replay(fill for fill, _ in fills if fill.session < session)
-    unrealised = unrealised_total(now, marks, session)
-    today = [(fill, realised) for fill, realised in fills if fill.session == session]
-    realised = sum((realised for _, realised in today), ZERO)
-    fees = sum((fill.fee for fill, _ in today), ZERO)
-    booked = sum((realised for _, realised in fills), ZERO) - sum((fill.fee for fill, _ in fills), ZERO)
-    change = realised - fees + unrealised - unrealised_total(before, marks_before, session)
+    ordered = sorted((fill for fill, _ in fills), key=lambda fill: fill.session)
+    now = replay(ordered)
+    before = replay(fill for fill in ordered if fill.session < session)
+    realised, realised_before = _cents_of(now, "realised"), _cents_of(before, "realised")
+    fees, fees_before = _cents_of(now, "fees"), _cents_of(before, "fees")
+    unrealised = cents(unrealised_total(now, marks, session))
+    unrealised_before = cents(unrealised_total(before, marks_before, session))
+    gained, paid = realised - realised_before, fees - fees_before
     return SessionPnl(
         session=session,
-        realised=cents(realised),
-        fees=cents(fees),
-        unrealised=cents(unrealised),
-        change=cents(change),
-        equity=cents(capital + booked + unrealised),
+        realised=gained,
+        fees=paid,
+        unrealised=unrealised,
+        change=gained - paid + unrealised - unrealised_before,
+        equity=cents(capital) + realised - fees + unrealised,
         positions={symbol: position for symbol, position in now.items() if position.qty},
     )
 
@@ -77,3 +81,7 @@ def unrealised_total(positions: Mapping[str, Position], marks: Mapping[str, Deci
             symbols=missing,
         )
     return sum((position.unrealised(marks[position.symbol]) for position in held), ZERO)
+
+
+def _cents_of(positions: Mapping[str, Position], name: str) -> Decimal:
+    return cents(sum((getattr(position, name) for position in positions.values()), ZERO))

@@ -1,0 +1,128 @@
+"""Which executions count, and in which order: the same answer however they arrived.
+
+Each execution id counts once. They are replayed by the instant they happened, not by that of their arrival. Where the
+broker reports more shares of an order than its known executions add up to, the difference counts as one synthetic
+execution, priced from the cumulative averages; it shrinks and vanishes as the real ones arrive.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal, localcontext
+
+from trading_pipeline.core.accounting import ZERO, Fill, missed_fill_price
+from trading_pipeline.core.orders.model import Side
+from trading_pipeline.errors import ExecutionConflict
+
+_DIGITS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executed:
+    """One execution of an order, and the instant (UTC) the broker gives it."""
+
+    client_order_id: str
+    fill: Fill
+    executed_at: datetime
+
+    @property
+    def moment(self) -> tuple[date, datetime, str]:
+        """Its place among all: by session, instant, and the id where instants are equal."""
+        return self.fill.session, self.executed_at, self.fill.execution_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cumulative:
+    """What the broker says was filled of an order so far: shares, and dollars a share over all of them.
+
+    `as_of` is not before the last execution that is counted in.
+    """
+
+    client_order_id: str
+    symbol: str
+    side: Side
+    qty: Decimal
+    average: Decimal
+    session: date
+    as_of: datetime
+
+
+def distinct(executions: Iterable[Executed]) -> list[Executed]:
+    """Return each execution once, in the order they happened.
+
+    Raises:
+        ExecutionConflict: one id with two contents.
+    """
+    known: dict[str, Executed] = {}
+    for one in executions:
+        same = known.setdefault(one.fill.execution_id, one)
+        if same != one:
+            raise ExecutionConflict(
+                f"execution {one.fill.execution_id} was reported twice with different contents: {same.fill} and"
+                f" {one.fill}; ask the broker which is true",
+                execution_id=one.fill.execution_id,
+                client_order_id=one.client_order_id,
+            )
+    return sorted(known.values(), key=lambda one: one.moment)
+
+
+def effective(executions: Iterable[Executed], reports: Iterable[Cumulative] = ()) -> list[Executed]:
+    """Return what counts, in the order it happened: the known executions, and a synthetic one for each gap.
+
+    Of the reports of an order the one with the most shares counts, of equal ones the latest.
+
+    Raises:
+        ExecutionConflict: one id with two contents, or averages that the known executions contradict.
+    """
+    known = distinct(executions)
+    furthest: dict[str, Cumulative] = {}
+    for report in reports:
+        present = furthest.setdefault(report.client_order_id, report)
+        if (report.qty, report.as_of) > (present.qty, present.as_of):
+            furthest[report.client_order_id] = report
+    gaps = [gap for report in furthest.values() if (gap := missing(known, report)) is not None]
+    return sorted([*known, *gaps], key=lambda one: one.moment)
+
+
+def missing(known: Sequence[Executed], report: Cumulative) -> Executed | None:
+    """Return the shares of a report that no known execution explains, as one synthetic execution; None when all do.
+
+    Executions after the report are not part of it.
+
+    Raises:
+        ExecutionConflict: the missing shares would have a price of zero or less.
+    """
+    counted = [
+        one.fill for one in known if one.client_order_id == report.client_order_id and one.executed_at <= report.as_of
+    ]
+    with localcontext(prec=_DIGITS):
+        qty = sum((fill.qty for fill in counted), ZERO)
+        if qty >= report.qty:
+            return None
+        paid = sum((fill.qty * fill.price for fill in counted), ZERO)
+        price = missed_fill_price(
+            previous_qty=qty,
+            previous_average=paid / qty if qty else ZERO,
+            cumulative_qty=report.qty,
+            cumulative_average=report.average,
+        )
+        gap = report.qty - qty
+    if not price.is_finite() or price <= 0:
+        raise ExecutionConflict(
+            f"order {report.client_order_id}: {gap} missing shares would have been filled at {price} a share, so the"
+            f" broker's average of {report.average} over {report.qty} does not fit the executions known",
+            client_order_id=report.client_order_id,
+        )
+    return Executed(
+        client_order_id=report.client_order_id,
+        fill=Fill(
+            execution_id=f"synthetic-{report.client_order_id}-{report.qty}-{gap}",
+            symbol=report.symbol,
+            side=report.side,
+            qty=gap,
+            price=price,
+            fee=ZERO,
+            session=report.session,
+        ),
+        executed_at=report.as_of,
+    )
