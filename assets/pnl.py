@@ -1,19 +1,14 @@
 """Profit and loss of a session."""
 
-from datetime import date
-from decimal import Decimal
-
 import dagster as dg
 import polars as pl
 
 from assets.context import plot, report, sessions_of, table
-from resources import LakeResource, PortfolioResource, TradingResource
+from resources import LakeResource, TradingResource
 from trading_pipeline.adapters.plots import equity_plot
-from trading_pipeline.adapters.store.lake import Dataset, Lake
-from trading_pipeline.adapters.store.prices import last_closes
-from trading_pipeline.core.pnl import SessionPnl, session_pnl
+from trading_pipeline.adapters.store.lake import Dataset
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
-from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.equity import value_session
 
 _AMOUNTS = ("realised", "fees", "unrealised", "change", "equity")
 _SCHEMA = pl.Schema({"session": pl.Date(), "symbol": pl.String(), **{name: pl.Decimal(20, 2) for name in _AMOUNTS}})
@@ -27,16 +22,14 @@ _SCHEMA = pl.Schema({"session": pl.Date(), "symbol": pl.String(), **{name: pl.De
     kinds={"postgres"},
     owners=["team:trading"],
 )
-def pnl(
-    context: dg.AssetExecutionContext, lake: LakeResource, trading: TradingResource, portfolio: PortfolioResource
-) -> None:
+def pnl(context: dg.AssetExecutionContext, lake: LakeResource, trading: TradingResource) -> None:
     """Realised, fees, unrealised and equity at the session's close, average cost, to the cent.
 
     `change` is realised - fees + change of unrealised since the session before.
     """
     sessions = sessions_of(context)
-    store, account, capital = lake.lake(), trading.account, portfolio.parsed().capital
-    results = [_session(account, store, session, capital) for session in sessions]
+    store, account = lake.lake(), trading.account
+    results = [value_session(account, session) for session in sessions]
     for result in results:
         account.ledger.fills.record_session_pnl(
             account.account, result.session, **{name: getattr(result, name) for name in _AMOUNTS}
@@ -56,17 +49,4 @@ def pnl(
         per_session={
             r.session: {"change_dollars": float(r.change), "equity_dollars": float(r.equity)} for r in results
         },
-    )
-
-
-def _session(account: TradingAccount, store: Lake, session: date, capital: Decimal) -> SessionPnl:
-    history = account.ledger.fills.through(account.account, session)
-    symbols = {fill.symbol for fill, _ in history}
-    before = account.calendar.previous(session)
-    return session_pnl(
-        session,
-        history,
-        marks={symbol: quote.price for symbol, quote in last_closes(store, session, symbols).items()},
-        marks_before={symbol: quote.price for symbol, quote in last_closes(store, before, symbols).items()},
-        capital=capital,
     )

@@ -12,6 +12,7 @@ from resources.lake import LakeResource
 from resources.ledger import LedgerResource
 from resources.risk import RiskResource
 from trading_pipeline.adapters.broker.simulated import SimulatedExchange
+from trading_pipeline.adapters.broker.watched import WatchedBroker
 from trading_pipeline.adapters.clock import SystemClock
 from trading_pipeline.adapters.store.prices import opening_bars
 from trading_pipeline.core.sessions import xnys
@@ -44,7 +45,7 @@ class TradingResource(dg.ConfigurableResource[Any]):
                 strategy_id=self.strategy_id,
                 ledger=self.ledger.ledger,
                 guard=self.risk.guard,
-                broker=exchange,
+                broker=WatchedBroker(exchange, self.ledger.ledger.monitors, self.risk.account),
                 calendar=xnys(),
                 clock=SystemClock(),
                 valuation=Valuation.of_lake(lake, Decimal(self.capital)),

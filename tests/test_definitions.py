@@ -59,6 +59,8 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "trip_circuit_breaker",
         "reset_circuit_breaker",
         "set_risk_limits",
+        "reset_equity_peak",
+        "verify_book",
         "block_symbol",
         "unblock_symbol",
         "cancel_all_orders",

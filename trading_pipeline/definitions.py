@@ -20,7 +20,7 @@ from resources import (
     TradingResource,
 )
 from sensors import ALL_SENSORS
-from trading_pipeline.jobs import ASSET_JOBS, OPERATOR_JOBS
+from trading_pipeline.jobs import ASSET_JOBS, CHECK_JOBS, OPERATOR_JOBS
 from trading_pipeline.schedules import ALL_SCHEDULES
 from trading_pipeline.settings import Settings, load_settings
 
@@ -88,7 +88,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     feature_set: FeaturesResource = resources["feature_set"]
     return dg.Definitions(
         assets=assets_of(feature_set.expected_hash),
-        jobs=[*ASSET_JOBS, *OPERATOR_JOBS],
+        jobs=[*ASSET_JOBS, *CHECK_JOBS, *OPERATOR_JOBS],
         schedules=ALL_SCHEDULES,
         sensors=ALL_SENSORS,
         resources=resources,

@@ -73,9 +73,9 @@ class Settings(BaseSettings):
     risk_max_self_match_shares: int = Field(default=0, ge=0)
     risk_quiet_period_seconds: int = Field(default=300, ge=0)
 
-    risk_max_daily_loss_dollars: Decimal = Field(default=Decimal(10_000), ge=0)
-    risk_max_daily_loss_pct: Decimal = Field(default=Decimal(10), ge=0)
-    risk_max_drawdown_pct: Decimal = Field(default=Decimal(25), ge=0)
+    risk_max_daily_loss_dollars: Decimal = Field(default=Decimal(50_000), ge=0)
+    risk_max_daily_loss_pct: Decimal = Field(default=Decimal(5), ge=0)
+    risk_max_drawdown_pct: Decimal = Field(default=Decimal(20), ge=0)
     risk_max_consecutive_broker_errors: int = Field(default=5, ge=0)
     risk_max_reject_rate_pct: Decimal = Field(default=Decimal(50), ge=0)
     risk_reject_rate_window_minutes: int = Field(default=60, ge=1)

@@ -22,11 +22,14 @@ from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.provenance import Provenance
+from trading_pipeline.services.valuation import Quotes, Valuation
 
 ACCOUNT = "test-account"
 SESSION = date(2023, 9, 1)
 ACTION = OperatorAction(operator="ada", reason="the reason a test has to act")
 RUN = Provenance(run_id="run", sessions=())
+RICH = Decimal(100_000_000)
+"""Capital that no loss of a test makes a dent in."""
 FREE = ExchangeCosts(slippage_bps=Decimal(0), commission_per_share=Decimal(0), minimum_commission=Decimal(0))
 
 
@@ -173,6 +176,7 @@ def trading_kit(
                 broker=broker,
                 calendar=xnys(),
                 clock=clock,
+                valuation=valuation(),
             )
             exchange.advance(SESSION)
             operations = RiskOperations(account)
@@ -185,5 +189,17 @@ def trading_kit(
 
 
 def quotes(session: date, symbols: Collection[str]) -> dict[str, Quote]:
-    """Price every symbol at 100 dollars."""
-    return {symbol: Quote(price=Decimal(100), source="test", as_of=xnys().close_at(session)) for symbol in symbols}
+    """Price every symbol at 100 dollars, at the close of the session."""
+    return quotes_at(Decimal(100))(session, symbols)
+
+
+def quotes_at(price: Decimal) -> Quotes:
+    """Price every symbol at this, at the close of whatever session is asked for."""
+    return lambda session, symbols: {
+        symbol: Quote(price=price, source="test", as_of=xnys().close_at(session)) for symbol in symbols
+    }
+
+
+def valuation(price: Decimal = Decimal(100), *, capital: Decimal = RICH) -> Valuation:
+    """Value every share at one price; all data are fresh."""
+    return Valuation(capital=capital, quotes=quotes_at(price), newest_fresh=lambda session: session)

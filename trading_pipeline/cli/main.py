@@ -20,6 +20,7 @@ from trading_pipeline.services.actions import OPERATOR_VERBS, OperatorContext, V
 from trading_pipeline.services.explain import explain
 from trading_pipeline.services.reports import TOLD
 from trading_pipeline.services.status import read_status
+from trading_pipeline.services.verification import verify_book
 from trading_pipeline.settings import Settings, load_settings
 
 HOLDOUT_SESSIONS = 20
@@ -67,6 +68,18 @@ def status(*, as_json: bool) -> None:
             for title, rows in report.sections():
                 show(rows, title=title, as_json=False)
     if not report.healthy:
+        raise SystemExit(REFUSED)
+
+
+@cli.command("verify-book")
+@AS_JSON
+def verify(*, as_json: bool) -> None:
+    """Compare ledger, book and broker now, and name each difference. Exit code 1 when there is one."""
+    settings = _start()
+    with running_servers(settings) as environment, opened_account(settings, environment) as account:
+        verification = verify_book(account)
+    show(verification.rows(), title="differences of ledger, book and broker", as_json=as_json)
+    if not verification.agrees:
         raise SystemExit(REFUSED)
 
 

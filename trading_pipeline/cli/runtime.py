@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from trading_pipeline.adapters.broker.simulated import SimulatedExchange
+from trading_pipeline.adapters.broker.watched import WatchedBroker
 from trading_pipeline.adapters.clock import SystemClock
 from trading_pipeline.adapters.guards.connection import connect
 from trading_pipeline.adapters.guards.guard import RiskGuard
@@ -52,7 +53,7 @@ def opened_account(settings: Settings, environment: dict[str, str]) -> Iterator[
                 strategy_id=settings.strategy_id,
                 ledger=ledger,
                 guard=RiskGuard(client, settings.account),
-                broker=exchange,
+                broker=WatchedBroker(exchange, ledger.monitors, settings.account),
                 calendar=xnys(),
                 clock=SystemClock(),
                 valuation=Valuation.of_lake(lake, settings.capital),

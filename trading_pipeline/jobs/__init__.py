@@ -10,11 +10,14 @@ from trading_pipeline.jobs.sessions import (
     TRADE_SESSION,
     TRAIN_MODEL,
 )
+from trading_pipeline.jobs.verification import verify_book
 
 ASSET_JOBS = (DAILY_SESSION, HISTORY, REPORTS, SESSION_FEATURES, SUBMIT_ORDERS, TRADE_SESSION, TRAIN_MODEL)
+CHECK_JOBS = (verify_book,)
 
 __all__ = [
     "ASSET_JOBS",
+    "CHECK_JOBS",
     "DAILY_SESSION",
     "HISTORY",
     "OPERATOR_JOBS",

@@ -9,6 +9,9 @@ from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.sessions import SessionCalendar
 from trading_pipeline.services.valuation import Valuation
 
+LATE_SESSIONS = 5
+"""For how many sessions after its own an ended order may still surprise with an execution."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradingAccount:

@@ -9,6 +9,7 @@ from trading_pipeline.adapters.store.prices import last_closes
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.monitor import reset_equity_peak
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.reports import book_row, cancellation_rows, flattening_rows
 from trading_pipeline.services.valuation import Quotes
@@ -20,6 +21,7 @@ Rows = list[dict[str, Any]]
 class OperatorContext:
     """What a verb may need: the operations, prices to flatten at, and the limits of a new book."""
 
+    account: TradingAccount
     operations: RiskOperations
     quotes: Quotes
     limits: RiskLimits
@@ -29,6 +31,7 @@ class OperatorContext:
     def of(cls, account: TradingAccount, lake: Lake, limits: RiskLimits, symbol: str = "") -> Self:
         """Build the context of an account whose prices come from the lake."""
         return cls(
+            account=account,
             operations=RiskOperations(account),
             quotes=lambda session, symbols: last_closes(lake, session, symbols),
             limits=limits,
@@ -69,6 +72,10 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
     "reset_circuit_breaker": Verb(
         description="Start the quiet period after a trip: reducing orders only, then all.",
         act=lambda on, action: [book_row(on.operations.reset_circuit_breaker(action))],
+    ),
+    "reset_equity_peak": Verb(
+        description="Let the drawdown count from the present equity on, after a withdrawal or an accepted loss.",
+        act=lambda on, action: [reset_equity_peak(on.account, action)],
     ),
     "set_risk_limits": Verb(
         description="Replace the limits by the configured ones.",

@@ -12,11 +12,9 @@ from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.errors import IllegalTransition, TradingHalted, TransientError
-from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
+from trading_pipeline.services.monitor import watch_fills
 from trading_pipeline.services.surprises import report_fills, report_open_orders
-
-LATE_SESSIONS = 5
-"""For how many sessions after its own an ended order may still surprise with an execution."""
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +37,8 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
     """Settle while the caller holds the account's lane.
 
     Each execution is committed to the ledger before the guard is told. A crash in between leaves it unposted, and the
-    next settlement tells the guard, which knows executions by their id. The same goes for ended orders.
+    next settlement tells the guard, which knows executions by their id. The same goes for ended orders. What was
+    booked may be a loss: the risk monitor looks at it before anything else is decided.
     """
     account.broker.advance(session)
     live = account.ledger.orders.live(account.account)
@@ -50,6 +49,8 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
     ended = [order.client_order_id for order in working if _ended_at_the_broker(account, order)]
     tell_guard(account)
     report_open_orders(account)
+    if booked:
+        watch_fills(account)
     return Settlement(booked=tuple(booked), ended=tuple(ended))
 
 

@@ -1,5 +1,6 @@
 """The state of an account at a glance, and whether an operator must act."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
@@ -8,6 +9,7 @@ from trading_pipeline.adapters.guards.book import BookSnapshot
 from trading_pipeline.core.risk.halts import TradingState
 from trading_pipeline.errors import TradingHalted, TransientError
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.monitor import Assessment, assess
 from trading_pipeline.services.reports import book_row, order_row
 
 Rows = list[dict[str, Any]]
@@ -16,11 +18,16 @@ LAST_SESSIONS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What `trading-pipeline status` prints, section by section. `healthy` means: orders could clear now."""
+    """What `trading-pipeline status` prints, section by section.
+
+    `healthy` means: orders could clear now, ledger, book and broker agree, and no rule of the monitor is breached.
+    """
 
     healthy: bool
     trading: Rows
     limits: Rows
+    distances: Rows
+    differences: Rows
     exposure: Rows
     open_orders: Rows
     sessions: Rows
@@ -32,6 +39,8 @@ class Status:
         return [
             ("trading", self.trading),
             ("limits", self.limits),
+            ("distance to what trips the breaker", self.distances),
+            ("differences of ledger, book and broker", self.differences),
             ("exposure", self.exposure),
             ("open orders", self.open_orders),
             ("last sessions", self.sessions),
@@ -54,27 +63,43 @@ def read_status(account: TradingAccount) -> Status:
         state, problem = TradingState.HALTED, "the book is stale: run `trading-pipeline rebuild-risk-book`"
     exposure = _exposure(account, snapshot)
     apart = [row["symbol"] for row in exposure if not row["agree"]]
-    if apart:
-        problem = f"ledger, book and broker disagree about {', '.join(apart)}. {problem}".strip()
+    assessment = assess(account)
+    differences = assessment.verification.rows() if assessment.verification is not None else []
+    problems = [problem, *_problems(apart, differences, assessment)]
     limits = record.limits.as_text()
     trading = {
         "account": account.account,
         "broker": account.broker.name,
         "broker_session": account.broker.current_session,
         "state": state.value,
-        "why": problem,
+        "why": ". ".join(one for one in problems if one),
+        "monitored_session": assessment.session,
+        "equity": assessment.equity,
+        "equity_peak": account.ledger.monitors.get(account.account).peak_equity,
         **{name: value for name, value in row.items() if name not in limits and name != "account"},
     }
     return Status(
-        healthy=state is TradingState.ACTIVE and not apart,
+        healthy=state is TradingState.ACTIVE and not (apart or differences or assessment.breached),
         trading=[{"what": name, "value": str(value)} for name, value in trading.items() if value not in ("", None)],
         limits=_limits(limits, snapshot),
+        distances=assessment.rows(),
+        differences=differences,
         exposure=exposure,
         open_orders=[order_row(order) for order in account.ledger.orders.live(account.account)],
         sessions=_sessions(account),
         actions=[_plain(action) for action in account.ledger.books.history(account.account, LAST_SESSIONS)],
         alerts=[_plain(alert) for alert in account.ledger.alerts.latest(LAST_SESSIONS)],
     )
+
+
+def _problems(apart: Sequence[str], differences: Rows, assessment: Assessment) -> list[str]:
+    """Say what keeps the account from being healthy, beside its halts."""
+    return [
+        *([f"ledger, book and broker disagree about {', '.join(apart)}"] if apart else []),
+        *([f"{len(differences)} difference(s) of ledger, book and broker"] if differences else []),
+        *(one.describe() for one in assessment.breached),
+        *([f"not everything could be judged: {assessment.unreachable}"] if assessment.unreachable else []),
+    ]
 
 
 def _snapshot(account: TradingAccount) -> tuple[BookSnapshot | None, str]:

@@ -22,9 +22,9 @@ class MonitorLimits:
         max_unconfirmed_order_seconds: how long an order may be sent without an answer, wall-clock seconds.
     """
 
-    max_daily_loss_dollars: Decimal = Decimal(10_000)
-    max_daily_loss_pct: Decimal = Decimal(10)
-    max_drawdown_pct: Decimal = Decimal(25)
+    max_daily_loss_dollars: Decimal = Decimal(50_000)
+    max_daily_loss_pct: Decimal = Decimal(5)
+    max_drawdown_pct: Decimal = Decimal(20)
     max_consecutive_broker_errors: int = 5
     max_reject_rate_pct: Decimal = Decimal(50)
     reject_rate_window_minutes: int = 60

@@ -69,6 +69,14 @@ class Fills:
         """Return booked fills of which the guard has not been told, in order of booking."""
         return self._rows("account = %s and not posted", account)
 
+    def booked(self, execution_ids: Collection[str]) -> set[str]:
+        """Return those of these execution ids that are booked."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                "select execution_id from ledger.fills where execution_id = any(%s)", (list(execution_ids),)
+            ).fetchall()
+        return {row["execution_id"] for row in rows}
+
     def mark_posted(self, execution_ids: Collection[str]) -> None:
         """Remember that the guard knows these fills."""
         with self._pool.connection() as connection:

@@ -11,6 +11,7 @@ from psycopg.rows import DictRow
 from trading_pipeline.adapters.store.ledger.alerts import Alerts
 from trading_pipeline.adapters.store.ledger.books import Books
 from trading_pipeline.adapters.store.ledger.fills import Fills
+from trading_pipeline.adapters.store.ledger.monitors import Monitors
 from trading_pipeline.adapters.store.ledger.orders import Orders
 from trading_pipeline.adapters.store.ledger.sending import Sending
 from trading_pipeline.adapters.store.postgres import CONNECT_SECONDS, Pool, unavailable
@@ -30,6 +31,7 @@ class Ledger:
         self.books = Books(self._pool)
         self.alerts = Alerts(self._pool)
         self.sending = Sending(self._pool)
+        self.monitors = Monitors(self._pool)
 
     def open(self) -> Self:
         """Connect.
@@ -50,7 +52,7 @@ class Ledger:
         self._pool.close()
 
     @contextmanager
-    def lane(self, account: str) -> Iterator[None]:
+    def lane(self, account: str, *, seconds: int = LANE_SECONDS) -> Iterator[None]:
         """Hold the account for a series of steps that must not mix: settling, rebalancing, cancelling, rebuilding.
 
         Halts do not wait for it. The lock is PostgreSQL's and ends with its connection, so a killed process frees it.
@@ -60,12 +62,12 @@ class Ledger:
         """
         with self._pool.connection() as connection:
             connection.execute("set local statement_timeout = 0")
-            connection.execute(f"set local lock_timeout = '{LANE_SECONDS}s'".encode())
+            connection.execute(f"set local lock_timeout = '{seconds}s'".encode())
             try:
                 connection.execute("select pg_advisory_xact_lock(hashtext('lane'), hashtext(%s))", (account,))
             except LockNotAvailable as busy:
                 raise ServerUnavailable(
-                    f"another process has been working on account {account} for over {LANE_SECONDS} s: try again",
+                    f"another process has been working on account {account} for over {seconds} s: try again",
                     account=account,
                 ) from busy
             yield

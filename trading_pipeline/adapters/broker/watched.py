@@ -1,0 +1,126 @@
+"""A broker whose silence is counted: the row of unanswered calls is what one of the monitor's rules goes by."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from decimal import Decimal
+from typing import Protocol
+
+import structlog
+
+from trading_pipeline.adapters.broker.protocol import Broker, BrokerOrder, Execution
+from trading_pipeline.core.orders.model import OrderIntent
+from trading_pipeline.core.risk.clearance import Clearance
+from trading_pipeline.errors import OrderStateUnknown, PipelineError, TransientError
+
+ANSWER_SECONDS = 1.0
+"""How often, at most, an answer is noted while all is well: a success in one process ends the row of another."""
+
+log = structlog.get_logger(__name__)
+
+
+class CallRecord(Protocol):
+    """Where calls are counted, across processes."""
+
+    def broker_failed(self, account: str, error: str) -> None:
+        """Count a call that was not answered."""
+        ...
+
+    def broker_answered(self, account: str) -> None:
+        """End the row of unanswered calls."""
+        ...
+
+
+class WatchedBroker:
+    """Implements `Broker` by another one. A refusal is an answer; silence, a lost answer or "not now" are not."""
+
+    def __init__(self, broker: Broker, record: CallRecord, account: str) -> None:
+        self._broker = broker
+        self._record = record
+        self._account = account
+        self._noted_at = float("-inf")
+
+    @property
+    def name(self) -> str:
+        """What kind of broker this is."""
+        return self._broker.name
+
+    @property
+    def real_time(self) -> bool:
+        """True when the broker's time is ours."""
+        return self._broker.real_time
+
+    @property
+    def current_session(self) -> date | None:
+        """The session orders may be decided from now."""
+        with self._call("current_session"):
+            return self._broker.current_session
+
+    def advance(self, session: date) -> None:
+        """Pass on."""
+        with self._call("advance"):
+            self._broker.advance(session)
+
+    def require_tradable(self, session: date) -> None:
+        """Pass on."""
+        with self._call("require_tradable"):
+            self._broker.require_tradable(session)
+
+    def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
+        """Pass on."""
+        with self._call("submit"):
+            return self._broker.submit(intent, clearance)
+
+    def find(self, client_order_id: str) -> BrokerOrder | None:
+        """Pass on."""
+        with self._call("find"):
+            return self._broker.find(client_order_id)
+
+    def cancel(self, client_order_id: str) -> BrokerOrder | None:
+        """Pass on."""
+        with self._call("cancel"):
+            return self._broker.cancel(client_order_id)
+
+    def executions(self, client_order_ids: Sequence[str]) -> list[Execution]:
+        """Pass on."""
+        with self._call("executions"):
+            return self._broker.executions(client_order_ids)
+
+    def open_orders(self) -> list[BrokerOrder]:
+        """Pass on."""
+        with self._call("open_orders"):
+            return self._broker.open_orders()
+
+    def positions(self) -> dict[str, Decimal]:
+        """Pass on."""
+        with self._call("positions"):
+            return self._broker.positions()
+
+    @contextmanager
+    def _call(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except (TransientError, OrderStateUnknown) as failure:
+            self._failed(verb, failure)
+            raise
+        except PipelineError:
+            self._answered()
+            raise
+        self._answered()
+
+    def _failed(self, verb: str, failure: Exception) -> None:
+        self._noted_at = float("-inf")
+        try:
+            self._record.broker_failed(self._account, f"{verb}: {failure}")
+        except TransientError as lost:  # what the broker said matters more than that it could not be counted
+            log.warning("a broker error could not be counted", verb=verb, reason=str(lost))
+
+    def _answered(self) -> None:
+        if time.monotonic() - self._noted_at < ANSWER_SECONDS:
+            return
+        try:
+            self._record.broker_answered(self._account)
+            self._noted_at = time.monotonic()
+        except TransientError as lost:
+            log.warning("a broker's answer could not be noted", reason=str(lost))

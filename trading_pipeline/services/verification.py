@@ -1,0 +1,134 @@
+"""Compares ledger, book and broker at any time, also while orders are in flight, and names each difference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from trading_pipeline.adapters.broker.protocol import Execution
+from trading_pipeline.adapters.store.ledger import OrderRecord
+from trading_pipeline.errors import ServerUnavailable, TradingHalted
+from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
+from trading_pipeline.services.differences import (
+    BrokerView,
+    Difference,
+    DifferenceKind,
+    LedgerView,
+    book_differences,
+    broker_differences,
+)
+
+PATIENCE_SECONDS = 5
+"""How long a comparison that found differences waits for whoever works on the account to finish."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What was compared and what did not agree. `quiet`: nobody was working on the account meanwhile."""
+
+    account: str
+    differences: tuple[Difference, ...]
+    quiet: bool = True
+
+    @property
+    def agrees(self) -> bool:
+        """True when all three say the same."""
+        return not self.differences
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row a difference."""
+        return [one.as_row() for one in self.differences]
+
+
+def verify_book(account: TradingAccount, *, patience_seconds: int = PATIENCE_SECONDS) -> Verification:
+    """Compare ledger, book and broker; report only what two comparisons in a row find alike.
+
+    An order between two of its steps looks like a difference for a moment. So when the first look finds any, the
+    second takes the account's lane, in which no order is under way. Where the lane stays busy the second look is taken
+    all the same, and what it shares with the first is reported.
+
+    Raises:
+        ServerUnavailable: PostgreSQL, Redis or the broker did not answer.
+    """
+    first = compare(account)
+    if not first:
+        return Verification(account=account.account, differences=())
+    second, quiet = _compare_quietly(account, patience_seconds)
+    found = tuple(one for one in second if one in first)
+    for one in found:
+        log.warning("ledger, book and broker disagree", difference=one.describe())
+    return Verification(account=account.account, differences=found, quiet=quiet)
+
+
+def compare(account: TradingAccount) -> list[Difference]:
+    """Compare once, as things stand: what is under way shows as a difference."""
+    ledger, broker = read_views(account)
+    return [*_book(account, ledger), *broker_differences(ledger, broker)]
+
+
+def read_views(account: TradingAccount) -> tuple[LedgerView, BrokerView]:
+    """Read what ledger and broker say of the account now."""
+    name, ledger, broker = account.account, account.ledger, account.broker
+    working = broker.open_orders()
+    there = {one.client_order_id for one in working}
+    live = ledger.orders.live(name)
+    stored = {order: ledger.orders.get(order) for order in there - {one.client_order_id for one in live}}
+    ledger_view = LedgerView(
+        book=ledger.books.get(name),
+        positions={symbol: one.qty for symbol, one in ledger.fills.positions(name).items()},
+        live=live,
+        known={order: one.state for order, one in stored.items() if one is not None},
+        unposted=ledger.fills.unposted(name),
+        unreleased=[order.client_order_id for order in ledger.orders.unreleased(name)],
+        blocked=frozenset(ledger.books.blocked(name)),
+        quarantined=frozenset(ledger.books.quarantined(name)),
+        cleared_by_session=ledger.orders.cleared_by_session(name),
+    )
+    absent = [order for order in live if order.client_order_id not in there]
+    broker_view = BrokerView(
+        positions=broker.positions(),
+        working=working,
+        ended={order.client_order_id: broker.find(order.client_order_id) for order in absent},
+        unbooked=_unbooked(account, broker.executions(_ids(account, live))),
+    )
+    return ledger_view, broker_view
+
+
+def _compare_quietly(account: TradingAccount, seconds: int) -> tuple[list[Difference], bool]:
+    try:
+        with account.ledger.lane(account.account, seconds=seconds):
+            return compare(account), True
+    except ServerUnavailable as busy:
+        log.info("the account is being worked on: compared meanwhile", reason=busy.message)
+        return compare(account), False
+
+
+def _book(account: TradingAccount, ledger: LedgerView) -> list[Difference]:
+    if not ledger.book.epoch:
+        return [Difference(kind=DifferenceKind.BOOK_MISSING, subject="book", ledger="never initialised")]
+    try:
+        snapshot = account.guard.snapshot()
+    except TradingHalted as damage:
+        return [Difference(kind=DifferenceKind.BOOK_UNREADABLE, subject="book", book=damage.message)]
+    if snapshot is None:
+        epoch = f"epoch {ledger.book.epoch}"
+        return [Difference(kind=DifferenceKind.BOOK_MISSING, subject="book", ledger=epoch, book="none")]
+    return list(book_differences(ledger, snapshot))
+
+
+def _ids(account: TradingAccount, live: Sequence[OrderRecord]) -> list[str]:
+    """Return the orders that executions may still come of: those live, and those that ended lately."""
+    current = account.broker.current_session
+    if current is None:
+        return [order.client_order_id for order in live]
+    since = account.calendar.shift(current, -LATE_SESSIONS)
+    ended = account.ledger.orders.recently_ended(account.account, since)
+    return [order.client_order_id for order in (*live, *ended)]
+
+
+def _unbooked(account: TradingAccount, executions: Sequence[Execution]) -> list[Execution]:
+    booked = account.ledger.fills.booked([one.fill.execution_id for one in executions])
+    return [one for one in executions if one.fill.execution_id not in booked]
