@@ -6,6 +6,7 @@ The tests of this file share one account and run in file order: each continues w
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -52,10 +53,11 @@ def test_history_fills_every_partition_and_loses_no_row(trained: Pipeline) -> No
 def test_a_rerun_of_one_session_changes_no_byte(trained: Pipeline) -> None:
     """Neither the bars nor the features, whether computed in a range or alone."""
     session = xnys().shift(LAST, -30)
-    paths = [trained.lake.partition_path(dataset, session) for dataset in (Dataset.BARS, Dataset.FEATURES)]
-    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in paths]
+    folders = [Path(trained.lake.root) / dataset for dataset in (Dataset.RAW_BARS, Dataset.BARS, Dataset.FEATURES)]
+    files = [path for folder in folders for path in (*folder.glob("*.parquet"), folder / "manifest.json")]
+    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
     assert "" == errors_of(trained.run("history", session=session))
-    assert before == [(path.read_bytes(), path.stat().st_mtime_ns) for path in paths]
+    assert before == [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
 
 
 def test_a_jump_stays_in_quarantine_however_the_range_is_split(trained: Pipeline) -> None:

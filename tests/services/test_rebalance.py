@@ -82,7 +82,7 @@ def test_a_session_that_was_not_fresh_enough_makes_no_order(kit: Kit, lake: Lake
 
 def test_a_session_without_a_judgement_makes_no_order(kit: Kit, lake: Lake) -> None:
     """Unknown is no."""
-    lake.partition_path(Dataset.FRESHNESS, SESSION).unlink()
+    (lake.root / Dataset.FRESHNESS / "manifest.json").unlink()
     with pytest.raises(DataQualityError, match="freshness"):
         rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
     assert [] == kit.broker.sent

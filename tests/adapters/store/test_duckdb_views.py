@@ -36,7 +36,7 @@ def lake(tmp_path: Path) -> Lake:
 @pytest.fixture
 def views(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
     """Return a connection to the views of the lake."""
-    with closing(connect_views(lake.root)) as connection:
+    with closing(connect_views(lake)) as connection:
         yield connection
 
 
@@ -52,15 +52,21 @@ def test_only_datasets_that_exist_have_views(views: duckdb.DuckDBPyConnection):
 
 def test_an_empty_lake_has_no_views(tmp_path: Path):
     """There is nothing to ask yet, and no error."""
-    with closing(connect_views(tmp_path / "nowhere")) as connection:
+    with closing(connect_views(Lake(tmp_path / "nowhere"))) as connection:
         assert set() == tables(connection)
 
 
-def test_every_dataset_has_a_view():
-    """A dataset added to the lake needs its file in sql/views."""
-    names = {Path(entry.name).stem for entry in files("sql").joinpath("views").iterdir()}
+def test_every_dataset_has_a_view(tmp_path: Path):
+    """One that is added to the lake needs nothing else."""
+    lake = Lake(tmp_path / "lake")
+    for dataset in Dataset:
+        lake.write(dataset, pl.DataFrame({"session": DAYS[:1], "symbol": ["A"]}), sessions=DAYS[:1])
+    rows = {"session": DAYS[:1], "symbol": ["A"], "close": [1.0], "known_at": [datetime(2024, 1, 1, tzinfo=UTC)]}
+    for dataset in (Dataset.BARS, Dataset.RAW_BARS, Dataset.IMPORTED_BARS):
+        lake.write(dataset, pl.DataFrame(rows), sessions=DAYS[:1])
 
-    assert {dataset.value for dataset in Dataset} <= names
+    with closing(connect_views(lake)) as connection:
+        assert {dataset.value for dataset in Dataset} <= tables(connection)
 
 
 def test_a_view_returns_the_rows_with_their_types(views: duckdb.DuckDBPyConnection):
@@ -71,11 +77,32 @@ def test_a_view_returns_the_rows_with_their_types(views: duckdb.DuckDBPyConnecti
     assert (17,) == views.execute("SELECT count(*) FROM bars").fetchone()
 
 
-def test_views_see_what_is_written_later(views: duckdb.DuckDBPyConnection, lake: Lake):
-    """No copy is taken when connecting."""
+def test_a_connection_shows_the_lake_as_of_its_opening(views: duckdb.DuckDBPyConnection, lake: Lake):
+    """Replaced sessions appear once, in the connection opened after."""
     lake.write(Dataset.BARS, BundledSample().bars(DAYS[:1], {"AAPL"}), sessions=DAYS[:1])
 
-    assert (16,) == views.execute("SELECT count(*) FROM bars").fetchone()
+    assert (17,) == views.execute("SELECT count(*) FROM bars").fetchone()
+    with closing(connect_views(lake)) as later:
+        assert (16,) == later.execute("SELECT count(*) FROM bars").fetchone()
+        assert [("AAPL",)] == later.execute(f"SELECT symbol FROM bars WHERE session = '{DAYS[0]}'").fetchall()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "COPY (SELECT 1) TO '/tmp/never.csv'",
+        "ATTACH '/tmp/never.db'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SET allowed_paths = ['/etc/passwd']",
+    ],
+)
+def test_a_connection_reaches_nothing_but_the_lake(views: duckdb.DuckDBPyConnection, statement: str):
+    """Whatever the SQL says."""
+    with pytest.raises(duckdb.Error):
+        views.execute(statement)
 
 
 def test_the_latest_bar_of_each_symbol(views: duckdb.DuckDBPyConnection):
@@ -105,7 +132,7 @@ def test_any_root_path_is_taken_literally(tmp_path: Path, name: str):
     for root in (tmp_path / name, tmp_path / "a b *c? d"):
         Lake(root).write(Dataset.BARS, BundledSample().bars(DAYS[:1], {"AAPL"}), sessions=DAYS[:1])
 
-    with closing(connect_views(tmp_path / name)) as connection:
+    with closing(connect_views(Lake(tmp_path / name))) as connection:
         assert (1,) == connection.execute("SELECT count(*) FROM bars").fetchone()
 
 
@@ -116,11 +143,12 @@ def test_coverage_by_symbol(views: duckdb.DuckDBPyConnection):
     assert expected == views.execute(read_query("coverage_by_symbol")).fetchall()
 
 
-def test_coverage_counts_missing_sessions(views: duckdb.DuckDBPyConnection, lake: Lake):
+def test_coverage_counts_missing_sessions(lake: Lake):
     """A hole within the span of a symbol is one session of the others."""
     lake.write(Dataset.BARS, BundledSample().bars(DAYS[3:4], {"META"}), sessions=DAYS[3:4])
 
-    assert ("AAPL", DAYS[0], DAYS[-2], 7, 1) == views.execute(read_query("coverage_by_symbol")).fetchone()
+    with closing(connect_views(lake)) as views:
+        assert ("AAPL", DAYS[0], DAYS[-2], 7, 1) == views.execute(read_query("coverage_by_symbol")).fetchone()
 
 
 def test_quarantine_by_reason(views: duckdb.DuckDBPyConnection):
@@ -150,7 +178,7 @@ def test_files_that_do_not_fit_a_view_are_reported(lake: Lake):
         lake.write(Dataset.BARS, pl.DataFrame({"session": [day], "value": [1.0]}), sessions=[day])
 
     with pytest.raises(DataQualityError, match="view daily_returns does not fit"):
-        connect_views(lake.root)
+        connect_views(lake)
 
 
 def test_no_extension_is_ever_fetched(views: duckdb.DuckDBPyConnection):

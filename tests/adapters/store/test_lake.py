@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from trading_pipeline.adapters.store import compaction
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.errors import DataQualityError
 
@@ -33,9 +34,14 @@ def frame(*rows: tuple[date, str, float | None]) -> pl.DataFrame:
 
 
 def snapshot(lake: Lake) -> dict[str, tuple[bytes, int]]:
-    """Return content and inode of every visible file of the lake."""
-    files = (path for path in lake.root.rglob("*.parquet"))
+    """Return content and inode of every file of the lake that readers look at."""
+    files = [path for suffix in ("parquet", "json") for path in lake.root.rglob(f"*.{suffix}")]
     return {str(path): (path.read_bytes(), path.stat().st_ino) for path in files}
+
+
+def parts(lake: Lake) -> list[Path]:
+    """Return the files that the manifest of the bars names."""
+    return [lake.root / Dataset.BARS / part.name for part in lake.catalog(Dataset.BARS).parts]
 
 
 def hidden_files(lake: Lake) -> list[Path]:
@@ -52,13 +58,13 @@ def test_rows_come_back_as_they_were_written(lake: Lake):
     assert DAYS[:2] == lake.sessions(Dataset.BARS)
 
 
-def test_each_session_has_its_file(lake: Lake):
-    """The layout is what SQL and people look for."""
-    lake.write(Dataset.BARS, frame((DAYS[0], "A", 1.0)), sessions=DAYS[:1])
+def test_one_commit_is_one_file(lake: Lake):
+    """Named after its sessions, and plain Parquet to anybody."""
+    lake.write(Dataset.BARS, frame(*((day, "A", 1.0) for day in DAYS[:3])), sessions=DAYS[:3])
 
-    path = lake.root / "bars" / "session=2024-07-01" / "part.parquet"
-    assert path == lake.partition_path(Dataset.BARS, DAYS[0])
-    assert_frame_equal(frame((DAYS[0], "A", 1.0)), pl.read_parquet(path, hive_partitioning=False))
+    (path,) = parts(lake)
+    assert path.name.startswith("2024-07-01_2024-07-03_")
+    assert DAYS[:3] == pl.read_parquet(path)["session"].to_list()
 
 
 def test_a_session_without_rows_differs_from_one_never_written(lake: Lake):
@@ -118,8 +124,9 @@ def test_only_changed_sessions_are_replaced_and_returned(lake: Lake):
     changed = lake.write(Dataset.BARS, frame((DAYS[0], "A", 1.0), (DAYS[1], "A", 2.0)), sessions=DAYS[:2])
 
     assert [DAYS[1]] == changed
-    untouched = str(lake.partition_path(Dataset.BARS, DAYS[0]))
-    assert before[untouched] == snapshot(lake)[untouched]
+    (old,) = (path for path in before if path.endswith(".parquet"))
+    assert before[old] == snapshot(lake)[old]
+    assert ["2024-07-02"] == [path.name[:10] for path in parts(lake) if str(path) not in before]
     assert 2.0 == lake.read_session(Dataset.BARS, DAYS[1])["value"].item()
 
 
@@ -166,7 +173,8 @@ def test_a_damaged_file_is_reported_and_can_be_written_over(lake: Lake):
     """Damage is neither read nor taken for equal content."""
     rows = frame((DAYS[0], "A", 1.0))
     lake.write(Dataset.BARS, rows, sessions=DAYS[:1])
-    lake.partition_path(Dataset.BARS, DAYS[0]).write_bytes(b"PAR1")
+    (path,) = parts(lake)
+    path.write_bytes(b"PAR1")
 
     with pytest.raises(DataQualityError, match="cannot be read"):
         lake.read_session(Dataset.BARS, DAYS[0])
@@ -216,28 +224,46 @@ def run_python(code: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Start a Python process of its own with the lake's names imported."""
     head = (
         "import os, sys\nfrom datetime import date\nfrom pathlib import Path\nimport polars as pl\n"
-        "from trading_pipeline.adapters.store.atomic import FileBatch\n"
+        "from trading_pipeline.adapters.store import objects\n"
         "from trading_pipeline.adapters.store.lake import Dataset, Lake\n"
     )
     return subprocess.Popen([sys.executable, "-c", head + code, *arguments])
 
 
-def test_a_crash_before_the_rename_changes_nothing(lake: Lake):
-    """Readers do not see what the dead writer left, and the next writer removes it."""
-    rows = frame((DAYS[0], "A", 1.0))
-    lake.write(Dataset.BARS, rows, sessions=DAYS[:1])
-    before = snapshot(lake)
-    crash = (
-        "with FileBatch(Path(sys.argv[1])) as batch:\n    batch.stage(Path(sys.argv[2]), b'half')\n    os._exit(9)\n"
-    )
+CRASH = """
+from trading_pipeline.adapters.store import atomic
 
-    assert 9 == run_python(crash, str(lake.root / "bars"), str(lake.partition_path(Dataset.BARS, DAYS[0]))).wait()
+left = int(sys.argv[2])
+replace = Path.replace
+
+def replace_or_die(path, target):
+    global left
+    left -= 1
+    if left < 0:
+        os._exit(9)
+    return replace(path, target)
+
+Path.replace = replace_or_die
+days = [date(2024, 7, 1), date(2024, 7, 2)]
+Lake(Path(sys.argv[1])).write(
+    Dataset.BARS, pl.DataFrame({"session": days, "symbol": ["A", "A"], "value": [8.0, 9.0]}), sessions=days
+)
+"""
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_crash_within_a_commit_changes_nothing(lake: Lake, renames: int):
+    """Before the file has its name, or before the manifest names it; the next writer clears up."""
+    rows = frame((DAYS[0], "A", 1.0), (DAYS[1], "A", 2.0))
+    lake.write(Dataset.BARS, rows, sessions=DAYS[:2])
+
+    assert 9 == run_python(CRASH, str(lake.root), str(renames)).wait()
 
     assert 1 == len(hidden_files(lake))
-    assert before == snapshot(lake)
     assert_frame_equal(rows, lake.read(Dataset.BARS, start=DAYS[0], end=DAYS[4]))
-    lake.write(Dataset.BARS, frame((DAYS[1], "A", 1.0)), sessions=DAYS[1:2])
+    lake.write(Dataset.BARS, frame((DAYS[2], "A", 3.0)), sessions=DAYS[2:3])
     assert [] == hidden_files(lake)
+    assert sorted(parts(lake)) == sorted((lake.root / "bars").glob("*.parquet"))
 
 
 FULL_DISK = """
@@ -287,6 +313,62 @@ def test_writers_at_the_same_time_leave_one_complete_file(lake: Lake):
     assert [] == hidden_files(lake)
 
 
+def test_daily_appends_become_few_files(lake: Lake):
+    """However many sessions are written one by one; no file but the loose ones is written twice."""
+    days = [date(2020, 1, 1) + timedelta(days=offset) for offset in range(120)]
+    for day in days:
+        lake.write(Dataset.BARS, frame((day, "A", 1.0), (day, "B", None)), sessions=[day])
+
+    assert len(parts(lake)) <= compaction.LOOSE_PARTS
+    assert days == lake.sessions(Dataset.BARS)
+    everything = lake.read(Dataset.BARS, start=days[0], end=days[-1])
+    assert_frame_equal(frame(*((day, name, None if name == "B" else 1.0) for day in days for name in "AB")), everything)
+
+
+def test_restated_sessions_cut_a_large_file_only_for_so_long(lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    """Once a scan would hop between too many places, the file is written anew; the rows stay the same."""
+    days = [date(2020, 1, 1) + timedelta(days=offset) for offset in range(200)]
+    lake.write(Dataset.BARS, frame(*((day, "A", 1.0) for day in days)), sessions=days)
+    monkeypatch.setattr(compaction, "SETTLED_BYTES", lake.catalog(Dataset.BARS).parts[0].size)
+    most = 0
+    for day in days[::2]:
+        lake.write(Dataset.BARS, frame((day, "A", 2.0)), sessions=[day])
+        most = max(most, len(lake.catalog(Dataset.BARS).slices(days)))
+
+    assert 40 < most <= compaction.SCATTERED_SLICES
+    expected = [2.0 if at % 2 == 0 else 1.0 for at in range(200)]
+    assert expected == lake.read(Dataset.BARS, start=days[0], end=days[-1])["value"].to_list()
+
+
+def test_readers_outlive_the_files_of_their_manifest(lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    """Two commits after it was read, its files are gone: the reader starts again from the new one."""
+    lake.write(Dataset.BARS, frame((DAYS[0], "A", 1.0)), sessions=DAYS[:1])
+    old = lake.catalog(Dataset.BARS)
+    for value in (2.0, 3.0):
+        lake.write(Dataset.BARS, frame((DAYS[0], "A", value)), sessions=DAYS[:1])
+    assert not (lake.root / "bars" / old.parts[0].name).exists()
+    current = Lake.catalog
+    answers = iter([old])
+    monkeypatch.setattr(Lake, "catalog", lambda self, dataset: next(answers, None) or current(self, dataset))
+
+    assert 3.0 == lake.read_session(Dataset.BARS, DAYS[0])["value"].item()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b'{"format": 2}', b"[]", b'{"format": 1, "parts": [{}], "retired": []}']
+)
+def test_a_damaged_manifest_is_no_empty_dataset(lake: Lake, content: bytes):
+    """Nothing is read, and nothing written over it."""
+    lake.write(Dataset.BARS, frame((DAYS[0], "A", 1.0)), sessions=DAYS[:1])
+    (lake.root / "bars" / "manifest.json").write_bytes(content)
+
+    with pytest.raises(DataQualityError, match="manifest of bars is damaged"):
+        lake.read_session(Dataset.BARS, DAYS[0])
+    with pytest.raises(DataQualityError, match="manifest of bars is damaged"):
+        lake.write(Dataset.BARS, frame((DAYS[0], "A", 2.0)), sessions=DAYS[:1])
+    assert content == (lake.root / "bars" / "manifest.json").read_bytes()
+
+
 rows_of_days = st.lists(
     st.tuples(st.sampled_from(DAYS[:3]), st.sampled_from("ABC"), st.one_of(st.none(), st.floats(width=32))), max_size=12
 )
@@ -300,14 +382,14 @@ def test_a_second_write_replaces_the_first_whole(
     """After any two writes the lake holds the second, and says which sessions that changed."""
     lake = Lake(tmp_path_factory.mktemp("lake"))
     lake.write(Dataset.BARS, frame(*first), sessions=DAYS[:3])
-    before = {day: lake.partition_path(Dataset.BARS, day).read_bytes() for day in DAYS[:3]}
+    before = {day: lake.read_session(Dataset.BARS, day) for day in DAYS[:3]}
 
     changed = lake.write(Dataset.BARS, frame(*second), sessions=DAYS[:3])
 
     order = ["session", "symbol", "value"]
     stored = lake.read(Dataset.BARS, start=DAYS[0], end=DAYS[2])
     assert_frame_equal(frame(*second).sort(order, nulls_last=True), stored.sort(order, nulls_last=True))
-    assert changed == [day for day in DAYS[:3] if lake.partition_path(Dataset.BARS, day).read_bytes() != before[day]]
+    assert changed == [day for day in DAYS[:3] if not lake.read_session(Dataset.BARS, day).equals(before[day])]
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path):

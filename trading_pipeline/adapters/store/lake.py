@@ -1,23 +1,26 @@
-"""The Parquet lake: one file per dataset and session, replaced whole and atomically; it judges no content."""
+"""The Parquet lake: datasets partitioned by session, replaced whole and atomically; it judges no content."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from enum import StrEnum
+from hashlib import blake2b
 from io import BytesIO
-from itertools import accumulate
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
-from trading_pipeline.adapters.store.atomic import FileBatch, exclusive, in_threads
-from trading_pipeline.errors import DataQualityError
+from trading_pipeline.adapters.store.catalog import Catalog, Part, Slice, read_catalog
+from trading_pipeline.adapters.store.compaction import stretches
+from trading_pipeline.adapters.store.objects import FolderStore, ObjectStore
+from trading_pipeline.errors import DataQualityError, ServerUnavailable
 
-_PREFIX = "session="
-_FILE = "part.parquet"
-_FILES_AT_ONCE = 512
-"""Bounds the memory that the bytes of large partitions take while they are read."""
+_MANIFEST: Final = "manifest.json"
+_PART_BYTES: Final = 256 << 20
+"""Size of the largest part in memory."""
+_ROW_GROUP: Final = 1 << 16
+_TURNS: Final = 50
+"""How often a commit, or a read, that lost a race with a writer is made again."""
 
 
 class Dataset(StrEnum):
@@ -27,6 +30,7 @@ class Dataset(StrEnum):
     BARS = "bars"
     QUARANTINED_BARS = "quarantined_bars"
     IMPORTED_BARS = "imported_bars"
+    CORPORATE_ACTIONS = "corporate_actions"
     FRESHNESS = "freshness"
     FEATURES = "features"
     FEATURE_INPUTS = "feature_inputs"
@@ -37,27 +41,35 @@ class Dataset(StrEnum):
     PNL = "pnl"
 
 
-@dataclass(frozen=True, slots=True)
 class Lake:
-    """Datasets under one root folder, laid out as `<dataset>/session=YYYY-MM-DD/part.parquet`.
+    """Datasets under one root: a folder, or a bucket by its URL.
 
-    Every frame has a `session` column (Date). A session that was written without rows has a file without rows, so that
-    "nothing happened" differs from "never written".
+    A dataset is a set of immutable Parquet files and `manifest.json`, which names the file and rows of every session.
+    A commit adds files and then swaps the manifest, so that readers see all of it or nothing. Small files are merged
+    on the way: a full scan costs about what one compact file would.
+
+    Every frame has a `session` column (Date). A session that was written without rows is in the manifest without rows,
+    so that "nothing happened" differs from "never written".
     """
 
-    root: Path
+    __slots__ = ("_store", "root")
 
-    def partition_path(self, dataset: Dataset, session: date) -> Path:
-        """Return where the file of a session is, or would be."""
-        return self.root / dataset / f"{_PREFIX}{session.isoformat()}" / _FILE
+    def __init__(self, root: Path | str) -> None:
+        """Name the lake; nothing is opened before it is used.
+
+        Raises:
+            ConfigError: the URL is of no kind that is known.
+        """
+        self.root = root
+        self._store = _open_store(root)
 
     def has(self, dataset: Dataset, session: date) -> bool:
         """Tell whether the session was written, with or without rows."""
-        return self.partition_path(dataset, session).is_file()
+        return session in self.catalog(dataset).live
 
     def sessions(self, dataset: Dataset, *, start: date = date.min, end: date = date.max) -> list[date]:
         """Return the sessions of a range, both ends included, that were written, in order."""
-        return self._written(dataset, start, end)
+        return [session for session in self.catalog(dataset).live if start <= session <= end]
 
     def read_session(self, dataset: Dataset, session: date, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the rows of one session.
@@ -65,38 +77,38 @@ class Lake:
         Raises:
             DataQualityError: the session was never written, or the file or its columns cannot be read.
         """
-        if not self.has(dataset, session):
+        rows = self._scan(dataset, lambda live: [session] if session in live else [], columns)
+        if rows is None:
             raise DataQualityError(
                 f"the lake has no {dataset} of {session}: materialise that partition first",
                 dataset=dataset.value,
                 session=session,
             )
-        return self._scan(dataset, [session], columns)
+        return rows
 
     def read(self, dataset: Dataset, *, start: date, end: date, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the rows of all written sessions from `start` to `end`, both included, in order of session and symbol.
 
         Sessions never written add nothing: compare with `sessions` where that matters. A range without any has no rows
-        but the columns of the dataset.
+        but the columns of the dataset. All rows are of one commit, whoever writes meanwhile.
 
         Raises:
             DataQualityError: the dataset was never written at all, or the files or their columns cannot be read.
         """
-        wanted = self._written(dataset, start, end)
-        if wanted:
-            return self._scan(dataset, wanted, columns)
-        written = self.sessions(dataset)
-        if not written:
+        rows = self._scan(dataset, lambda live: [session for session in live if start <= session <= end], columns)
+        if rows is not None:
+            return rows
+        rows = self._scan(dataset, lambda live: list(live)[-1:], columns)
+        if rows is None:
             raise DataQualityError(
                 f"the lake has no {dataset} at all: materialise it first", dataset=dataset.value, root=str(self.root)
             )
-        return self._scan(dataset, written[-1:], columns).clear()
+        return rows.clear()
 
     def write(self, dataset: Dataset, frame: pl.DataFrame, *, sessions: Sequence[date]) -> list[date]:
         """Replace the partitions of `sessions` by the rows of the frame and return the sessions whose content changed.
 
-        A partition with equal content is left untouched, byte for byte. An error leaves every partition as it was; a
-        crash may leave some replaced and others not, each of them whole.
+        All of them change together or none does, whatever happens; those with equal content are left untouched.
 
         Args:
             dataset: where to.
@@ -105,9 +117,9 @@ class Lake:
 
         Raises:
             DataQualityError: no `session` column of type Date, or rows of a session that is not in `sessions`.
+            OSError: the disk does not take it; nothing has changed.
         """
-        with exclusive(self.root / dataset):
-            return self._replace(dataset, frame, sessions)
+        return self.update(dataset, lambda _: frame, sessions=sessions, reads=False)
 
     def update(
         self,
@@ -115,31 +127,87 @@ class Lake:
         merge: Callable[[pl.DataFrame | None], pl.DataFrame],
         *,
         sessions: Sequence[date],
+        reads: bool = True,
     ) -> list[date]:
         """Replace partitions by what `merge` makes of their present rows (None: none was written), as `write` does.
 
-        No other writer of this machine comes between the reading and the writing.
+        No other writer comes between the reading and the writing; where the store has no locks `merge` may be called
+        again. With `reads` off, `merge` is given None.
         """
-        with exclusive(self.root / dataset):
-            written = [session for session in sorted(set(sessions)) if self.has(dataset, session)]
-            present = self._scan(dataset, written, None) if written else None
-            return self._replace(dataset, merge(present), sessions)
+        wanted = sorted(set(sessions))
+        with self._store.exclusive(dataset):
+            for _ in range(_TURNS):
+                catalog, version = self._load(dataset)
+                written = [session for session in wanted if session in catalog.live]
+                present = self._gather(dataset, catalog, written, None) if written and reads else None
+                frame = merge(present)
+                _require_sessions(dataset, frame, set(wanted))
+                rows = _canonical(frame)
+                changed = self._changed(dataset, catalog, rows, wanted)
+                if not changed or self._commit(dataset, catalog, version, rows, changed):
+                    return changed
+        raise ServerUnavailable(f"other writers kept changing {dataset}: run it again", dataset=dataset.value)
 
-    def _written(self, dataset: Dataset, start: date, end: date) -> list[date]:
-        """Find the written sessions of a range; only folders of the range are looked into."""
-        try:
-            names = os.listdir(self.root / dataset)  # noqa: PTH208 - names are all it takes, and there are thousands
-        except FileNotFoundError:
-            return []
-        first, last = f"{_PREFIX}{start.isoformat()}", f"{_PREFIX}{end.isoformat()}"
-        found = [date.fromisoformat(name.removeprefix(_PREFIX)) for name in names if first <= name <= last]
-        return sorted(session for session in found if self.has(dataset, session))
+    def catalog(self, dataset: Dataset) -> Catalog:
+        """Return which files hold which sessions, as of now.
 
-    def _scan(self, dataset: Dataset, sessions: Sequence[date], columns: Sequence[str] | None) -> pl.DataFrame:
-        files = [self.partition_path(dataset, session) for session in sessions]
-        batches = [files[at : at + _FILES_AT_ONCE] for at in range(0, len(files), _FILES_AT_ONCE)]
+        Raises:
+            DataQualityError: the manifest is damaged.
+        """
+        return self._load(dataset)[0]
+
+    def local_path(self, dataset: Dataset, part: Part) -> str:
+        """Return the path of a file of a dataset, for readers that know only files.
+
+        Raises:
+            DataQualityError: the file is gone.
+        """
+        return self._store.local_path(f"{dataset}/{part.name}")
+
+    def _load(self, dataset: Dataset) -> tuple[Catalog, str | None]:
+        found = self._store.read(f"{dataset}/{_MANIFEST}")
+        if found is None:
+            return Catalog(), None
         try:
-            return pl.concat(_read_files(batch, columns) for batch in batches)
+            return read_catalog(found[0]), found[1]
+        except ValueError as error:
+            raise DataQualityError(
+                f"the manifest of {dataset} is damaged: {error}. Restore {dataset}/{_MANIFEST} from a backup, or move "
+                "the folder away and materialise it again",
+                dataset=dataset.value,
+                root=str(self.root),
+            ) from error
+
+    def _scan(
+        self,
+        dataset: Dataset,
+        choose: Callable[[Iterable[date]], list[date]],
+        columns: Sequence[str] | None,
+    ) -> pl.DataFrame | None:
+        catalog = self.catalog(dataset)
+        for _ in range(_TURNS):
+            wanted = choose(catalog.live)
+            if not wanted:
+                return None
+            try:
+                return self._gather(dataset, catalog, wanted, columns)
+            except DataQualityError:
+                # Two commits have passed since the manifest was read, and what it named is gone: read the new one.
+                newer = self.catalog(dataset)
+                if newer.parts == catalog.parts:
+                    raise
+                catalog = newer
+        raise ServerUnavailable(f"writers kept changing {dataset}: read it again", dataset=dataset.value)
+
+    def _gather(
+        self, dataset: Dataset, catalog: Catalog, sessions: Sequence[date], columns: Sequence[str] | None
+    ) -> pl.DataFrame:
+        slices = catalog.slices(sessions)
+        # Slices without rows add nothing but the columns, which any one of them can give.
+        filled = [one for one in slices if one.rows] or slices[:1]
+        try:
+            frames = pl.collect_all([self._lazy(dataset, one, columns) for one in filled])
+            return pl.concat(frames) if len(frames) > 1 else frames[0]
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataQualityError(
                 f"{dataset} of {sessions[0]} to {sessions[-1]} cannot be read: {error}. "
@@ -149,29 +217,104 @@ class Lake:
                 end=sessions[-1],
             ) from error
 
-    def _replace(self, dataset: Dataset, frame: pl.DataFrame, sessions: Sequence[date]) -> list[date]:
-        wanted = set(sessions)
-        _require_sessions(dataset, frame, wanted)
-        changed: list[date] = []
-        with FileBatch(self.root / dataset) as batch:
+    def _lazy(self, dataset: Dataset, one: Slice, columns: Sequence[str] | None) -> pl.LazyFrame:
+        rows = pl.scan_parquet(
+            self._store.location(f"{dataset}/{one.part.name}"),
+            hive_partitioning=False,
+            glob=False,
+            storage_options=self._store.options,
+        )
+        cut = rows if one.is_whole else rows.slice(one.offset, one.rows)
+        return cut if columns is None else cut.select(columns)
 
-            def stage(partition: tuple[date, pl.DataFrame]) -> None:
-                session, rows = partition
-                path, content = self.partition_path(dataset, session), _encode(rows)
-                if not (path.is_file() and path.read_bytes() == content):
-                    batch.stage(path, content)
-                    changed.append(session)
+    def _changed(self, dataset: Dataset, catalog: Catalog, rows: pl.DataFrame, sessions: Sequence[date]) -> list[date]:
+        counts = _counts(rows)
+        schema = _digest(rows.schema)
+        alike = [
+            session
+            for session in sessions
+            if (known := catalog.live.get(session)) is not None
+            and known.part.schema == schema
+            and known.rows == counts.get(session, 0)
+        ]
+        filled = [session for session in alike if session in counts]
+        differing = set(sessions) - set(alike)
+        if filled:
+            try:
+                present = self._gather(dataset, catalog, filled, None)
+            except DataQualityError:  # damaged: written anew
+                return list(sessions)
+            offered = rows if len(filled) == len(counts) else rows.filter(pl.col("session").is_in(filled))
+            differing |= _differing(present, offered)
+        return sorted(differing)
 
-            in_threads(stage, _by_session(frame, wanted))
-            batch.commit()
-        return sorted(changed)
+    def _commit(
+        self, dataset: Dataset, catalog: Catalog, version: str | None, rows: pl.DataFrame, sessions: Sequence[date]
+    ) -> bool:
+        counts = _counts(rows)
+        if counts.keys() != set(sessions):
+            rows = rows.filter(pl.col("session").is_in(sessions))
+        parts = list(self._put(dataset, rows, [(session, counts.get(session, 0)) for session in sessions]))
+        after = catalog.replaced_by(parts)
+        for run in stretches(after):
+            days = [session for one in run for session in one.sessions]
+            try:
+                together = self._gather(dataset, after, days, None)
+            except DataQualityError:  # a damaged part stays as it is until its sessions are written anew
+                continue
+            after = after.replaced_by(list(self._put(dataset, together, [(day, after.live[day].rows) for day in days])))
+        gone = {part.name for part in catalog.parts} - {part.name for part in after.parts}
+        final = Catalog(after.parts, tuple(sorted(gone)))
+        if not self._store.swap(f"{dataset}/{_MANIFEST}", final.to_bytes(), version):
+            return False
+        names = {part.name for part in final.parts}
+        self._store.delete([f"{dataset}/{name}" for name in catalog.retired if name not in names])
+        self._store.sweep(dataset, {_MANIFEST, *names, *final.retired})
+        return True
+
+    def _put(self, dataset: Dataset, rows: pl.DataFrame, counts: Sequence[tuple[date, int]]) -> Iterator[Part]:
+        schema = _digest(rows.schema)
+        limit = max(1, _PART_BYTES * rows.height // max(int(rows.estimated_size()), 1))
+        offset = 0
+        for cut in _cuts(counts, limit):
+            height = sum(count for _, count in cut)
+            content = _encode(rows.slice(offset, height))
+            offset += height
+            name = f"{_span(cut)}_{blake2b(content, digest_size=12).hexdigest()}.parquet"
+            self._store.put(f"{dataset}/{name}", content)
+            yield Part(name=name, size=len(content), schema=schema, sessions=tuple(cut))
 
 
-def _read_files(files: Sequence[Path], columns: Sequence[str] | None) -> pl.DataFrame:
-    # Polars opens a path more than once, so a file replaced in between would be read half old, half new. Its bytes are
-    # taken in one go instead, which also is the fastest for many small files.
-    rows = pl.scan_parquet([path.read_bytes() for path in files], hive_partitioning=False, glob=False)
-    return (rows if columns is None else rows.select(columns)).collect()
+def _open_store(root: Path | str) -> ObjectStore:
+    return FolderStore(Path(root))
+
+
+def _cuts(counts: Sequence[tuple[date, int]], limit: int) -> Iterator[list[tuple[date, int]]]:
+    cut: list[tuple[date, int]] = []
+    height = 0
+    for session, count in counts:
+        if cut and height + count > limit:
+            yield cut
+            cut, height = [], 0
+        cut.append((session, count))
+        height += count
+    if cut:
+        yield cut
+
+
+def _span(cut: Sequence[tuple[date, int]]) -> str:
+    first, last = cut[0][0].isoformat(), cut[-1][0].isoformat()
+    return first if first == last else f"{first}_{last}"
+
+
+def _counts(rows: pl.DataFrame) -> dict[date, int]:
+    return dict(rows.group_by("session", maintain_order=True).len().iter_rows())
+
+
+def _differing(present: pl.DataFrame, offered: pl.DataFrame) -> set[date]:
+    unequal = [present[name].ne_missing(offered[name]) for name in offered.columns]
+    rows = offered["session"].to_frame().filter(pl.DataFrame(unequal).fold(lambda one, other: one | other))
+    return set(rows["session"].unique())
 
 
 def _require_sessions(dataset: Dataset, frame: pl.DataFrame, wanted: set[date]) -> None:
@@ -187,16 +330,6 @@ def _require_sessions(dataset: Dataset, frame: pl.DataFrame, wanted: set[date]) 
         )
 
 
-def _by_session(frame: pl.DataFrame, wanted: set[date]) -> Iterator[tuple[date, pl.DataFrame]]:
-    ordered = _canonical(frame)
-    counts = dict(ordered.group_by("session", maintain_order=True).len().iter_rows())
-    for session in wanted - counts.keys():
-        yield session, ordered.clear()
-    starts = accumulate(counts.values(), initial=0)
-    for (session, count), start in zip(counts.items(), starts, strict=False):
-        yield session, ordered.slice(start, count)
-
-
 def _canonical(frame: pl.DataFrame) -> pl.DataFrame:
     key = [name for name in ("session", "symbol") if name in frame.columns]
     # Rows that share a key (raw bars may) are told apart by all columns: the order they came in leaves no trace.
@@ -204,7 +337,11 @@ def _canonical(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort([*key, *(name for name in order if name not in key)], nulls_last=True).rechunk()
 
 
+def _digest(schema: pl.Schema) -> str:
+    return blake2b(repr(list(schema.items())).encode(), digest_size=8).hexdigest()
+
+
 def _encode(rows: pl.DataFrame) -> bytes:
     buffer = BytesIO()
-    rows.write_parquet(buffer, compression="zstd", statistics=False)
+    rows.write_parquet(buffer, compression="zstd", row_group_size=_ROW_GROUP)
     return buffer.getvalue()
