@@ -1,11 +1,12 @@
 """Computes expressions with pyqlib itself; a program of its own, since its import is slow and changes global state.
 
-`python qlib_oracle.py FOLDER GENERATOR` reads `bars.parquet` (`panel`, `symbol`, `position` in the calendar and the
-fields) and `expressions.json` (by name) in FOLDER, and writes `answers.parquet` there, and in `definitions.json` what
-`definitions` of the program GENERATOR returns.
+`python qlib_oracle.py FOLDER GENERATOR` first writes to `definitions.json` in FOLDER what `definitions` of the program
+GENERATOR returns. Then for each NAME on a line of its input it reads `NAME.parquet` (`symbol`, `position` in the
+calendar and the fields) and `NAME.json` (expressions by name), writes `NAME.answers.parquet` and prints NAME.
 """
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -22,9 +23,12 @@ FIELDS = ("open", "high", "low", "close", "volume", "vwap")
 class FramesInMemory:
     """A source of fields for pyqlib: float32, one row for every session between a symbol's first and last bar."""
 
-    def __init__(self, bars: pl.DataFrame) -> None:
+    def __init__(self) -> None:
         self._series: dict[tuple[str, str], pd.Series] = {}
-        for (panel, symbol), rows in bars.group_by("panel", "symbol"):
+
+    def add(self, panel: str, bars: pl.DataFrame) -> None:
+        """Take the bars of a panel; its symbols are called `PANEL/SYMBOL`."""
+        for (symbol,), rows in bars.group_by("symbol"):
             positions = rows["position"].to_numpy()
             index = pd.RangeIndex(positions.min(), positions.max() + 1)
             for field in FIELDS:
@@ -36,17 +40,17 @@ class FramesInMemory:
         return self._series[instrument, field]
 
 
-def answers(bars: pl.DataFrame, expressions: dict[str, str]) -> pl.DataFrame:
+def answers(panel: str, bars: pl.DataFrame, expressions: dict[str, str]) -> pl.DataFrame:
     """Return pyqlib's float32 answers for every row of the bars; its missing values are null."""
-    FeatureD.register(FramesInMemory(bars))
     frames = []
-    for (panel, symbol), rows in bars.group_by("panel", "symbol", maintain_order=True):
+    for (symbol,), rows in bars.group_by("symbol", maintain_order=True):
         positions = rows["position"].to_list()
         columns = {}
         for name, text in expressions.items():
-            series = ExpressionD.get_expression_instance(text).load(f"{panel}/{symbol}", 0, 10**6, "day")
+            here = re.sub(r"'(\w+)'", rf"'{panel}/\1'", text)
+            series = ExpressionD.get_expression_instance(here).load(f"{panel}/{symbol}", 0, 10**6, "day")
             columns[name] = series.astype(np.float32).reindex(positions).to_numpy()
-        frames.append(pl.concat([rows.select("panel", "symbol", "position"), pl.DataFrame(columns)], how="horizontal"))
+        frames.append(pl.concat([rows.select("symbol", "position"), pl.DataFrame(columns)], how="horizontal"))
     return pl.concat(frames).fill_nan(None)
 
 
@@ -55,5 +59,12 @@ if __name__ == "__main__":
     definitions = runpy.run_path(str(generator))["definitions"]()
     (folder / "definitions.json").write_text(json.dumps(definitions), encoding="utf-8")
     qlib.init(provider_uri=str(folder), kernels=1, logging_level=40)
-    wanted = json.loads((folder / "expressions.json").read_text(encoding="utf-8"))
-    answers(pl.read_parquet(folder / "bars.parquet"), wanted).write_parquet(folder / "answers.parquet")
+    source = FramesInMemory()
+    FeatureD.register(source)
+    for line in sys.stdin:
+        name = line.strip()
+        panel = pl.read_parquet(folder / f"{name}.parquet")
+        source.add(name, panel)
+        wanted = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        answers(name, panel, wanted).write_parquet(folder / f"{name}.answers.parquet")
+        print(name, flush=True)

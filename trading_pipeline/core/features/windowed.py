@@ -52,8 +52,15 @@ def _simple(kernel: str, statistic: int, *, on_ladder: bool = False) -> Rule:
 
 def _rsquare(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
     series, length = call.arguments
-    every = 9 if _value(length) == 0 else 6
+    every = 8 if _value(length) == 0 else 5
     return (series,), Windowed(kernel="moments", statistic=every, length=int(_value(length)), on_ladder=True)
+
+
+def _count(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
+    series, length = call.arguments
+    # pandas counts infinities, which all else leaves out.
+    present = Call("Eq", (series, series))
+    return (present,), Windowed(kernel="moments", statistic=0, length=int(_value(length)), on_ladder=True)
 
 
 def _median(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
@@ -73,7 +80,7 @@ def _ema(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
     return (series,), Windowed(kernel="exponential", statistic=statistic, length=0, number=number)
 
 
-_MOMENTS = ("Sum", "Mean", "Count", "Var", "Std", "Slope", None, "Resi", "WMA")
+_MOMENTS = ("Sum", "Mean", "Var", "Std", "Slope", None, "Resi", "WMA")
 _EXTREMES = ("Max", "Min", "IdxMax", "IdxMin")
 
 WINDOWED: dict[str, Rule] = {
@@ -84,6 +91,7 @@ WINDOWED: dict[str, Rule] = {
     **{name: _simple("shifts", code) for code, name in enumerate(("Ref", "Delta"))},
     "Rank": _simple("ranks", 0),
     "Rsquare": _rsquare,
+    "Count": _count,
     "Med": _median,
     "Quantile": _quantile,
     "EMA": _ema,

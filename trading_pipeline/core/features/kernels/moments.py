@@ -9,7 +9,7 @@ import numpy as np
 from trading_pipeline.core.features.kernels.arrays import Bounds, Ladder, Matrix, Places, Row
 from trading_pipeline.core.features.kernels.compiled import compiled
 
-SUM, MEAN, COUNT, VAR, STD, SLOPE, RSQUARE, RESI, WMA, RSQUARE_ALL = range(10)
+SUM, MEAN, VAR, STD, SLOPE, RSQUARE, RESI, WMA, RSQUARE_ALL = range(9)
 FLAT = 2e-05
 """Standard deviation up to which pyqlib calls a window constant and its correlations undefined."""
 
@@ -151,7 +151,7 @@ def moments(
     ladder: Ladder,
     bounds: Bounds,
 ) -> None:
-    """Compute sums, means, counts, variances, deviations, fits and weighted means; windows name rungs."""
+    """Compute sums, means, variances, deviations, fits and weighted means; windows name rungs."""
     longest = np.max(np.diff(bounds))
     shape = (ladder.shape[0], longest)
     squares_wanted, fits_wanted, lags_wanted = False, False, False
@@ -173,7 +173,7 @@ def moments(
         first, dense = take(values, sums[0], run)
         rows = end - start - first
         for place in range(outputs.shape[0]):
-            registers[outputs[place], start : start + first] = 0.0 if statistics[place] == COUNT else np.nan
+            registers[outputs[place], start : start + first] = np.nan
         if rows == 0:
             continue
         sums[0, :rows] = sums[0, first : first + rows].copy()
@@ -221,8 +221,6 @@ def _plain(statistic: int, out: Row, total: Row, count: Row, square: Row) -> Non
     elif statistic == MEAN:
         for t in range(out.shape[0]):
             out[t] = total[t] / count[t]
-    elif statistic == COUNT:
-        out[:] = count[: out.shape[0]]
     elif statistic == VAR:
         for t in range(out.shape[0]):
             variance = square[t] / (count[t] - 1)
