@@ -46,7 +46,7 @@ def test_missing_values_are_null_and_never_nan(computed: pl.DataFrame) -> None:
 
 
 def test_agrees_with_the_stored_answers_of_pyqlib(computed: pl.DataFrame, calendar: list[date]) -> None:
-    """The same values are missing, and the others are equal but for float32 steps inside pyqlib."""
+    """The same values are missing, and the others are equal."""
     golden = pl.read_parquet(GOLDEN)
     days = pl.DataFrame({"session": calendar, "position": range(len(calendar))})
     ours = golden.select("symbol", "position").join(days, on="position").join(computed, on=["session", "symbol"])
@@ -57,8 +57,7 @@ def test_agrees_with_the_stored_answers_of_pyqlib(computed: pl.DataFrame, calend
         left, right = (
             frame.filter(compared)[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for frame in (golden, ours)
         )
-        noise = 1e-3 if name.startswith("COR") else 1e-4
-        within = np.isclose(left, right, rtol=1e-5, atol=noise, equal_nan=True)
+        within = np.isclose(left, right, rtol=1e-5, atol=1e-9, equal_nan=True)
         assert within.all(), name
 
 

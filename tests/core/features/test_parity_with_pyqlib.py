@@ -59,7 +59,7 @@ def test_every_expression_agrees_on_real_bars(oracle: Oracle, sample: pl.DataFra
     days = sorted(sample["session"].unique())
     expressions = {name: text for name, text in EXPRESSIONS.items() if OF_ONE_PANEL not in text}
     expected = oracle.ask("sample", sample.select("session", "symbol", *FIELDS), days, expressions)
-    assert {} == _differences(expected, ours(sample, days, expressions), sample, exact=False)
+    assert {} == _differences(expected, ours(sample, days, expressions, float32_steps=True), sample, exact=True)
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def _difference(name: str, theirs: pl.Series, mine: pl.Series, bars: pl.DataFram
         theirs, mine = theirs.filter(traded), mine.filter(traded)
     if not (theirs.is_null() == mine.is_null()).all():
         return f"{(theirs.is_null() != mine.is_null()).sum()} values are missing in one of the two only"
-    noise = _exact_noise(name) if exact else _noise(name)
+    noise = 1e-9 if exact else _noise(name)
     wrong = ~np.isclose(numbers(mine), numbers(theirs), rtol=1e-5, atol=noise, equal_nan=True)
     pairs = list(zip(numbers(mine)[wrong], numbers(theirs)[wrong], strict=True))
     return f"{len(pairs)} values differ, first {pairs[:3]}" if pairs else ""
@@ -109,8 +109,3 @@ def _noise(name: str) -> float:
     if "CORD" in name or "Corr(" in name:
         return 1e-3
     return 1e-4 if name.startswith(("CORR", "WVMA", "Cov(")) else 1e-7
-
-
-def _exact_noise(name: str) -> float:
-    """What running sums inside pyqlib may add where the answer is next to nothing."""
-    return 1e-6 if name.startswith(("COR", "WVMA", "Corr(", "Cov(")) else 1e-9

@@ -46,7 +46,8 @@ class Columns:
             self._position_of,
         )  # fmt: skip
         kind = np.float32 if dtype == pl.Float32 else np.float64
-        self._values: list[Values] = [np.empty(size, dtype=kind) for _ in range(answers)]
+        # One allocation: large ones get large pages, which writing across a column needs.
+        self._values: Values = np.empty((answers, size), dtype=kind)
 
     def prepare(self, block: Block) -> Sink:
         """Return what writes the answers of a block."""

@@ -62,7 +62,7 @@ class CompiledFeatures:
         dtype: Dtype = pl.Float32,
         threads: int | None = None,
         memory_budget_bytes: int = MEMORY_BUDGET_BYTES,
-        float32_steps: bool = False,
+        float32_steps: bool | None = None,
     ) -> pl.DataFrame:
         """Compute every feature for the wanted sessions.
 
@@ -74,12 +74,13 @@ class CompiledFeatures:
             sessions: the sessions wanted; those without bars give no rows.
             first_sessions: the first bar ever of each symbol. Needed for exactness only where a symbol was suspended
                 on the first session of the history given: its suspended sessions count in windows.
-            dtype: of the features. All arithmetic is in float64.
+            dtype: of the features.
             threads: to compute with; all cores that the process may use when None. Answers do not depend on it.
             memory_budget_bytes: room for intermediate values; the answer and the bars come on top. Answers do not
                 depend on it.
-            float32_steps: round to float32 wherever pyqlib does, whose bars are float32: the answers then agree with
-                pyqlib's even where they are small differences of large numbers, and are as coarse.
+            float32_steps: round to float32 wherever pyqlib does, whose bars are float32, and compute windows in
+                float64 as it does: the answers are then pyqlib's even where they are small differences of large
+                numbers. False: float64 throughout. None: True for Float32 answers, False for Float64.
 
         Returns:
             `session`, `symbol` and one column per feature in order, missing as null, never NaN (infinities stay, as in
@@ -89,7 +90,8 @@ class CompiledFeatures:
             FeatureError: a field is absent or no number, a bar lies outside the calendar, a session and symbol repeat,
                 or no bar is of a symbol that `Mask` names.
         """
-        computation = self._prepare(bars, calendar, first_sessions, threads, memory_budget_bytes, float32_steps)
+        steps = dtype == pl.Float32 if float32_steps is None else float32_steps
+        computation = self._prepare(bars, calendar, first_sessions, threads, memory_budget_bytes, steps)
         symbols = range(len(computation.panel.symbols))
         return computation.frame(symbols, sessions=sessions, names=self.feature_set.names, dtype=dtype)
 
@@ -103,7 +105,7 @@ class CompiledFeatures:
         dtype: Dtype = pl.Float32,
         threads: int | None = None,
         memory_budget_bytes: int = MEMORY_BUDGET_BYTES,
-        float32_steps: bool = False,
+        float32_steps: bool | None = None,
     ) -> Iterator[pl.DataFrame]:
         """Compute as `compute` does, some symbols at a time.
 
@@ -114,7 +116,8 @@ class CompiledFeatures:
             Frames of consecutive symbols, each sorted by session and symbol; together the rows of `compute`.
         """
         half = memory_budget_bytes // 2
-        computation = self._prepare(bars, calendar, first_sessions, threads, half, float32_steps)
+        steps = dtype == pl.Float32 if float32_steps is None else float32_steps
+        computation = self._prepare(bars, calendar, first_sessions, threads, half, steps)
         wide = 4 if dtype == pl.Float32 else 8
         most = max(1, half // (wide * len(self.feature_set.names) + 32))
         bounds, symbol = computation.panel.bounds, 0

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 Row = npt.NDArray[np.float64]
-Operand = Row | np.float64
+Operand = Row | npt.NDArray[np.float32] | float
 Elementwise = Callable[..., object]
 
 
@@ -46,4 +46,4 @@ ELEMENTWISE: dict[str, Elementwise] = {
     "If": _if,
     "Fill": _fill,
 }
-"""Each writes float64 to `out`; conditions are 1.0 or 0.0."""
+"""Each writes to `out`, which is float64, what it computes in the type of its operands; conditions are 1.0 or 0.0."""

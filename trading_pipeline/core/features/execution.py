@@ -139,11 +139,12 @@ def _run_step(
                 block.bounds,
             )
         case Apply():
-            out = registers[step.output, :rows]
-            operands = [registers[item, :rows] if isinstance(item, int) else np.float64(item) for item in step.operands]
-            ELEMENTWISE[step.operator](*operands, out=out)
-            if narrow and step.narrow:
-                out[:] = out.astype(np.float32)
+            rounded = narrow and step.narrow
+            operands = [
+                _column(registers[item, :rows], rounded=rounded) if isinstance(item, int) else item
+                for item in step.operands
+            ]
+            ELEMENTWISE[step.operator](*operands, out=registers[step.output, :rows])
         case Emit():
             sink(block, step.answer, registers[step.register, :rows])
         case Load():
@@ -154,6 +155,10 @@ def _run_step(
                     out[:] = out.astype(np.float32)
             else:
                 out[:] = derived[step.source][block.rows]
+
+
+def _column(values: Row, *, rounded: bool) -> Row | npt.NDArray[np.float32]:
+    return values.astype(np.float32) if rounded else values
 
 
 def _blocks(panel: Panel, symbols: range, most: int) -> Iterator[Block]:

@@ -1,0 +1,195 @@
+"""Alpha158 by pyqlib's own handler and by ours, on the same bars in one run, each in processes of its own.
+
+`python tests/bench/features.py` compares 500 symbols over ten years, three times with two of pyqlib's kernels, and once
+with one kernel; `--quick` takes a small panel. `--scaling` measures ours alone: rows, a single new session, memory, the
+share of the memory bandwidth, and what is expensive. `--parity` prints the parity table. The last line is JSON.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+
+from panel import FIELDS, calendar, synthetic_bars
+
+from trading_pipeline.core.features import FeatureSet, alpha158, alpha360, compile_features
+
+SETS: dict[str, Callable[[], FeatureSet]] = {"alpha158": alpha158, "alpha360": alpha360}
+NOISE = 1e-6
+"""Absolute differences that what is left of pyqlib's running sums may make."""
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--symbols", type=int, default=500)
+    parser.add_argument("--sessions", type=int, default=2520)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--kernels", default="2,1", help="pyqlib's processes; all but the first are run once")
+    parser.add_argument("--set", choices=SETS, default="alpha158")
+    parser.add_argument("--quick", action="store_true", help="20 symbols over two years")
+    parser.add_argument("--scaling", action="store_true")
+    parser.add_argument("--parity", action="store_true")
+    parser.add_argument("--side", choices=["ours", "pyqlib"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.quick:
+        asked.symbols, asked.sessions = 20, 504
+    if asked.side == "ours":
+        _our_side(asked.folder, asked.set)
+    elif asked.side == "pyqlib":
+        _pyqlib_side(asked.folder, int(asked.kernels), asked.set)
+    elif asked.parity:
+        from parity import parity
+
+        print(json.dumps(parity()))
+    elif asked.scaling:
+        from scaling import scaling
+
+        print(json.dumps(scaling(quick=asked.quick)))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(_compare(Path(folder), asked)))
+
+
+def _compare(folder: Path, asked: argparse.Namespace) -> dict[str, float | int | str]:
+    bars = synthetic_bars(asked.symbols, asked.sessions)
+    bars.write_parquet(folder / "bars.parquet")
+    _store(folder / "store", bars, asked.sessions)
+    kernels = [int(number) for number in asked.kernels.split(",")]
+    runs: dict[str, list[dict[str, float]]] = {}
+    _run(folder, "ours", 0, asked.set)  # compiles the kernels where no process has yet
+    for repeat in range(asked.repeats):
+        for number in kernels if repeat == 0 else kernels[:1]:
+            runs.setdefault(f"pyqlib k{number}", []).append(_run(folder, "pyqlib", number, asked.set))
+            runs.setdefault("ours", []).append(_run(folder, "ours", 0, asked.set))
+    worst = _assert_parity(folder, asked.set)
+    answer: dict[str, float | int | str] = {"set": asked.set, "symbols": asked.symbols, "sessions": asked.sessions}
+    answer |= {"rows": bars.height, "repeats": asked.repeats, "worst_difference": worst}
+    print(f"{'':<12}{'compute s':>12}{'process s':>12}{'peak MB':>10}   medians of {asked.repeats}")
+    for name, results in runs.items():
+        middle = {key: statistics.median(result[key] for result in results) for key in results[0]}
+        print(f"{name:<12}{middle['compute']:>12.2f}{middle['process']:>12.2f}{middle['megabytes']:>10.0f}")
+        answer |= {f"{name.replace(' ', '_')}_{key}": round(value, 3) for key, value in middle.items()}
+    answer["cells_per_second"] = round(bars.height * len(SETS[asked.set]().names) / float(answer["ours_compute"]))
+    for number in kernels:
+        for key, label in (("compute", "speedup"), ("process", "process_speedup"), ("megabytes", "memory_ratio")):
+            ratio = float(answer[f"pyqlib_k{number}_{key}"]) / float(answer[f"ours_{key}"])
+            answer[f"{label}_vs_qlib_k{number}"] = round(ratio, 2)
+    return answer
+
+
+def _run(folder: Path, side: str, kernels: int, name: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--side", side, "--folder", folder, "--kernels", str(kernels), "--set", name]
+    start = time.perf_counter()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    wall = time.perf_counter() - start
+    answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    print(
+        f"{side:<8}{f'k{kernels}' * bool(kernels):<4} compute {answer['compute']:8.2f} s, process {wall:8.2f} s",
+        flush=True,
+    )
+    return answer | {"process": wall}
+
+
+def _our_side(folder: Path, name: str) -> None:
+    compiled = compile_features(SETS[name]())
+    bars = pl.read_parquet(folder / "bars.parquet")
+    days = sorted(bars["session"].unique())
+    compiled.compute(bars.head(9), calendar=days, sessions=days)  # loads the kernels; the process's time includes it
+    start = time.perf_counter()
+    features = compiled.compute(bars, calendar=days, sessions=days)
+    seconds = time.perf_counter() - start
+    features.write_parquet(folder / "ours.parquet")
+    _report(seconds)
+
+
+def _pyqlib_side(folder: Path, kernels: int, name: str) -> None:
+    import qlib
+    from qlib.contrib.data.handler import Alpha158, Alpha360
+
+    qlib.init(
+        provider_uri=str(folder / "store"), kernels=kernels, expression_cache=None, dataset_cache=None, logging_level=40
+    )
+    handler_of = Alpha158 if name == "alpha158" else Alpha360
+    span = (folder / "store" / "calendars" / "day.txt").read_text(encoding="utf-8").split()
+    start = time.perf_counter()
+    handler = handler_of(
+        instruments="all", start_time=span[0], end_time=span[-1], infer_processors=[], learn_processors=[]
+    )
+    features = handler.fetch(col_set="feature")
+    seconds = time.perf_counter() - start
+    features.to_parquet(folder / "pyqlib.parquet")
+    _report(seconds)
+
+
+def _report(seconds: float) -> None:
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    kilobytes = max(kilobytes, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+    print(json.dumps({"compute": seconds, "megabytes": kilobytes / 1024}))
+
+
+def _store(folder: Path, bars: pl.DataFrame, sessions: int) -> None:
+    """Write the bars in pyqlib's own format."""
+    days = calendar(sessions)
+    place = pl.DataFrame({"session": days, "place": range(len(days))}, schema_overrides={"session": pl.Date})
+    (folder / "calendars").mkdir(parents=True)
+    (folder / "instruments").mkdir()
+    (folder / "calendars" / "day.txt").write_text("\n".join(map(str, days)), encoding="utf-8")
+    lines = []
+    for (symbol,), rows in bars.join(place, on="session").sort("place").group_by("symbol", maintain_order=True):
+        target = folder / "features" / str(symbol).lower()
+        target.mkdir(parents=True)
+        places = rows["place"].to_numpy()
+        for field in FIELDS:
+            values = np.full(places[-1] - places[0] + 2, np.nan, dtype="<f4")
+            values[0] = places[0]
+            values[places - places[0] + 1] = rows[field].to_numpy()
+            values.tofile(target / f"{field}.day.bin")
+        lines.append(f"{symbol}\t{days[places[0]]}\t{days[places[-1]]}")
+    (folder / "instruments" / "all.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _assert_parity(folder: Path, name: str) -> float:
+    """Return the worst relative difference where the answer is not next to nothing; raise where any is too large."""
+    keys = ["datetime", "instrument"]
+    places = pl.scan_parquet(folder / "pyqlib.parquet").select(pl.col(keys[0]).cast(pl.Date), keys[1]).collect()
+    ours = pl.scan_parquet(folder / "ours.parquet")
+    theirs = pl.scan_parquet(folder / "pyqlib.parquet")
+    kept = places.with_row_index("at").join(
+        ours.select("session", "symbol").collect().with_row_index("row"),
+        left_on=keys,
+        right_on=["session", "symbol"],
+    )
+    assert kept.height == ours.select(pl.len()).collect().item()
+    worst = 0.0
+    for feature in SETS[name]().names:
+        left = theirs.select(pl.nth(_column(theirs, feature))).collect().to_series().to_numpy()[kept["at"].to_numpy()]
+        right = ours.select(feature).collect().to_series().cast(pl.Float64).fill_null(np.nan).to_numpy()
+        right = right[kept["row"].to_numpy()]
+        left = left.astype(np.float64)
+        assert (np.isnan(left) == np.isnan(right)).all(), feature
+        assert np.allclose(right, left, rtol=1e-5, atol=NOISE, equal_nan=True), feature
+        large = np.abs(left) > NOISE * 1e3
+        worst = max(worst, float(np.max(np.abs(right[large] / left[large] - 1), initial=0.0)))
+    return worst
+
+
+def _column(frame: pl.LazyFrame, feature: str) -> int:
+    names = frame.collect_schema().names()
+    return next(at for at, name in enumerate(names) if name in {feature, f"('feature', '{feature}')"})
+
+
+if __name__ == "__main__":
+    main()
