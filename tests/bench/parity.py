@@ -17,8 +17,8 @@ SMALL = 1e-6
 """Values below this share of a column's largest are compared with that share instead of themselves."""
 INTRODUCTION = f"""# Parity with pyqlib
 
-Written by `python tests/bench/features.py --parity`. Each line compares our answers with those of pyqlib itself over two
-panels: an awkward one (suspensions, a late listing, a symbol with one row, no volume, constant prices) and forty
+Written by `python tests/bench/features.py --parity`. Each line compares our answers with those of pyqlib itself, over
+two panels: an awkward one (suspensions, a late listing, a symbol with one row, no volume, constant prices) and forty
 synthetic symbols over 600 sessions.
 
 - *missing* counts values that are missing, or infinite, on one side only;
