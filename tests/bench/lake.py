@@ -99,7 +99,7 @@ def main() -> None:
             "one_file_seconds": seconds["one_file"],
             "ratio": seconds["lake"] / seconds["one_file"],
         }
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))  # noqa: T201 - its output
+    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
 
 
 if __name__ == "__main__":
