@@ -6,8 +6,10 @@ import dagster as dg
 import polars as pl
 
 from assets.context import report, sessions_of, table
+from assets.risk_status import risk_metadata
 from resources import LakeResource, TradingResource
 from trading_pipeline.partitions import SESSIONS
+from trading_pipeline.services.monitor import watch
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebalance import rebalance
 from trading_pipeline.services.submission import Submission
@@ -35,6 +37,7 @@ def submitted_orders(context: dg.AssetExecutionContext, lake: LakeResource, trad
     provenance.require_tradable()
     session = sessions[0]
     result = rebalance(trading.account, lake.lake(), session, provenance=provenance)
+    assessment = watch(trading.account)
     for line in result.refusals:
         context.log.warning(line)
     rows = [_row(submission) for submission in result.submissions]
@@ -50,7 +53,9 @@ def submitted_orders(context: dg.AssetExecutionContext, lake: LakeResource, trad
             "trade_session": trading.account.calendar.next(session).isoformat(),
             "broker": trading.account.broker.name,
             "orders": table(pl.DataFrame(rows, schema=_SCHEMA)),
-        },
+            "verdicts": table(pl.DataFrame([_verdict(one) for one in result.submissions], schema=_VERDICTS)),
+        }
+        | risk_metadata(trading.account, assessment),
     )
 
 
@@ -64,6 +69,33 @@ _SCHEMA = {
     "reference_price": pl.String,
     "reason": pl.String,
 }
+
+_VERDICTS = {
+    "client_order_id": pl.String,
+    "symbol": pl.String,
+    "code": pl.String,
+    "observed": pl.Int64,
+    "limit": pl.Int64,
+    "detail": pl.String,
+    "wait_seconds": pl.Float64,
+    "in_words": pl.String,
+}
+
+
+def _verdict(submission: Submission) -> dict[str, Any]:
+    order, verdict = submission.order, submission.verdict
+    row = {"client_order_id": order.client_order_id, "symbol": order.intent.symbol}
+    if verdict is None:
+        return row | {"code": "decided before"}
+    wait = None if verdict.retry_after_ms is None else verdict.retry_after_ms / 1000
+    return row | {
+        "code": verdict.code.value,
+        "observed": verdict.observed,
+        "limit": verdict.limit,
+        "detail": verdict.detail,
+        "wait_seconds": wait,
+        "in_words": verdict.describe(),
+    }
 
 
 def _row(submission: Submission) -> dict[str, Any]:

@@ -1,7 +1,17 @@
 """Sensors."""
 
+from collections.abc import Sequence
+
+import dagster as dg
+
+from resources import TradingResource
+from sensors.risk_monitor import build_risk_monitor
 from sensors.run_failures import run_failures
 
-ALL_SENSORS = (run_failures,)
 
-__all__ = ["ALL_SENSORS"]
+def sensors_of(trading: TradingResource) -> Sequence[dg.SensorDefinition]:
+    """Return all sensors of a deployment."""
+    return (build_risk_monitor(trading), run_failures)
+
+
+__all__ = ["build_risk_monitor", "run_failures", "sensors_of"]

@@ -42,6 +42,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "fills",
         "positions",
         "pnl",
+        "risk_status",
     } == assets
     jobs = {job.name for job in defs.get_repository_def().get_all_jobs()} - {"__ASSET_JOB"}
     assert {

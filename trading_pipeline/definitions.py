@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from assets import assets_of
+from assets.risk_status import RISK_STATUS
 from resources import (
     AlpacaDataResource,
     FeaturesResource,
@@ -19,7 +20,7 @@ from resources import (
     RiskResource,
     TradingResource,
 )
-from sensors import ALL_SENSORS
+from sensors import sensors_of
 from trading_pipeline.jobs import ASSET_JOBS, CHECK_JOBS, OPERATOR_JOBS
 from trading_pipeline.schedules import ALL_SCHEDULES
 from trading_pipeline.settings import Settings, load_settings
@@ -87,10 +88,10 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     resources = build_resources(settings)
     feature_set: FeaturesResource = resources["feature_set"]
     return dg.Definitions(
-        assets=assets_of(feature_set.expected_hash),
+        assets=[*assets_of(feature_set.expected_hash), RISK_STATUS],
         jobs=[*ASSET_JOBS, *CHECK_JOBS, *OPERATOR_JOBS],
         schedules=ALL_SCHEDULES,
-        sensors=ALL_SENSORS,
+        sensors=sensors_of(resources["trading"]),
         resources=resources,
         executor=dg.in_process_executor,
     )

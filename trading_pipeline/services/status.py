@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from trading_pipeline.adapters.guards.book import BookSnapshot
+from trading_pipeline.adapters.store.ledger import BookRecord
+from trading_pipeline.core.risk.clearance import VerdictCode
 from trading_pipeline.core.risk.halts import TradingState
 from trading_pipeline.errors import TradingHalted, TransientError
 from trading_pipeline.services.account import TradingAccount
@@ -57,10 +59,8 @@ def read_status(account: TradingAccount) -> Status:
     """Read ledger, book and broker. A book that cannot be read is a state, not an error."""
     record = account.ledger.books.get(account.account)
     row = book_row(record)
-    snapshot, problem = _snapshot(account)
+    snapshot, problem = _snapshot(account, record)
     state = snapshot.state if snapshot is not None else TradingState.HALTED
-    if snapshot is not None and (snapshot.epoch != record.epoch or snapshot.sequence < record.high_sequence):
-        state, problem = TradingState.HALTED, "the book is stale: run `trading-pipeline rebuild-risk-book`"
     exposure = _exposure(account, snapshot)
     apart = [row["symbol"] for row in exposure if not row["agree"]]
     assessment = assess(account)
@@ -102,14 +102,34 @@ def _problems(apart: Sequence[str], differences: Rows, assessment: Assessment) -
     ]
 
 
-def _snapshot(account: TradingAccount) -> tuple[BookSnapshot | None, str]:
+def trading_state(account: TradingAccount) -> tuple[TradingState, str]:
+    """Return what the account may do now and, when that is not everything, why. The guard's script derives both."""
+    snapshot, why = _snapshot(account, account.ledger.books.get(account.account))
+    return (TradingState.HALTED if snapshot is None else snapshot.state), why
+
+
+def _snapshot(account: TradingAccount, record: BookRecord) -> tuple[BookSnapshot | None, str]:
     try:
-        snapshot = account.guard.snapshot()
+        snapshot = account.guard.snapshot(epoch=record.epoch, min_sequence=record.high_sequence)
     except (TransientError, TradingHalted) as failure:
         return None, failure.message
     if snapshot is None:
         return None, "the risk book is missing: run `trading-pipeline initialize-risk-book` or `rebuild-risk-book`"
-    return snapshot, ""
+    return snapshot, _why(snapshot)
+
+
+def _why(snapshot: BookSnapshot) -> str:
+    reasons = {
+        VerdictCode.KILL_SWITCH_ENGAGED: snapshot.kill_switch_reason,
+        VerdictCode.BREAKER_TRIPPED: snapshot.breaker_reason,
+        VerdictCode.QUIET_PERIOD: f"until {snapshot.quiet_until.isoformat()}" if snapshot.quiet_until else "",
+        VerdictCode.GATE_CLOSED: snapshot.gate_reason,
+        VerdictCode.BOOK_STALE: "the book is stale: run `trading-pipeline rebuild-risk-book`",
+    }
+    if snapshot.cause is None:
+        return ""
+    reason = reasons.get(snapshot.cause, "")
+    return f"{snapshot.cause}: {reason}" if reason else str(snapshot.cause)
 
 
 def _limits(limits: dict[str, str], snapshot: BookSnapshot | None) -> Rows:
