@@ -47,6 +47,8 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
     jobs = {job.name for job in defs.get_repository_def().get_all_jobs()} - {"__ASSET_JOB"}
     assert {
         "daily_session",
+        "features_celery",
+        "features_sharded",
         "history",
         "reports",
         "session_features",

@@ -49,7 +49,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             max_position_shares=settings.max_position_size,
             max_position_notional=str(settings.risk_max_position_notional),
         ),
-        "feature_set": FeaturesResource.of(settings.feature_set),
+        "feature_set": FeaturesResource.of(settings.feature_set, settings.shard_root),
         "ledger": ledger,
         "models": ModelRegistryResource(
             database_url=database,

@@ -139,6 +139,11 @@ class Settings(BaseSettings):
         return self.pipeline_home.absolute() / "lake"
 
     @property
+    def shard_root(self) -> Path:
+        """Folder of what sharded computations have not merged yet."""
+        return self.pipeline_home.absolute() / "shards"
+
+    @property
     def artifact_root(self) -> Path:
         """Folder of the model artifacts."""
         return self.pipeline_home.absolute() / "models"

@@ -48,8 +48,17 @@ def test_a_file_that_changed_after_dagster_read_it_is_refused(tmp_path: Path) ->
     """A run never computes other features than its code version says."""
     file = tmp_path / "mine.yaml"
     file.write_text("features:\n  A: $close")
-    resource = FeaturesResource.of(str(file))
+    resource = FeaturesResource.of(str(file), tmp_path)
     assert ("A",) == resource.compiled().feature_set.names
     file.write_text("features:\n  A: $open")
     with pytest.raises(ConfigError, match="reload the code location"):
         resource.compiled()
+
+
+def test_a_set_with_a_feature_that_looks_ahead_is_not_served(tmp_path: Path) -> None:
+    """It may be checked, but nothing is made of it."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("features:\n  GOOD: $close\n  NEXT: Ref($close, -2)/Ref($close, -1)\n")
+    assert 2 == len(load_feature_set(str(file)).names)
+    with pytest.raises(ConfigError, match=r"1 feature\(s\) of mine use the future: NEXT: Ref"):
+        FeaturesResource.of(str(file), tmp_path)

@@ -1,5 +1,6 @@
 """Jobs: the session's asset job, training, and what an operator can do."""
 
+from trading_pipeline.jobs.features import FEATURES_CELERY, FEATURES_SHARDED
 from trading_pipeline.jobs.operator import OPERATOR_JOBS
 from trading_pipeline.jobs.sessions import (
     DAILY_SESSION,
@@ -12,13 +13,25 @@ from trading_pipeline.jobs.sessions import (
 )
 from trading_pipeline.jobs.verification import verify_book
 
-ASSET_JOBS = (DAILY_SESSION, HISTORY, REPORTS, SESSION_FEATURES, SUBMIT_ORDERS, TRADE_SESSION, TRAIN_MODEL)
+ASSET_JOBS = (
+    DAILY_SESSION,
+    FEATURES_CELERY,
+    FEATURES_SHARDED,
+    HISTORY,
+    REPORTS,
+    SESSION_FEATURES,
+    SUBMIT_ORDERS,
+    TRADE_SESSION,
+    TRAIN_MODEL,
+)
 CHECK_JOBS = (verify_book,)
 
 __all__ = [
     "ASSET_JOBS",
     "CHECK_JOBS",
     "DAILY_SESSION",
+    "FEATURES_CELERY",
+    "FEATURES_SHARDED",
     "HISTORY",
     "OPERATOR_JOBS",
     "REPORTS",

@@ -1,6 +1,6 @@
 """Features of a range of sessions in the lake: computes what its bars have changed and leaves the rest alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -17,24 +17,40 @@ from trading_pipeline.errors import DataQualityError
 ROWS_AT_ONCE = 1_000_000
 """Bounds the memory of a run: so many rows of features are held at a time, about 0.6 GB of Alpha158."""
 
+CELL = [*KEY, "digest"]
+"""A symbol of a session with the digest of its inputs."""
+
 _BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeaturePlan:
-    """What some sessions need.
+class FeatureWork:
+    """What some sessions need, with the bars to make it of.
 
     Attributes:
         sessions: all of them, in order.
         inputs: `session`, `symbol`, `digest`: every cell that shall be there.
         outdated: `session`, `symbol`: those of them to compute.
-        changed: the sessions whose content is to be written.
+        bars: those that the cells need.
+        calendar: all sessions that the bars span.
+        first_sessions: of symbols that were listed before the bars begin.
     """
 
     sessions: tuple[date, ...]
     inputs: pl.DataFrame
     outdated: pl.DataFrame
-    changed: tuple[date, ...]
+    bars: pl.DataFrame
+    calendar: tuple[date, ...]
+    first_sessions: Mapping[str, date]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureResult:
+    """The cells of some sessions with their digests, and the features of those that were computed."""
+
+    sessions: tuple[date, ...]
+    inputs: pl.DataFrame
+    values: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,63 +88,81 @@ class FeatureStore:
         """
         rows, computed, changed = 0, 0, 0
         for chunk in self.chunks(sessions, manifest["symbol"].n_unique()):
-            plan = self.plan(chunk, manifest)
-            self.store(plan, self.compute(plan.outdated))
-            rows += plan.inputs.height
-            computed += plan.outdated.height
-            changed += len(plan.changed)
+            result = self.compute(self.plan(chunk, manifest))
+            changed += len(self.store(result))
+            rows += result.inputs.height
+            computed += result.values.height
         return FeatureUpdate(rows=rows, computed=computed, sessions_changed=changed)
 
-    def plan(self, sessions: Sequence[date], manifest: pl.DataFrame) -> FeaturePlan:
+    def plan(
+        self, sessions: Sequence[date], manifest: pl.DataFrame, symbols: Collection[str] | None = None
+    ) -> FeatureWork:
         """Compare the bars of fresh symbols with those that the stored features were made of.
 
         Args:
             sessions: in order.
             manifest: the freshness of every symbol, as `freshness_manifest` returns it.
+            symbols: only these; None for all.
         """
-        bars, span, first_sessions = self._bars(sessions)
+        bars, calendar, first_sessions = self._bars(sessions)
+        if symbols is not None and not self.compiled.cross_section:
+            bars = bars.filter(pl.col("symbol").is_in(list(symbols)))
         digests = input_digests(
-            bars, compiled=self.compiled, calendar=span, sessions=sessions, first_sessions=first_sessions
+            bars, compiled=self.compiled, calendar=calendar, sessions=sessions, first_sessions=first_sessions
         )
         fresh = manifest.filter(pl.col("state") == FRESH).select(*KEY)
+        if symbols is not None:
+            fresh = fresh.filter(pl.col("symbol").is_in(list(symbols)))
         inputs = digests.join(fresh, on=KEY, how="semi", maintain_order="left")
-        stored = self._stored_inputs(sessions)
-        outdated = inputs.join(stored, on=[*KEY, "digest"], how="anti", maintain_order="left")
-        surplus = stored.join(inputs, on=[*KEY, "digest"], how="anti")
-        unknown = [session for session in sessions if not self._known(session)]
-        changed = {*outdated["session"], *surplus["session"], *unknown}
-        return FeaturePlan(
-            sessions=tuple(sessions), inputs=inputs, outdated=outdated.select(*KEY), changed=tuple(sorted(changed))
+        outdated = inputs.join(self._stored_inputs(sessions), on=CELL, how="anti", maintain_order="left")
+        return FeatureWork(
+            sessions=tuple(sessions),
+            inputs=inputs,
+            outdated=outdated.select(*KEY),
+            bars=bars,
+            calendar=tuple(calendar),
+            first_sessions=first_sessions,
         )
 
-    def compute(self, cells: pl.DataFrame) -> pl.DataFrame:
-        """Compute the features of cells from the bars in the lake; nothing is written."""
-        if cells.is_empty():
-            return self._no_rows()
-        bars, span, first_sessions = self._bars(sorted(cells["session"].unique()))
-        return compute_cells(self.compiled, bars, cells, calendar=span, first_sessions=first_sessions)
+    def compute(self, work: FeatureWork) -> FeatureResult:
+        """Compute the outdated cells from the bars they were judged by; nothing is written."""
+        values = self._no_rows()
+        if work.outdated.height:
+            values = compute_cells(
+                self.compiled,
+                work.bars,
+                work.outdated,
+                calendar=work.calendar,
+                first_sessions=work.first_sessions,
+            )
+        return FeatureResult(sessions=work.sessions, inputs=work.inputs, values=values)
 
-    def store(self, plan: FeaturePlan, values: pl.DataFrame) -> None:
-        """Write the changed sessions: the computed values beside those that were kept.
+    def store(self, result: FeatureResult) -> list[date]:
+        """Write the sessions that differ from what is stored, and return them: the computed rows beside those kept.
 
         Raises:
-            DataQualityError: not every outdated cell has a value.
+            DataQualityError: rows that were to be kept are no longer stored as they were.
         """
-        missing = plan.outdated.join(values, on=KEY, how="anti")
-        if missing.height:
+        stored = self._stored_inputs(result.sessions)
+        kept = result.inputs.join(result.values, on=KEY, how="anti")
+        lost = kept.join(stored, on=CELL, how="anti")
+        if lost.height:
             raise DataQualityError(
-                f"{missing.height} cells were to be computed and have no features, the first "
-                f"{missing['symbol'][0]} of {missing['session'][0]}: the bars changed meanwhile; run again",
-                missing=missing.height,
+                f"{lost.height} features that were there are another run's by now, the first of {lost['symbol'][0]} at "
+                f"{lost['session'][0]}: run again",
+                lost=lost.height,
             )
-        if not plan.changed:
-            return
-        changed = pl.Series(plan.changed, dtype=pl.Date)
-        inputs = plan.inputs.filter(pl.col("session").is_in(changed.implode()))
-        kept = self._kept(inputs.join(plan.outdated, on=KEY, how="anti"))
-        self.lake.write(Dataset.FEATURE_INPUTS, self._named(inputs.clear()), sessions=plan.changed)
-        self.lake.write(Dataset.FEATURES, pl.concat([kept, values]), sessions=plan.changed)
-        self.lake.write(Dataset.FEATURE_INPUTS, self._named(inputs), sessions=plan.changed)
+        surplus = stored.join(result.inputs, on=CELL, how="anti")
+        unknown = [session for session in result.sessions if not self._known(session)]
+        changed = sorted({*result.values["session"], *surplus["session"], *unknown})
+        if changed:
+            days = pl.Series(changed, dtype=pl.Date).implode()
+            inputs = self._named(result.inputs.filter(pl.col("session").is_in(days)))
+            frame = pl.concat([self._kept(kept.filter(pl.col("session").is_in(days))), result.values])
+            self.lake.write(Dataset.FEATURE_INPUTS, inputs.clear(), sessions=changed)
+            self.lake.write(Dataset.FEATURES, frame, sessions=changed)
+            self.lake.write(Dataset.FEATURE_INPUTS, inputs, sessions=changed)
+        return changed
 
     def chunks(self, sessions: Sequence[date], symbols: int) -> Iterator[list[date]]:
         """Cut a range into parts that fit into memory."""
@@ -167,7 +201,7 @@ class FeatureStore:
         if known.is_empty():
             return pl.DataFrame(schema={"session": pl.Date, "symbol": pl.String, "digest": pl.UInt64})
         stored = self.lake.read(Dataset.FEATURE_INPUTS, start=sessions[0], end=sessions[-1])
-        return stored.filter(pl.col("session").is_in(known.implode())).select(*KEY, "digest")
+        return stored.filter(pl.col("session").is_in(known.implode())).select(*CELL)
 
     def _kept(self, cells: pl.DataFrame) -> pl.DataFrame:
         if cells.is_empty():

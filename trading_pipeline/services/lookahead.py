@@ -7,7 +7,7 @@ from typing import Any
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.features import Feature, FeatureSet, compile_features
-from trading_pipeline.core.features.incremental import KEY, compares_symbols
+from trading_pipeline.core.features.incremental import KEY
 from trading_pipeline.core.features.lookahead import Leak, find_leaks
 from trading_pipeline.core.labels import LabelKind
 from trading_pipeline.core.sessions import xnys
@@ -79,7 +79,7 @@ def check_lookahead(lake: Lake, feature_set: FeatureSet, *, cuts: int, seed: int
     compiled = compile_features(feature_set)
     bars = lake.read(Dataset.BARS, start=held[0], end=held[-1], columns=[*KEY, *sorted(compiled.fields)])
     names = sorted(bars["symbol"].unique())
-    if len(names) > symbols and not compares_symbols(compiled):
+    if len(names) > symbols and not compiled.cross_section:
         names = random.Random(seed).sample(names, symbols)  # noqa: S311  no secret
         bars = bars.filter(bars["symbol"].is_in(names))
     leaks = find_leaks(compiled, bars, calendar=xnys().between(held[0], held[-1]), cuts=cuts, seed=seed)

@@ -58,11 +58,3 @@ def fields_of(expression: Expression) -> Iterator[str]:
                 yield from fields_of(argument)
         case Constant() | Text():
             return
-
-
-def operators_of(expression: Expression) -> Iterator[str]:
-    """Yield the names of the operators the expression calls, repeats included."""
-    if isinstance(expression, Call):
-        yield expression.operator
-        for argument in expression.arguments:
-            yield from operators_of(argument)

@@ -8,18 +8,10 @@ have to be rounded and versioned, while a computation from the first bar on is e
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 
 import polars as pl
 
 from trading_pipeline.core.features.compiler import CompiledFeatures
-from trading_pipeline.core.features.expression import operators_of
-from trading_pipeline.core.features.operators import OPERATORS
-from trading_pipeline.core.features.parser import parse
-from trading_pipeline.core.features.sets import FeatureSet
-
-OF_OTHERS = frozenset({"Mask", "ChangeInstrument"})
-"""Operators that read the bars of a symbol they name."""
 
 KEY = ("session", "symbol")
 CELLS = pl.Schema({"session": pl.Date(), "symbol": pl.String()})
@@ -36,6 +28,9 @@ class Span:
 
 def bars_needed(compiled: CompiledFeatures, sessions: Sequence[date], calendar: Sequence[date]) -> Span:
     """Return the bars that the features of some sessions are made of.
+
+    For features that do not look ahead that is all there is to know. One that does also depends on whether its symbol
+    is listed any longer, which only later bars can tell.
 
     Args:
         compiled: the features.
@@ -67,10 +62,7 @@ def changed_cells(
         `session`, `symbol`, sorted.
     """
     fields = sorted(compiled.fields)
-    values = [
-        frame.select(*KEY, *(pl.col(name).cast(pl.Float64).fill_nan(None) for name in fields))
-        for frame in (before, after)
-    ]
+    values = [frame.select(*KEY, *(_plain(frame, name) for name in fields)) for frame in (before, after)]
     joined = values[0].join(values[1], on=KEY, how="full", suffix="_after", coalesce=True, nulls_equal=True)
     there = [
         frame.select(*KEY, pl.lit(value=True).alias(name)) for frame, name in zip(values, ("was", "is"), strict=True)
@@ -114,20 +106,9 @@ def affected_cells(
         ),
     )
     cells = ranges.explode("place").unique().join(days.with_columns(pl.col("place").cast(pl.Int64)), on="place")
-    if compares_symbols(compiled) and symbols is not None:
+    if compiled.cross_section and symbols is not None:
         cells = cells.select("session").unique().join(pl.DataFrame({"symbol": sorted(set(symbols))}), how="cross")
     return cells.select(*KEY).sort(*KEY)
-
-
-def compares_symbols(compiled: CompiledFeatures) -> bool:
-    """Tell whether a feature of one symbol depends on the bars of others."""
-    return _compares_symbols(compiled.feature_set)
-
-
-@lru_cache(maxsize=32)
-def _compares_symbols(feature_set: FeatureSet) -> bool:
-    called = {name for feature in feature_set.features for name in operators_of(parse(feature.expression))}
-    return any(OPERATORS[name].cross_section or name in OF_OTHERS for name in called)
 
 
 def compute_cells(
@@ -147,7 +128,7 @@ def compute_cells(
         calendar: all sessions that the bars span.
         first_sessions: as `CompiledFeatures.compute` takes them.
     """
-    ours = bars if compares_symbols(compiled) else bars.join(cells.select("symbol").unique(), on="symbol", how="semi")
+    ours = bars if compiled.cross_section else bars.join(cells.select("symbol").unique(), on="symbol", how="semi")
     sessions = cells["session"].unique().to_list()
     computed = compiled.compute(ours, calendar=calendar, sessions=sessions, first_sessions=first_sessions)
     return computed.join(cells, on=KEY, how="semi", maintain_order="left")
@@ -158,3 +139,8 @@ def _lives(bars: pl.DataFrame, calendar: Sequence[date]) -> pl.DataFrame:
     days = pl.DataFrame({"session": calendar}, schema={"session": pl.Date})
     ends = bars.group_by("symbol").agg(first=pl.col("session").min(), last=pl.col("session").max())
     return days.join_where(ends, pl.col("session") >= pl.col("first"), pl.col("session") <= pl.col("last")).select(*KEY)
+
+
+def _plain(bars: pl.DataFrame, field: str) -> pl.Expr:
+    """The field as it is compared: numbers as Float64 without NaN, groups as they are."""
+    return pl.col(field).cast(pl.Float64).fill_nan(None) if bars.schema[field].is_numeric() else pl.col(field)

@@ -1,16 +1,17 @@
 """Digests of the bars that each feature value is made of: equal digests mean that computing it again is of no use."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 import numpy as np
 import polars as pl
 
 from trading_pipeline.core.features.compiler import CompiledFeatures
-from trading_pipeline.core.features.incremental import compares_symbols
 
 Words = np.ndarray[tuple[int, ...], np.dtype[np.uint64]]
 
@@ -64,8 +65,8 @@ def input_digests(
     first, last = _ends(place, column, len(symbols), _earlier(symbols, first_sessions or {}, calendar))
     digests += _mixed(_FIRST ^ _mixed(ordinals[np.maximum(first[of], lowest)]))
     digests += _mixed(_LAST ^ _mixed(ordinals[np.minimum(last[of], highest)]))
-    if compares_symbols(compiled):
-        digests = _across(digests, at, _symbol_digests(symbols)[of], len(calendar))
+    if compiled.cross_section:
+        digests = _across(digests, at, _text_digests(symbols)[of], len(calendar))
     found = rows.filter(pl.Series(wanted)).select("session", "symbol")
     return found.with_columns(pl.Series("digest", digests, pl.UInt64)).match_to_schema(INPUTS_SCHEMA)
 
@@ -73,12 +74,19 @@ def input_digests(
 @cache
 def computing_code() -> str:
     """Return a digest of the code that computes features, and of the libraries it computes with."""
-    digest = hashlib.sha256(f"polars {pl.__version__} numpy {np.__version__}".encode())
-    folder = files("trading_pipeline.core.features")
-    for entry in sorted(folder.iterdir(), key=lambda one: one.name):
-        if entry.name.endswith(".py"):
-            digest.update(entry.read_bytes())
+    libraries = " ".join(f"{name} {version(name)}" for name in ("polars", "numpy", "numba", "llvmlite"))
+    digest = hashlib.sha256(libraries.encode())
+    for entry in _sources(files("trading_pipeline.core.features")):
+        digest.update(entry.read_bytes())
     return digest.hexdigest()
+
+
+def _sources(folder: Traversable) -> Iterator[Traversable]:
+    for entry in sorted(folder.iterdir(), key=lambda one: one.name):
+        if entry.is_dir():
+            yield from _sources(entry)
+        elif entry.name.endswith(".py"):
+            yield entry
 
 
 def _row_digests(rows: pl.DataFrame, compiled: CompiledFeatures) -> Words:
@@ -86,8 +94,12 @@ def _row_digests(rows: pl.DataFrame, compiled: CompiledFeatures) -> Words:
     digests = _mixed(rows["session"].to_physical().cast(pl.Int64).to_numpy().astype(np.uint64))
     digests = _mixed(digests ^ np.frombuffer(salt, np.uint64))
     for name in sorted(compiled.fields):
-        values = rows[name].cast(pl.Float64).fill_nan(None)
-        words = values.fill_null(0.0).to_numpy().view(np.uint64)
+        values = rows[name]
+        if values.dtype.is_numeric():
+            values = values.cast(pl.Float64).fill_nan(None)
+            words = values.fill_null(0.0).to_numpy().view(np.uint64)
+        else:
+            words = _text_digests(values.cast(pl.String).fill_null(""))
         digests = _mixed(digests ^ np.where(values.is_null().to_numpy(), _ABSENT, _mixed(words)))
     return digests
 
@@ -112,9 +124,10 @@ def _ends(place: np.ndarray, column: np.ndarray, count: int, earlier: np.ndarray
     return np.where(earlier, 0, first), last
 
 
-def _symbol_digests(symbols: pl.Series) -> Words:
-    digests = [hashlib.sha256(symbol.encode()).digest()[:8] for symbol in symbols]
-    return np.frombuffer(b"".join(digests), np.uint64)
+def _text_digests(texts: pl.Series) -> Words:
+    distinct = texts.unique().sort()
+    digests = np.frombuffer(b"".join(hashlib.sha256(text.encode()).digest()[:8] for text in distinct), np.uint64)
+    return np.asarray(digests[distinct.search_sorted(texts).to_numpy()])
 
 
 def _across(digests: Words, place: np.ndarray, symbols: Words, count: int) -> Words:
