@@ -64,6 +64,18 @@ def test_an_operator_halts_and_restarts_trading(run: Run) -> None:
     assert 0 == run("status").returncode
 
 
+def test_the_ledger_is_verified_against_a_head_printed_earlier(run: Run) -> None:
+    """Sound with code 0; a head that is not in the chain with 1; one that is none with 3."""
+    assert 0 == run("initialize-risk-book", *WHO).returncode
+    sound = run("verify-ledger", "--json")
+    report = json.loads(sound.stdout)[0]
+    assert (0, True, 0) == (sound.returncode, report["sound"], report["problems"])
+    assert 0 == run("verify-ledger", "--head", report["head"]).returncode
+    other = run("verify-ledger", "--head", f"1:{'ab' * 32}")
+    assert (1, True) == (other.returncode, "written down" in other.stdout.replace("\n", ""))
+    assert 3 == run("verify-ledger", "--head", "yesterday").returncode
+
+
 def test_a_missing_reason_is_refused(run: Run) -> None:
     """By name, before anything is touched."""
     refused = run("trip-circuit-breaker", "--operator", "ada", "--reason", "no")

@@ -9,8 +9,10 @@ import click
 
 from trading_pipeline.adapters.clock import SystemClock
 from trading_pipeline.adapters.store.lake import Lake
+from trading_pipeline.adapters.store.ledger import Ledger
 from trading_pipeline.cli.child import run_in_foreground, run_service, wait_for_the_end
 from trading_pipeline.cli.console import REFUSED, UNAVAILABLE, exit_codes, out, show
+from trading_pipeline.cli.ledger import check_rows, parse_head, problem_rows
 from trading_pipeline.cli.runtime import opened_account, running_servers
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.sessions import xnys
@@ -96,6 +98,24 @@ def explain_order(client_order_id: str, *, as_json: bool) -> None:
         return
     for title, rows in chain.sections():
         show(rows, title=title, as_json=False)
+
+
+@cli.command("verify-ledger")
+@click.option("--head", help="A head printed earlier, SEQ:HASH; the chain must still hold that link.")
+@AS_JSON
+def verify_ledger(head: str | None, *, as_json: bool) -> None:
+    """Check that nothing in the ledger was changed, removed or added since it was written, and all that follows."""
+    settings = _start()
+    written_down = parse_head(head) if head else None
+    with running_servers(settings) as environment, Ledger(environment["DATABASE_URL"]) as ledger:
+        check = ledger.seals.verify(written_down)
+    if as_json:
+        show([row | {"listed": problem_rows(check)} for row in check_rows(check)], title="ledger", as_json=True)
+    else:
+        show(check_rows(check), title="ledger", as_json=False)
+        show(problem_rows(check), title="problems", as_json=False)
+    if not check.sound:
+        raise SystemExit(REFUSED)
 
 
 @cli.command("import-bars")

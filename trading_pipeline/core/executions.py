@@ -14,7 +14,8 @@ from trading_pipeline.core.accounting import ZERO, Fill, missed_fill_price
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.errors import ExecutionConflict
 
-_DIGITS = 100
+DIGITS = 100
+"""Enough for products and sums of any shares and prices to be exact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ def missing(known: Sequence[Executed], report: Cumulative) -> Executed | None:
     counted = [
         one.fill for one in known if one.client_order_id == report.client_order_id and one.executed_at <= report.as_of
     ]
-    with localcontext(prec=_DIGITS):
+    with localcontext(prec=DIGITS):
         qty = sum((fill.qty for fill in counted), ZERO)
         if qty >= report.qty:
             return None

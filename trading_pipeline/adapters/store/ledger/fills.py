@@ -1,24 +1,25 @@
 """Fills and the positions and P&L they make."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
-from psycopg import Connection
 from psycopg.rows import DictRow
 
-from trading_pipeline.adapters.store.ledger.orders import move_in
+from trading_pipeline.adapters.store.ledger.booking import (
+    book_difference_in,
+    book_in,
+    executed_of,
+    fill_of,
+    position_of,
+)
 from trading_pipeline.adapters.store.postgres import Pool
-from trading_pipeline.core.accounting import Booking, Fill, Position, apply_fill
-from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.orders.states import TERMINAL, OrderState
-from trading_pipeline.errors import OrderError
+from trading_pipeline.core.accounting import Booking, Fill, Position
+from trading_pipeline.core.executions import Cumulative, Executed, missing
 
-_INSERT = """
-insert into ledger.fills (execution_id, account, client_order_id, symbol, side, qty, price, fee, session, executed_at,
-                          position_after, average_after, realised)
-values (%(execution_id)s, %(account)s, %(client_order_id)s, %(symbol)s, %(side)s, %(qty)s, %(price)s, %(fee)s,
-        %(session)s, %(executed_at)s, %(position_after)s, %(average_after)s, %(realised)s)
+_UNPOSTED = """
+select f.*, f.qty as whole_qty, f.qty - f.told_qty as qty
+  from ledger.effective_fills f where account = %s and not posted order by session, executed_at, execution_id
 """
 
 
@@ -36,38 +37,45 @@ class Fills:
 
         Raises:
             OrderError: the order is not in the ledger.
+            ExecutionConflict: the id was booked with other contents.
+        """
+        execution = Executed(client_order_id=client_order_id, fill=fill, executed_at=executed_at)
+        return self.book_many(account, [execution])[0]
+
+    def book_many(self, account: str, executions: Sequence[Executed]) -> list[Booking | None]:
+        """Book executions in one transaction, all or none; None stands for each that was booked before.
+
+        Raises:
+            OrderError: an order is not in the ledger.
+            ExecutionConflict: an id was booked with other contents.
         """
         with self._pool.connection() as connection:
-            order = connection.execute(
-                "select qty, state, filled_qty from ledger.orders where client_order_id = %s for update",
-                (client_order_id,),
-            ).fetchone()
-            if order is None:
-                raise OrderError(
-                    f"execution {fill.execution_id} belongs to order {client_order_id}, which is not in the ledger",
-                    client_order_id=client_order_id,
-                    execution_id=fill.execution_id,
-                )
-            if connection.execute(
-                "select 1 from ledger.fills where execution_id = %s", (fill.execution_id,)
-            ).fetchone():
-                return None
-            booking = apply_fill(_locked_position(connection, account, fill.symbol), fill)
-            _write(connection, account, client_order_id, fill, executed_at, booking)
-            filled = order["filled_qty"] + fill.qty
-            connection.execute(
-                """update ledger.orders set filled_qty = %s, filled_notional = filled_notional + %s
-                    where client_order_id = %s""",
-                (filled, fill.qty * fill.price, client_order_id),
-            )
-            if OrderState(order["state"]) not in TERMINAL:
-                wanted = OrderState.FILLED if filled >= order["qty"] else OrderState.PARTIALLY_FILLED
-                move_in(connection, client_order_id, wanted, f"execution {fill.execution_id}", {"filled": str(filled)})
-            return booking
+            return [book_in(connection, account, execution) for execution in executions]
+
+    def book_reported(self, account: str, report: Cumulative) -> Executed | None:
+        """Book what the broker's cumulative figures hold beyond the executions we know, as a synthetic one.
+
+        The executions replace it when they arrive. None: nothing is missing, or another process has booked meanwhile.
+
+        Raises:
+            OrderError: the order is not in the ledger.
+            ExecutionConflict: the executions known contradict the broker's average.
+        """
+        known = [executed_of(row) for row in self.of_order(report.client_order_id)]
+        gap = missing(known, report)
+        if gap is None:
+            return None
+        with self._pool.connection() as connection:
+            done = book_difference_in(connection, account, gap, cumulative_qty=report.qty)
+        return gap if done is not None else None
 
     def unposted(self, account: str) -> list[DictRow]:
-        """Return booked fills of which the guard has not been told, in order of booking."""
-        return self._rows("account = %s and not posted", account)
+        """Return booked fills of which the guard has not been told, in order of booking.
+
+        `qty` is the shares it has not been told of, `whole_qty` those of the fill.
+        """
+        with self._pool.connection() as connection:
+            return connection.execute(_UNPOSTED, (account,)).fetchall()
 
     def booked(self, execution_ids: Collection[str]) -> set[str]:
         """Return those of these execution ids that are booked."""
@@ -81,7 +89,8 @@ class Fills:
         """Remember that the guard knows these fills."""
         with self._pool.connection() as connection:
             connection.execute(
-                "update ledger.fills set posted = true where execution_id = any(%s)", (list(execution_ids),)
+                "update ledger.fills set posted = true, told_qty = qty where execution_id = any(%s)",
+                (list(execution_ids),),
             )
 
     def of_session(self, account: str, session: date) -> list[DictRow]:
@@ -95,7 +104,7 @@ class Fills:
     def through(self, account: str, session: date) -> list[tuple[Fill, Decimal]]:
         """Return all fills up to and including a session in order of booking, each with what it realised."""
         rows = self._rows("account = %s and session <= %s", account, session)
-        return [(_fill(row), row["realised"]) for row in rows]
+        return [(fill_of(row), row["realised"]) for row in rows]
 
     def positions(self, account: str) -> dict[str, Position]:
         """Return the present positions, flat ones left out."""
@@ -103,7 +112,7 @@ class Fills:
             rows = connection.execute(
                 "select * from ledger.positions where account = %s and qty <> 0 order by symbol", (account,)
             ).fetchall()
-        return {row["symbol"]: _position(row) for row in rows}
+        return {row["symbol"]: position_of(row) for row in rows}
 
     def record_session_pnl(self, account: str, session: date, **amounts: Decimal) -> None:
         """Write the P&L of a session; a re-run replaces the row."""
@@ -125,72 +134,6 @@ class Fills:
             ).fetchall()
 
     def _rows(self, condition: str, *parameters: object) -> list[DictRow]:
-        sql = f"select * from ledger.fills where {condition} order by seq"  # noqa: S608 - conditions are ours
+        sql = f"select * from ledger.effective_fills where {condition} order by session, executed_at, execution_id"  # noqa: S608 - conditions are ours
         with self._pool.connection() as connection:
             return connection.execute(sql.encode(), parameters).fetchall()
-
-
-def _write(
-    connection: Connection[DictRow],
-    account: str,
-    client_order_id: str,
-    fill: Fill,
-    executed_at: datetime,
-    booking: Booking,
-) -> None:
-    after = booking.position
-    connection.execute(
-        _INSERT,
-        {
-            "execution_id": fill.execution_id,
-            "account": account,
-            "client_order_id": client_order_id,
-            "symbol": fill.symbol,
-            "side": fill.side.value,
-            "qty": fill.qty,
-            "price": fill.price,
-            "fee": fill.fee,
-            "session": fill.session,
-            "executed_at": executed_at,
-            "position_after": after.qty,
-            "average_after": after.average_price,
-            "realised": booking.realised,
-        },
-    )
-    connection.execute(
-        """update ledger.positions set qty = %s, average_price = %s, realised = %s, fees = %s, updated_at = now()
-            where account = %s and symbol = %s""",
-        (after.qty, after.average_price, after.realised, after.fees, account, fill.symbol),
-    )
-
-
-def _locked_position(connection: Connection[DictRow], account: str, symbol: str) -> Position:
-    connection.execute(
-        "insert into ledger.positions (account, symbol) values (%s, %s) on conflict do nothing", (account, symbol)
-    )
-    row = connection.execute(
-        "select * from ledger.positions where account = %s and symbol = %s for update", (account, symbol)
-    ).fetchone()
-    return Position(symbol=symbol) if row is None else _position(row)
-
-
-def _position(row: DictRow) -> Position:
-    return Position(
-        symbol=row["symbol"],
-        qty=row["qty"],
-        average_price=row["average_price"],
-        realised=row["realised"],
-        fees=row["fees"],
-    )
-
-
-def _fill(row: DictRow) -> Fill:
-    return Fill(
-        execution_id=row["execution_id"],
-        symbol=row["symbol"],
-        side=Side(row["side"]),
-        qty=row["qty"],
-        price=row["price"],
-        fee=row["fee"],
-        session=row["session"],
-    )

@@ -13,6 +13,7 @@ from trading_pipeline.adapters.store.ledger.books import Books
 from trading_pipeline.adapters.store.ledger.fills import Fills
 from trading_pipeline.adapters.store.ledger.monitors import Monitors
 from trading_pipeline.adapters.store.ledger.orders import Orders
+from trading_pipeline.adapters.store.ledger.seals import Seals
 from trading_pipeline.adapters.store.ledger.sending import Sending
 from trading_pipeline.adapters.store.postgres import CONNECT_SECONDS, Pool, unavailable
 from trading_pipeline.core.boundaries import Observer, unobserved
@@ -32,6 +33,7 @@ class Ledger:
         self.alerts = Alerts(self._pool)
         self.sending = Sending(self._pool)
         self.monitors = Monitors(self._pool)
+        self.seals = Seals(self._pool)
 
     def open(self) -> Self:
         """Connect.

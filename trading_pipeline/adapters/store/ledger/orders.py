@@ -1,7 +1,7 @@
 """Orders, their events and the guard's verdicts."""
 
-from collections.abc import Collection
-from datetime import date
+from collections.abc import Collection, Sequence
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,10 +9,11 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from trading_pipeline.adapters.store.ledger.events import Report, append_events, record_intents
 from trading_pipeline.adapters.store.ledger.records import Exposure, NewOrder, OrderRecord
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.orders.model import Purpose
-from trading_pipeline.core.orders.states import HOLDING, TERMINAL, UNSENT, OrderState, require_move
+from trading_pipeline.core.orders.states import HOLDING, TERMINAL, UNSENT, OrderState, Source
 from trading_pipeline.core.risk.clearance import Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch
 from trading_pipeline.errors import OrderConflict, OrderError
@@ -39,9 +40,17 @@ select symbol, coalesce(p.qty, 0) as position, coalesce(q.pending, 0) as pending
  order by symbol
 """
 
-_BY_ID = "select * from ledger.orders where client_order_id = %s"
-_TOUCH = "update ledger.orders set updated_at = clock_timestamp() where client_order_id = %s"
-_LOCKED = "select * from ledger.orders where client_order_id = %s for update"
+_BY_IDS = "select * from ledger.orders where client_order_id = any(%s) order by client_order_id"
+_TOUCH = "update ledger.orders set updated_at = clock_timestamp() where client_order_id = any(%s)"
+_LOCK_BOOK = "select epoch, kill_switch from ledger.books where account = %s for update"
+_DECIDE = """
+insert into ledger.risk_decisions (client_order_id, code, observed, limit_value, epoch, sequence, detail)
+values (%s, %s, %s, %s, %s, %s, %s)
+"""
+_SAW = """
+update ledger.books set high_sequence = greatest(high_sequence, %s) where account = %s and epoch = %s
+"""
+_REMEMBER = "update ledger.orders set guard_epoch = %s, guard_sequence = %s where client_order_id = %s"
 
 
 class Orders:
@@ -56,52 +65,61 @@ class Orders:
         Raises:
             OrderConflict: the id is known with another payload.
         """
-        intent = new.intent
+        return self.record_many([new])[0]
+
+    def record_many(self, news: Sequence[NewOrder]) -> list[tuple[OrderRecord, bool]]:
+        """Write intents whose ids are not known, in one transaction; return each stored order and whether it is new.
+
+        Raises:
+            OrderConflict: an id is known with another payload; nothing is written.
+        """
+        columns = [_columns(new) for new in sorted(news, key=lambda one: one.intent.client_order_id)]
         with self._pool.connection() as connection:
-            inserted = connection.execute(_INSERT, _columns(new)).fetchone()
-            if inserted is not None:
-                _event(connection, intent.client_order_id, None, OrderState.PENDING_NEW, "intent recorded", {})
-            stored = _require(connection, intent.client_order_id)
-        if stored.payload_digest != intent.payload_digest:
-            raise OrderConflict(
-                f"order {intent.client_order_id} is in the ledger with another payload",
-                client_order_id=intent.client_order_id,
-                stored=stored.payload_digest,
-                offered=intent.payload_digest,
-            )
-        return stored, inserted is not None
+            inserted = _insert(connection, columns)
+            record_intents(connection, sorted(inserted))
+            stored = _by_id(connection, [new.intent.client_order_id for new in news])
+            for new in news:
+                _require_payload(stored[new.intent.client_order_id], new)
+        return [(stored[one], one in inserted) for one in (new.intent.client_order_id for new in news)]
 
     def get(self, client_order_id: str) -> OrderRecord | None:
         """Return the order, or None."""
+        return self.get_many([client_order_id]).get(client_order_id)
+
+    def get_many(self, client_order_ids: Collection[str]) -> dict[str, OrderRecord]:
+        """Return those of these orders that are in the ledger."""
         with self._pool.connection() as connection:
-            row = connection.execute(_BY_ID, (client_order_id,)).fetchone()
-        return None if row is None else OrderRecord.from_row(row)
+            return _by_id(connection, client_order_ids)
 
     def record_verdict(self, order: OrderRecord, verdict: Verdict) -> tuple[OrderRecord, Verdict | None]:
-        """Write the guard's verdict and move the order to cleared or refused; return it and a veto, if there is one.
+        """Write the guard's verdict on one order: see `record_verdicts`."""
+        return self.record_verdicts([(order, verdict)])[0]
+
+    def record_verdicts(
+        self, verdicts: Sequence[tuple[OrderRecord, Verdict]]
+    ) -> list[tuple[OrderRecord, Verdict | None]]:
+        """Write the guard's verdicts on orders of one account and move each to cleared or refused, in one transaction.
 
         The row of the book is locked here, so this is where a clearance meets an operator: when the epoch has changed
         or the kill switch was engaged since the guard answered, the order stays cleared (its exposure reserved) but
-        the veto says that it may not be sent.
+        the veto, returned with it, says that it may not be sent.
         """
-        order_id = order.client_order_id
+        if not verdicts:
+            return []
+        ids = [order.client_order_id for order, _ in verdicts]
         with self._pool.connection() as connection:
-            book = connection.execute(
-                "select epoch, kill_switch from ledger.books where account = %s for update", (order.intent.account,)
-            ).fetchone()
-            stored = _require(connection, order_id, lock=True)
-            decide_in(connection, order_id, verdict)
-            veto = _veto(stored, verdict, book)
-            if veto is not None:
-                decide_in(connection, order_id, veto)
-            if verdict.cleared:
-                _remember_clearance(connection, order, verdict)
-            wanted = OrderState.CLEARED if verdict.cleared else OrderState.REFUSED
+            book = connection.execute(_LOCK_BOOK, (verdicts[0][0].intent.account,)).fetchone()
+            stored = _by_id(connection, ids, lock=True)
+            vetoes = [_veto(stored[order.client_order_id], verdict, book) for order, verdict in verdicts]
+            decide_in(connection, [(order.client_order_id, verdict) for order, verdict in verdicts])
+            decide_in(connection, [(one, veto) for one, veto in zip(ids, vetoes, strict=True) if veto is not None])
+            _remember_clearances(connection, verdicts)
             # A fresh time says that somebody is at it: a cancellation waits for the answer.
-            connection.execute(_TOUCH, (order_id,))
-            if stored.state in UNSENT and stored.state is not wanted:
-                _move(connection, stored, wanted, verdict.detail or verdict.code.value, verdict.as_fields())
-            return _require(connection, order_id), veto
+            connection.execute(_TOUCH, (ids,))
+            unsent = [(order, verdict) for order, verdict in verdicts if stored[order.client_order_id].state in UNSENT]
+            append_events(connection, [_report(order, verdict) for order, verdict in unsent])
+            after = _by_id(connection, ids)
+        return [(after[one], veto) for one, veto in zip(ids, vetoes, strict=True)]
 
     def move(
         self,
@@ -110,23 +128,50 @@ class Orders:
         *,
         reason: str = "",
         broker_order_id: str | None = None,
+        source: Source | None = None,
+        broker_at: datetime | None = None,
         **detail: Any,
     ) -> OrderRecord:
-        """Move the order to a state and write the event; being there already is no change.
+        """Report a state of the order and return the order as it stands then; being there already is no change.
+
+        A report that comes late is written down and changes nothing. What is not given keeps its value.
 
         Raises:
-            IllegalTransition: the state cannot follow the present one.
+            OrderError: the order is not in the ledger.
+            IllegalTransition: the broker is said to have done something with an order that was never sent.
         """
         with self._pool.connection() as connection:
-            stored = _require(connection, client_order_id, lock=True)
+            report = Report(
+                client_order_id=client_order_id,
+                state=wanted,
+                reason=reason,
+                detail=detail,
+                source=source,
+                broker_at=broker_at,
+            )
+            append_events(connection, [report])
             if broker_order_id is not None:
                 connection.execute(
                     "update ledger.orders set broker_order_id = %s where client_order_id = %s",
                     (broker_order_id, client_order_id),
                 )
-            if stored.state is not wanted:
-                _move(connection, stored, wanted, reason, detail)
-            return _require(connection, client_order_id)
+            return _by_id(connection, [client_order_id])[client_order_id]
+
+    def set_reason(self, client_order_id: str, reason: str) -> OrderRecord:
+        """Replace the text that explains where the order stands; an empty one clears it. Its events keep theirs.
+
+        Raises:
+            OrderError: the order is not in the ledger.
+        """
+        with self._pool.connection() as connection:
+            connection.execute(
+                "update ledger.orders set reason = %s, updated_at = clock_timestamp() where client_order_id = %s",
+                (reason, client_order_id),
+            )
+            found = _by_id(connection, [client_order_id])
+        if not found:
+            raise OrderError(f"order {client_order_id} is not in the ledger", client_order_id=client_order_id)
+        return found[client_order_id]
 
     def live(self, account: str) -> list[OrderRecord]:
         """Return the orders that are, or may be, at the broker."""
@@ -219,29 +264,51 @@ class Orders:
             return [OrderRecord.from_row(row) for row in connection.execute(sql.encode(), parameters).fetchall()]
 
 
-def move_in(
-    connection: Connection[DictRow], client_order_id: str, wanted: OrderState, reason: str, detail: dict[str, Any]
-) -> None:
-    """Move an order inside a transaction the caller holds; being there already is no change."""
-    stored = _require(connection, client_order_id, lock=True)
-    if stored.state is not wanted:
-        _move(connection, stored, wanted, reason, detail)
+def decide_in(connection: Connection[DictRow], verdicts: Sequence[tuple[str, Verdict]]) -> None:
+    """Write verdicts by client order id inside a transaction the caller holds."""
+    rows = [
+        (one, verdict.code.value, verdict.observed, verdict.limit, verdict.epoch, verdict.sequence, verdict.detail)
+        for one, verdict in verdicts
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(_DECIDE, rows)
 
 
-def decide_in(connection: Connection[DictRow], client_order_id: str, verdict: Verdict) -> None:
-    """Write a verdict inside a transaction the caller holds."""
-    connection.execute(
-        """insert into ledger.risk_decisions (client_order_id, code, observed, limit_value, epoch, sequence, detail)
-           values (%s, %s, %s, %s, %s, %s, %s)""",
-        (
-            client_order_id,
-            verdict.code.value,
-            verdict.observed,
-            verdict.limit,
-            verdict.epoch,
-            verdict.sequence,
-            verdict.detail,
-        ),
+def _insert(connection: Connection[DictRow], columns: Sequence[dict[str, Any]]) -> set[str]:
+    inserted: set[str] = set()
+    with connection.cursor() as cursor:
+        cursor.executemany(_INSERT, columns, returning=True)
+        while columns:
+            inserted |= {row["client_order_id"] for row in cursor.fetchall()}
+            if not cursor.nextset():
+                break
+    return inserted
+
+
+def _by_id(
+    connection: Connection[DictRow], client_order_ids: Collection[str], *, lock: bool = False
+) -> dict[str, OrderRecord]:
+    rows = connection.execute(_BY_IDS + (" for update" if lock else ""), (list(client_order_ids),)).fetchall()
+    return {row["client_order_id"]: OrderRecord.from_row(row) for row in rows}
+
+
+def _require_payload(stored: OrderRecord, new: NewOrder) -> None:
+    intent = new.intent
+    if stored.payload_digest != intent.payload_digest:
+        raise OrderConflict(
+            f"order {intent.client_order_id} is in the ledger with another payload",
+            client_order_id=intent.client_order_id,
+            stored=stored.payload_digest,
+            offered=intent.payload_digest,
+        )
+
+
+def _report(order: OrderRecord, verdict: Verdict) -> Report:
+    return Report(
+        client_order_id=order.client_order_id,
+        state=OrderState.CLEARED if verdict.cleared else OrderState.REFUSED,
+        reason=verdict.detail or verdict.code.value,
+        detail=verdict.as_fields(),
     )
 
 
@@ -259,50 +326,20 @@ def _veto(order: OrderRecord, verdict: Verdict, book: DictRow | None) -> Verdict
     return Verdict(code=code, epoch=verdict.epoch, sequence=verdict.sequence, detail=detail)
 
 
-def _remember_clearance(connection: Connection[DictRow], order: OrderRecord, verdict: Verdict) -> None:
-    own = verdict.clearance.sequence if verdict.clearance else verdict.sequence
-    connection.execute(
-        """update ledger.books set high_sequence = greatest(high_sequence, %s) where account = %s and epoch = %s""",
-        (verdict.sequence, order.intent.account, verdict.epoch),
-    )
-    connection.execute(
-        "update ledger.orders set guard_epoch = %s, guard_sequence = %s where client_order_id = %s",
-        (verdict.epoch, own, order.client_order_id),
-    )
-
-
-def _move(
-    connection: Connection[DictRow], stored: OrderRecord, wanted: OrderState, reason: str, detail: dict[str, Any]
-) -> None:
-    require_move(stored.client_order_id, stored.state, wanted)
-    connection.execute(
-        """update ledger.orders set state = %s, reason = %s, updated_at = clock_timestamp()
-            where client_order_id = %s""",
-        (wanted.value, reason, stored.client_order_id),
-    )
-    _event(connection, stored.client_order_id, stored.state, wanted, reason, detail)
-
-
-def _event(
-    connection: Connection[DictRow],
-    client_order_id: str,
-    present: OrderState | None,
-    wanted: OrderState,
-    reason: str,
-    detail: dict[str, Any],
-) -> None:
-    connection.execute(
-        """insert into ledger.order_events (client_order_id, from_state, to_state, reason, detail)
-           values (%s, %s, %s, %s, %s)""",
-        (client_order_id, present, wanted, reason, Jsonb(detail)),
-    )
-
-
-def _require(connection: Connection[DictRow], client_order_id: str, *, lock: bool = False) -> OrderRecord:
-    row = connection.execute(_LOCKED if lock else _BY_ID, (client_order_id,)).fetchone()
-    if row is None:
-        raise OrderError(f"order {client_order_id} is not in the ledger", client_order_id=client_order_id)
-    return OrderRecord.from_row(row)
+def _remember_clearances(connection: Connection[DictRow], verdicts: Sequence[tuple[OrderRecord, Verdict]]) -> None:
+    cleared = [(order, verdict) for order, verdict in verdicts if verdict.cleared]
+    sequences = [(verdict.sequence, order.intent.account, verdict.epoch) for order, verdict in cleared]
+    own = [
+        (
+            verdict.epoch,
+            verdict.clearance.sequence if verdict.clearance else verdict.sequence,
+            order.client_order_id,
+        )
+        for order, verdict in cleared
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(_SAW, sequences)
+        cursor.executemany(_REMEMBER, own)
 
 
 def _columns(new: NewOrder) -> dict[str, Any]:

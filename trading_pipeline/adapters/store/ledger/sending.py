@@ -7,11 +7,12 @@ from datetime import timedelta
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from trading_pipeline.adapters.store.ledger.orders import decide_in, move_in
+from trading_pipeline.adapters.store.ledger.events import move_in
+from trading_pipeline.adapters.store.ledger.orders import decide_in
 from trading_pipeline.adapters.store.ledger.records import OrderRecord
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.orders.model import Purpose
-from trading_pipeline.core.orders.states import UNSENT, OrderState
+from trading_pipeline.core.orders.states import UNSENT, OrderState, Source
 from trading_pipeline.core.risk.clearance import Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch
 
@@ -81,7 +82,14 @@ class Sending:
             noted = connection.execute(_ABSENT, {"id": order_id, "fence": seen.fence}).fetchone()
             apart = noted["apart"] if noted else None
             if apart is not None and apart >= grace:
-                move_in(connection, order_id, end, reason, {"absent_for_seconds": int(apart.total_seconds())})
+                move_in(
+                    connection,
+                    order_id,
+                    end,
+                    reason,
+                    {"absent_for_seconds": int(apart.total_seconds())},
+                    Source.RECONCILIATION,
+                )
             row = connection.execute(_GET, ([order_id],)).fetchone()
         return seen if row is None else OrderRecord.from_row(row)
 
@@ -111,7 +119,7 @@ class Batch:
             return None
         code, detail = refusal
         veto = Verdict(code=code, epoch=verdict.epoch, sequence=verdict.sequence, detail=detail)
-        decide_in(self._connection, order.client_order_id, veto)
+        decide_in(self._connection, [(order.client_order_id, veto)])
         return veto
 
     def record(
