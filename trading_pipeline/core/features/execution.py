@@ -17,8 +17,8 @@ from trading_pipeline.core.features.kernels.table import KERNELS
 from trading_pipeline.core.features.panel import Panel
 from trading_pipeline.core.features.program import Apply, Emit, Load, Program, Roll, Step
 
-BLOCK_ROWS = 40_960
-"""Rows computed together: about sixteen symbols of ten years, which fill a cache line of every session's answers."""
+BLOCK_ROWS = 20_480
+"""Rows computed together: about eight symbols of ten years, few enough for the registers in use to stay in the caches."""
 
 Row = npt.NDArray[np.float64]
 
