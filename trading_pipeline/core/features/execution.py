@@ -18,7 +18,7 @@ from trading_pipeline.core.features.panel import Panel
 from trading_pipeline.core.features.program import Apply, Emit, Load, Program, Roll, Step
 
 BLOCK_ROWS = 20_480
-"""Rows computed together: about eight symbols of ten years, few enough for the registers in use to stay in the caches."""
+"""Rows computed together: about eight symbols of ten years, so that the registers in use stay in the caches."""
 
 Row = npt.NDArray[np.float64]
 
