@@ -6,9 +6,10 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
-from assets.context import numbers_by_session, report, sessions_of, table
+from assets.context import knowledge_of, numbers_by_session, report, sessions_of, table
 from resources import LakeResource, MarketDataResource
 from trading_pipeline.adapters.store.lake import Dataset, Lake
+from trading_pipeline.adapters.store.raw_bars import read_raw_bars
 from trading_pipeline.core.bars import validate_bars
 from trading_pipeline.core.quality import GateResult, judge_bars
 from trading_pipeline.errors import DataQualityError
@@ -46,7 +47,7 @@ def gated_bars(
     """Judge raw bars: rows that break the OHLC rules or jump past the outlier threshold go to quarantine."""
     sessions = sessions_of(context)
     store = lake.lake()
-    raw = store.read(Dataset.RAW_BARS, start=sessions[0], end=sessions[-1])
+    raw = read_raw_bars(store, start=sessions[0], end=sessions[-1], known_at=knowledge_of(context))
     gate = judge_bars(
         raw,
         last_good=_last_good(store, sessions[0], set(raw["symbol"])),

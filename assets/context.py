@@ -1,12 +1,15 @@
 """What every asset asks of its run: which sessions, and metadata the UI can show."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from trading_pipeline.errors import ConfigError
+
+KNOWN_AT_TAG = "trading/known_at"
 LONGEST_TABLE = 200
 LONGEST_DETAILED_RANGE = 64
 
@@ -14,6 +17,24 @@ LONGEST_DETAILED_RANGE = 64
 def sessions_of(context: dg.AssetExecutionContext) -> list[date]:
     """Return the sessions of the run in order: one, or all of a range."""
     return [date.fromisoformat(key) for key in context.partition_keys]
+
+
+def knowledge_of(context: dg.AssetExecutionContext) -> datetime | None:
+    """Return the instant whose knowledge the run shall use, from its tag `trading/known_at`; None: that of now.
+
+    Raises:
+        ConfigError: the tag is no instant with a time zone.
+    """
+    text = context.run.tags.get(KNOWN_AT_TAG)
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.utcoffset() is None:
+        raise ConfigError(f"{KNOWN_AT_TAG}={text} is no instant: write it as 2024-07-03T21:00:00+00:00", value=text)
+    return instant
 
 
 def table(frame: pl.DataFrame) -> dg.TableMetadataValue:

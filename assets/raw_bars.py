@@ -5,7 +5,8 @@ import polars as pl
 
 from assets.context import numbers_by_session, report, sessions_of, table
 from resources import LakeResource, MarketDataResource
-from trading_pipeline.adapters.store.lake import Dataset
+from trading_pipeline.adapters.clock import SystemClock
+from trading_pipeline.adapters.store.raw_bars import record_raw_bars
 from trading_pipeline.errors import BarsUnavailable
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
 
@@ -22,6 +23,9 @@ def raw_bars(context: dg.AssetExecutionContext, lake: LakeResource, market_data:
 
     Alpaca's prices are raw; those of the sample are split-adjusted dollars, as its publisher made them. Nothing is
     judged here: see `bars`.
+
+    A bar that is delivered with other values than before becomes a second version with its own `known_at`; the first
+    stays as it was.
     """
     sessions = sessions_of(context)
     source = market_data.source()
@@ -35,7 +39,7 @@ def raw_bars(context: dg.AssetExecutionContext, lake: LakeResource, market_data:
             "Import a file with them (`trading-pipeline import-bars FILE`) or choose another range",
             sessions=[day.isoformat() for day in missing[:20]],
         )
-    changed = lake.lake().write(Dataset.RAW_BARS, frame, sessions=sessions)
+    changed = record_raw_bars(lake.lake(), frame, sessions=sessions, now=SystemClock().now())
     source.delivered(sessions, market_data.universe)
     absent = sorted(set(market_data.universe) - set(frame["symbol"].unique()))
     report(
