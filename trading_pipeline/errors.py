@@ -24,6 +24,7 @@ PipelineError
 │   ├── OrderStateUnknown    the answer was lost; reconcile, never resend
 │   ├── IllegalTransition    an event that the order's state cannot follow
 │   └── SessionNotTradable   orders for this session may not be sent now
+├── SqlRefused               a question to the lake that is not read-only, is wrong, or takes too long
 └── OperatorError            an operator action that the present state does not allow
 """
 
@@ -132,6 +133,10 @@ class IllegalTransition(OrderError):
 
 class SessionNotTradable(OrderError):
     """Orders decided from this session may not be sent now."""
+
+
+class SqlRefused(PipelineError):
+    """A question to the lake that writes, is wrong, or takes too long; the message says which."""
 
 
 class OperatorError(PipelineError):

@@ -12,6 +12,7 @@ from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.ledger import Ledger
 from trading_pipeline.cli.child import run_in_foreground, run_service, wait_for_the_end
 from trading_pipeline.cli.console import REFUSED, UNAVAILABLE, exit_codes, out, show
+from trading_pipeline.cli.data import DATA_COMMANDS
 from trading_pipeline.cli.ledger import check_rows, parse_head, problem_rows
 from trading_pipeline.cli.runtime import opened_account, running_servers
 from trading_pipeline.core.risk.halts import OperatorAction
@@ -227,6 +228,8 @@ def _operator_command(name: str, verb: Verb) -> None:
             raise SystemExit(REFUSED)
 
 
+for _command in DATA_COMMANDS:
+    cli.add_command(_command)
 for _name, _verb in OPERATOR_VERBS.items():
     _operator_command(_name, _verb)
 

@@ -19,7 +19,7 @@ _OFFLINE: Final[dict[str, str | bool | int | float | list[str]]] = {
 }
 
 
-def connect_views(lake: Lake) -> duckdb.DuckDBPyConnection:
+def connect_views(lake: Lake, *, memory: str | None = None) -> duckdb.DuckDBPyConnection:
     """Open an in-memory database with a view of every dataset that was written, and those of `sql/views` made of them.
 
     All views show the lake as of this moment; connect again to see later commits. A query on a connection that is
@@ -33,6 +33,9 @@ def connect_views(lake: Lake) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:", config=_OFFLINE)
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET temp_directory = ''")  # what does not fit into memory is an error, not a file
+        if memory is not None:
+            connection.execute(f"SET memory_limit = {_quoted(memory)}")
         readable: list[str] = []
         existing: set[str] = set()
         for dataset in Dataset:

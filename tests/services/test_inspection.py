@@ -1,0 +1,83 @@
+"""What `inspect` finds, and actions imported from files."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from trading_pipeline.adapters.market_data.bundled import BundledSample
+from trading_pipeline.adapters.market_data.importing.action_file import read_action_file
+from trading_pipeline.adapters.store.actions import read_actions, record_actions
+from trading_pipeline.adapters.store.lake import Dataset, Lake
+from trading_pipeline.adapters.store.raw_bars import record_raw_bars
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.errors import BarFileInvalid, DataQualityError
+from trading_pipeline.services.inspection import inspect_symbol
+
+DAYS = xnys().between(date(2023, 9, 11), date(2023, 9, 15))
+EVENING = datetime(2023, 9, 15, 21, tzinfo=UTC)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """Return a lake of one symbol, one of its bars restated."""
+    lake = Lake(tmp_path / "lake")
+    bars = BundledSample().bars(DAYS, {"AAPL"})
+    record_raw_bars(lake, bars, sessions=DAYS, now=EVENING)
+    restated = bars.with_columns(pl.when(pl.col("session") == DAYS[1]).then(1.0).otherwise("volume").alias("volume"))
+    record_raw_bars(lake, restated, sessions=DAYS, now=EVENING + timedelta(days=1))
+    lake.write(Dataset.BARS, bars, sessions=DAYS)
+    return lake
+
+
+def actions_file(folder: Path, text: str) -> Path:
+    """Return a file of actions."""
+    path = folder / "actions.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_symbol_is_shown_with_its_versions_and_actions(lake: Lake, tmp_path: Path):
+    """The restated bar in both versions; as known that evening, in none."""
+    path = actions_file(tmp_path, "symbol,ex_date,kind,amount\nAAPL,2023-09-13,cash_dividend,0.24\n")
+    record_actions(lake, read_action_file(path, now=EVENING + timedelta(days=2)))
+
+    report = inspect_symbol(lake, "AAPL", newest=2)
+    assert DAYS[-2:] == report.bars["session"].to_list()
+    assert [DAYS[1]] * 2 == report.restated["session"].to_list()
+    assert [0.24] == report.actions["amount"].to_list()
+    then = inspect_symbol(lake, "AAPL", newest=2, known_at=EVENING)
+    assert then.restated.is_empty()
+    assert then.actions.is_empty()
+    with pytest.raises(DataQualityError, match="knows no NONE"):
+        inspect_symbol(lake, "NONE", newest=2)
+
+
+def test_a_file_imported_again_adds_nothing_and_a_corrected_one_a_version(lake: Lake, tmp_path: Path):
+    """Known from the import on, unless the file says since when."""
+    text = "symbol,ex_date,kind,amount\nAAPL,2023-09-13,cash_dividend,0.24\n"
+    first = read_action_file(actions_file(tmp_path, text), now=EVENING)
+    again = read_action_file(actions_file(tmp_path, text), now=EVENING + timedelta(hours=1))
+    corrected = read_action_file(actions_file(tmp_path, text.replace("0.24", "0.25")), now=EVENING + timedelta(hours=2))
+
+    assert [1, 0, 1] == [record_actions(lake, frame) for frame in (first, again, corrected)]
+    assert [0.25] == read_actions(lake)["amount"].to_list()
+    assert [0.24] == read_actions(lake, known_at=EVENING)["amount"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("symbol,kind\nA,split\n", "columns missing: ex_date"),
+        ("symbol,ex_date,kind,price\nA,2023-09-13,split,1\n", "unknown: price"),
+        ("symbol,ex_date,kind,ratio\nA,13.9.2023,split,2\n", "does not parse"),
+        ("symbol,ex_date,kind,ratio\nA,2023-09-13,split,two\n", "does not parse"),
+        ("symbol,ex_date,kind,ratio\nA,2023-09-13,split,-2\n", "not positive"),
+        ("symbol,ex_date,kind\nA,2023-09-13,halving\n", "unknown kind"),
+    ],
+)
+def test_a_wrong_file_is_refused_whole(tmp_path: Path, text: str, message: str):
+    """With what is wrong and where."""
+    with pytest.raises((BarFileInvalid, DataQualityError), match=message):
+        read_action_file(actions_file(tmp_path, text), now=EVENING)

@@ -1,0 +1,106 @@
+"""Commands that look into the lake or feed it; none of them needs a server."""
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from trading_pipeline.adapters.clock import SystemClock
+from trading_pipeline.adapters.store.lake import Lake
+from trading_pipeline.cli.console import err, show
+from trading_pipeline.logs import configure_logging
+from trading_pipeline.settings import Settings, load_settings
+
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+@click.command("sql")
+@click.argument("text")
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Rows printed at most.")
+@click.option("--seconds", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Stop after so long.")
+@_AS_JSON
+def sql(text: str, limit: int, seconds: float, *, as_json: bool) -> None:
+    """Answer one SELECT over the lake. Views: its datasets and those of sql/views. Nothing can be written."""
+    from trading_pipeline.adapters.store.sql import ask  # noqa: PLC0415 - duckdb only where it is needed
+
+    answer = ask(_lake(), text, limit=limit, seconds=seconds)
+    show(answer.as_dicts(), title="answer", as_json=as_json)
+    if answer.truncated:
+        err.print(f"there are more rows: --limit is {limit}")
+
+
+@click.command("inspect")
+@click.argument("symbol")
+@click.option("--bars", "newest", type=click.IntRange(1), default=10, show_default=True, help="How many bars.")
+@click.option("--known-at", type=str, default=None, help="Only what was known then, e.g. 2024-07-03T21:00:00+00:00.")
+@_AS_JSON
+def inspect(symbol: str, newest: int, known_at: str | None, *, as_json: bool) -> None:
+    """Show the bars, corporate actions, quarantine and restated versions of SYMBOL."""
+    from trading_pipeline.services.inspection import inspect_symbol  # noqa: PLC0415 - as above
+
+    report = inspect_symbol(_lake(), symbol.strip().upper(), newest=newest, known_at=_instant(known_at))
+    if as_json:
+        show([dict(report.sections())], title=symbol, as_json=True)
+        return
+    for title, rows in report.sections():
+        show(rows, title=title, as_json=False)
+
+
+@click.command("import-actions")
+@click.argument("file", type=click.Path(path_type=Path))
+@_AS_JSON
+def import_actions(file: Path, *, as_json: bool) -> None:
+    """Import corporate actions from a CSV or Parquet FILE: all of it, or nothing with the reasons."""
+    from trading_pipeline.adapters.market_data.importing.action_file import read_action_file  # noqa: PLC0415
+    from trading_pipeline.adapters.store.actions import record_actions  # noqa: PLC0415
+
+    actions = read_action_file(file, now=SystemClock().now())
+    new = record_actions(_lake(), actions)
+    row = {"rows": actions.height, "new": new, "known_already": actions.height - new}
+    show([row], title=f"imported {file}", as_json=as_json)
+
+
+@click.command("export-qlib")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--convention", type=click.Choice(["previous_close", "ex_date_close"]), default="previous_close", show_default=True
+)
+@_AS_JSON
+def export(folder: Path, convention: str, *, as_json: bool) -> None:
+    """Write the good bars, adjusted, to FOLDER in qlib's binary layout; again: only what has changed."""
+    from trading_pipeline.adapters.store.qlib_export import export_qlib  # noqa: PLC0415
+    from trading_pipeline.core.adjustment import Convention  # noqa: PLC0415
+
+    done = export_qlib(_lake(), folder, convention=Convention(convention))
+    row = {
+        "sessions": done.sessions,
+        "symbols": done.symbols,
+        "files_written": done.written,
+        "files_unchanged": done.unchanged,
+    }
+    show([row], title=f"exported to {folder}", as_json=as_json)
+
+
+DATA_COMMANDS = (sql, inspect, import_actions, export)
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return settings
+
+
+def _lake() -> Lake:
+    return Lake(_settings().lake_root)
+
+
+def _instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.UsageError(f"--known-at {text} is no instant: write it as 2024-07-03T21:00:00+00:00") from error
+    if instant.utcoffset() is None:
+        raise click.UsageError(f"--known-at {text} has no time zone: append +00:00 for UTC")
+    return instant
