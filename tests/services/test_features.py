@@ -1,13 +1,15 @@
 """The features of a lake: computed where bars, set or code changed, left alone elsewhere, the same bytes either way."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 from core.features.panels import FIELDS
 
+from trading_pipeline.adapters.store.actions import record_actions
 from trading_pipeline.adapters.store.lake import Dataset, Lake
+from trading_pipeline.core.corporate_actions import ACTION_SCHEMA
 from trading_pipeline.core.features import CompiledFeatures, compile_features
 from trading_pipeline.core.features.sets import feature_set_of
 from trading_pipeline.core.sessions import xnys
@@ -184,3 +186,20 @@ def test_a_symbol_that_is_no_longer_fresh_loses_its_row(store: FeatureStore) -> 
     done = store.update([session], manifest)
     assert (0, 1) == (done.computed, done.sessions_changed)
     assert "BBB" not in store.lake.read_session(Dataset.FEATURES, session)["symbol"]
+
+
+def test_a_split_leaves_no_trace_in_the_features(store: FeatureStore, tmp_path: Path) -> None:
+    """Prices halve when shares double; the returns across that day are those of a stock that did not split."""
+    update(store, SESSIONS)
+    split = Lake(tmp_path / "split")
+    after = (pl.col("session") >= SESSIONS[40]) & (pl.col("symbol") == "BBB")
+    bars = store.lake.read(Dataset.BARS, start=SESSIONS[0], end=SESSIONS[-1])
+    halved = [pl.when(after).then(pl.col(name) / 2).otherwise(name).alias(name) for name in FIELDS if name != "volume"]
+    split.write(Dataset.BARS, bars.with_columns(halved), sessions=SESSIONS)
+    values = {"action_id": "1", "symbol": "BBB", "ex_date": SESSIONS[40], "kind": "split", "ratio": 2.0}
+    row = dict.fromkeys(ACTION_SCHEMA) | values | {"source": "test", "known_at": datetime(2023, 1, 1, tzinfo=UTC)}
+    record_actions(split, pl.DataFrame([row], schema=ACTION_SCHEMA))
+
+    update(feature_store(split, store.compiled), SESSIONS)
+
+    assert content(store.lake).equals(content(split))

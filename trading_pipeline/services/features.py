@@ -6,6 +6,7 @@ from datetime import date
 
 import polars as pl
 
+from trading_pipeline.adapters.store.adjusted import read_adjusted_bars
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.features import CompiledFeatures, FeatureSet
 from trading_pipeline.core.features.incremental import KEY, bars_needed, compute_cells
@@ -176,7 +177,8 @@ class FeatureStore:
         end = min(self.calendar.shift(sessions[-1], self.compiled.lookahead), self.calendar.sessions[-1])
         span = bars_needed(self.compiled, sessions, self.calendar.between(origin, end))
         columns = [*KEY, *sorted(self.compiled.fields)]
-        bars = self.lake.read(Dataset.BARS, start=span.start, end=span.end, columns=columns)
+        # A row is adjusted for the actions up to its session and no later one: nothing looks ahead.
+        bars = read_adjusted_bars(self.lake, start=span.start, end=span.end).select(columns)
         calendar = self.calendar.between(span.start, span.end)
         return bars, calendar, self._listed_before(bars, span.start, held)
 
