@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from assets.bars import gated_bars
+from assets.corporate_actions import corporate_actions
 from assets.features import features
 from assets.fills import fills
 from assets.model import model
@@ -17,6 +18,7 @@ from assets.target_portfolio import target_portfolio
 
 ALL_ASSETS = (
     raw_bars,
+    corporate_actions,
     gated_bars,
     features,
     model,

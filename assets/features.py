@@ -22,7 +22,7 @@ DRIFT_SESSIONS = 20
 
 
 @dg.asset(
-    deps=["bars"],
+    deps=["bars", "corporate_actions"],
     partitions_def=SESSIONS,
     backfill_policy=IN_ONE_RUN,
     group_name="research",

@@ -1,14 +1,17 @@
 """Where raw bars come from, and which symbols are expected."""
 
+from datetime import date
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from resources.alpaca_data import AlpacaDataResource
 from resources.lake import LakeResource
 from trading_pipeline.adapters.market_data.bundled import BundledSample
 from trading_pipeline.adapters.market_data.imported import ImportedBars
 from trading_pipeline.adapters.market_data.source import BarSource, CombinedSource
+from trading_pipeline.core.corporate_actions import ACTION_SCHEMA
 
 
 class MarketDataResource(dg.ConfigurableResource[Any]):
@@ -24,6 +27,12 @@ class MarketDataResource(dg.ConfigurableResource[Any]):
     outlier_threshold: float
     max_age_minutes: int
     min_fresh_pct: float
+
+    def actions(self, start: date, end: date) -> pl.DataFrame:
+        """Return the corporate actions that the vendor knows of around some days; the sample's prices need none."""
+        if self.alpaca is None:
+            return ACTION_SCHEMA.to_frame()
+        return self.alpaca.data.actions.actions(start, end, self.universe)
 
     def source(self) -> BarSource:
         """Return the source of raw bars."""

@@ -32,6 +32,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
     assets = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
     assert {
         "raw_bars",
+        "corporate_actions",
         "bars",
         "quarantined_bars",
         "features",
@@ -144,7 +145,9 @@ def test_features_are_asked_for_before_the_open_and_the_half_hour_of_the_session
     assert ("0 4 * * *", "30 4 * * *") == (early.cron_schedule, late.cron_schedule)
     assert "America/New_York" == early.execution_timezone == late.execution_timezone
     selected = defs.resolve_job_def("session_features").asset_layer.selected_asset_keys
-    assert {"raw_bars", "bars", "quarantined_bars", "features"} == {key.to_user_string() for key in selected}
+    assert {"raw_bars", "corporate_actions", "bars", "quarantined_bars", "features"} == {
+        key.to_user_string() for key in selected
+    }
 
 
 def test_orders_go_through_one_lane_and_are_never_retried(defs: dg.Definitions) -> None:

@@ -9,6 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from assets.bars import gated_bars
+from assets.corporate_actions import corporate_actions
 from assets.raw_bars import raw_bars
 from resources import LakeResource, MarketDataResource
 from trading_pipeline.adapters.market_data.bundled import BundledSample
@@ -65,3 +66,9 @@ def test_knowledge_of_no_instant_is_refused(lake: Lake):
     """Yesterday evening is not a time of a zone."""
     assert materialize(lake, raw_bars)
     assert not materialize(lake, gated_bars, known_at="2024-07-03 21:00")
+
+
+def test_actions_are_there_without_a_vendor(lake: Lake):
+    """The bundled sample needs none, and an asset that finds none succeeds."""
+    assert materialize(lake, corporate_actions)
+    assert [] == lake.sessions(Dataset.CORPORATE_ACTIONS)

@@ -38,7 +38,7 @@ TRAIN_MODEL = dg.define_asset_job(
 
 HISTORY = dg.define_asset_job(
     "history",
-    selection=dg.AssetSelection.assets("raw_bars", "bars", "quarantined_bars", "features"),
+    selection=dg.AssetSelection.assets("raw_bars", "corporate_actions", "bars", "quarantined_bars", "features"),
     description="Bars and features of any range of sessions, in one run.",
 )
 
