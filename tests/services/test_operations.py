@@ -1,5 +1,6 @@
 """What operators do is written down first, checked, and undone by nobody else."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -180,6 +181,81 @@ def test_a_blocked_symbol_clears_nothing_until_it_is_unblocked(kit: Kit) -> None
     assert OrderState.ACCEPTED is SubmissionService(kit.account, RUN).submit(order()).order.state
     with pytest.raises(OperatorError, match="not blocked"):
         kit.operations.unblock_symbol("AAPL", ACTION)
+
+
+def test_each_change_of_a_limit_is_logged_with_from_and_to(kit: Kit) -> None:
+    """Who, why, from, to, until: one row a change, newest first; the first values of a book are logged too."""
+    until = datetime(2100, 1, 1, tzinfo=UTC)
+    kit.operations.change_risk_limits(
+        [
+            LimitChange(limit="max_order_shares", value=7),
+            LimitChange(limit="max_order_shares", value=3, symbol="AAPL", until=until),
+        ],
+        ACTION,
+    )
+
+    newest, before, *first = kit.ledger.books.limit_changes(ACCOUNT, limit=100)
+    assert ("max_order_shares", "AAPL", "7", "3", until) == tuple(newest.values())[1:6]
+    assert ("max_order_shares", None, "5000", "7", None) == tuple(before.values())[1:6]
+    assert {(ACTION.operator, ACTION.reason)} == {(row["operator"], row["reason"]) for row in (newest, before, *first)}
+    assert set(RiskLimits().as_text()) == {row["limit_name"] for row in first}
+    assert {None} == {row["from_value"] for row in first}
+
+
+def test_limits_of_ledger_and_book_are_the_same_after_changes_and_a_rebuild(kit: Kit) -> None:
+    """A symbol's own limit binds that symbol only, is inherited again on demand, and survives the loss of the book."""
+    kit.operations.change_risk_limits([LimitChange(limit="max_order_shares", value=5, symbol="AAPL")], ACTION)
+    kit.operations.rebuild_risk_book(ACTION)
+    service, book = SubmissionService(kit.account, RUN), kit.guard.snapshot()
+    assert book is not None
+    assert kit.ledger.books.get(ACCOUNT).limit_set == book.limit_set
+
+    refused = service.submit(order("AAPL", qty=6)).verdict
+    assert refused is not None
+    assert (VerdictCode.ORDER_SHARES, 6, 5) == (refused.code, refused.observed, refused.limit)
+    assert OrderState.ACCEPTED is service.submit(order("MSFT", qty=6)).order.state
+    kit.operations.change_risk_limits([LimitChange(limit="max_order_shares", value=None, symbol="AAPL")], ACTION)
+    assert OrderState.ACCEPTED is service.submit(order("AAPL", qty=6)).order.state
+
+
+def test_setting_the_limits_that_hold_already_is_an_error(kit: Kit) -> None:
+    """The operator's picture was wrong, and a change that has expired changes nothing either."""
+    with pytest.raises(OperatorError, match="no limit"):
+        kit.operations.set_risk_limits(RiskLimits(), ACTION)
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    with pytest.raises(OperatorError, match="expired"):
+        kit.operations.change_risk_limits([LimitChange(limit="max_order_shares", value=1, until=past)], ACTION)
+
+
+def test_a_closed_gate_lets_only_reducing_orders_through(kit: Kit) -> None:
+    """Until somebody has reconciled; closing or opening it twice is an error."""
+    kit.operations.close_gate(ACTION)
+    verdict = SubmissionService(kit.account, RUN).submit(order()).verdict
+    assert verdict is not None
+    assert (VerdictCode.GATE_CLOSED, f"ada: {ACTION.reason}") == (verdict.code, verdict.detail)
+    with pytest.raises(OperatorError, match="closed already"):
+        kit.operations.close_gate(ACTION)
+
+    kit.operations.open_gate(ACTION)
+    assert OrderState.ACCEPTED is SubmissionService(kit.account, RUN).submit(order()).order.state
+    with pytest.raises(OperatorError, match="open already"):
+        kit.operations.open_gate(ACTION)
+
+
+def test_a_quarantined_symbol_trades_again_after_its_release(kit: Kit) -> None:
+    """The quarantine is in ledger and book, and releasing what is not held is an error."""
+    kit.operations.quarantine_symbol("AAPL", None, ACTION)
+    verdict = SubmissionService(kit.account, RUN).submit(order()).verdict
+    assert verdict is not None
+    assert VerdictCode.SYMBOL_QUARANTINED is verdict.code
+    assert {"AAPL": None} == kit.ledger.books.quarantined(ACCOUNT)
+
+    kit.operations.rebuild_risk_book(ACTION)
+    assert SubmissionService(kit.account, RUN).submit(order()).refused
+    kit.operations.release_symbol("AAPL", ACTION)
+    assert OrderState.ACCEPTED is SubmissionService(kit.account, RUN).submit(order()).order.state
+    with pytest.raises(OperatorError, match="not in quarantine"):
+        kit.operations.release_symbol("AAPL", ACTION)
 
 
 @pytest.mark.parametrize("change", ["trip", "limits", "block", "engage"])

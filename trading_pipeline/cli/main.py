@@ -3,6 +3,7 @@
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -18,8 +19,9 @@ from trading_pipeline.cli.runtime import opened_account, running_servers
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import stop_embedded
+from trading_pipeline.errors import ConfigError
 from trading_pipeline.logs import configure_logging
-from trading_pipeline.services.actions import OPERATOR_VERBS, OperatorContext, Verb
+from trading_pipeline.services.actions import OPERATOR_VERBS, Arguments, OperatorContext, Takes, Verb
 from trading_pipeline.services.explain import explain
 from trading_pipeline.services.reports import TOLD
 from trading_pipeline.services.status import read_status
@@ -209,20 +211,51 @@ def down() -> None:
     out.print("the embedded servers are stopped")
 
 
+def _said(takes: Takes) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options of what a verb wants to be told."""
+    until = click.option("--until", default="", help="Instant with its offset at which this ends by itself.")
+    symbol = click.option("--symbol", required=takes is not Takes.LIMITS, default="" if takes is Takes.LIMITS else None)
+    limit = click.option(
+        "--limit", "limits", multiple=True, metavar="NAME=VALUE", help="A limit to change; may be given more than once."
+    )
+    options = {
+        Takes.NOTHING: (),
+        Takes.SYMBOL: (symbol,),
+        Takes.SYMBOL_AND_END: (symbol, until),
+        Takes.LIMITS: (limit, symbol, until),
+    }[takes]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _arguments(symbol: str, until: str, limits: tuple[str, ...]) -> Arguments:
+    pairs = [limit.partition("=") for limit in limits]
+    for name, equals, value in pairs:
+        if not name or not equals or not value:
+            raise ConfigError(f"a limit is written NAME=VALUE, not {name}{equals}{value}")
+    return Arguments(symbol=symbol, until=until, limits={name.strip(): value.strip() for name, _, value in pairs})
+
+
 def _operator_command(name: str, verb: Verb) -> None:
     @cli.command(name.replace("_", "-"), help=verb.description)
     @click.option("--operator", required=True, help="Who acts.")
     @click.option("--reason", required=True, help="Why, in 10 to 512 characters; kept in the audit trail.")
-    @click.option(
-        "--symbol", required=verb.takes_symbol, hidden=not verb.takes_symbol, default=None if verb.takes_symbol else ""
-    )
+    @_said(verb.takes)
     @AS_JSON
-    def command(operator: str, reason: str, symbol: str, *, as_json: bool) -> None:
+    def command(
+        operator: str, reason: str, symbol: str = "", until: str = "", limits: tuple[str, ...] = (), *, as_json: bool
+    ) -> None:
         action = OperatorAction(operator=operator, reason=reason)
+        arguments = _arguments(symbol, until, limits)
         settings = _start()
         with running_servers(settings) as environment, opened_account(settings, environment) as account:
             lake = Lake(settings.lake_root)
-            rows = verb.act(OperatorContext.of(account, lake, settings.limits, symbol.strip().upper()), action)
+            rows = verb.act(OperatorContext.of(account, lake, settings.limits, arguments), action)
         show(rows, title=name, as_json=as_json)
         if any(row.get("book", TOLD) != TOLD for row in rows):
             raise SystemExit(REFUSED)

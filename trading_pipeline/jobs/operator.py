@@ -1,5 +1,7 @@
 """Operator jobs: each asks who and why, does one thing to the account, and shows what it did."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 import polars as pl
 
@@ -10,7 +12,7 @@ from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.errors import PipelineError
 from trading_pipeline.jobs.sessions import NEVER_RETRIED
-from trading_pipeline.services.actions import OPERATOR_VERBS, OperatorContext, Verb
+from trading_pipeline.services.actions import OPERATOR_VERBS, Arguments, OperatorContext, Takes, Verb
 
 
 class OperatorConfig(dg.Config):
@@ -26,15 +28,37 @@ class SymbolConfig(OperatorConfig):
     symbol: str
 
 
+class QuarantineConfig(SymbolConfig):
+    """An operator action on one symbol, until an instant with its offset; empty: until it is undone."""
+
+    until: str = ""
+
+
+class LimitsConfig(OperatorConfig):
+    """Limits to change by name, of the account or of a symbol, for good or until an instant with its offset.
+
+    Without any limit the configured ones replace those of the account.
+    """
+
+    limits: dict[str, str] = {}  # noqa: RUF012 - a Dagster config copies it
+    symbol: str = ""
+    until: str = ""
+
+
+CONFIGS: Mapping[Takes, type[OperatorConfig]] = {
+    Takes.NOTHING: OperatorConfig,
+    Takes.SYMBOL: SymbolConfig,
+    Takes.SYMBOL_AND_END: QuarantineConfig,
+    Takes.LIMITS: LimitsConfig,
+}
+
+
 def _operator_job(name: str, verb: Verb) -> dg.JobDefinition:
     def run(
-        context: dg.OpExecutionContext,
-        config: OperatorConfig,
-        trading: TradingResource,
-        lake: LakeResource,
-        symbol: str,
+        context: dg.OpExecutionContext, config: OperatorConfig, trading: TradingResource, lake: LakeResource
     ) -> None:
-        on = OperatorContext.of(trading.account, lake.lake(), RiskLimits.from_text(trading.risk.limits), symbol)
+        said = Arguments(**config.model_dump(exclude=set(OperatorConfig.model_fields)))
+        on = OperatorContext.of(trading.account, lake.lake(), RiskLimits.from_text(trading.risk.limits), said)
         try:
             rows = verb.act(on, OperatorAction(operator=config.operator, reason=config.reason))
         except PipelineError as error:
@@ -43,20 +67,8 @@ def _operator_job(name: str, verb: Verb) -> dg.JobDefinition:
         context.log.info("%s by %s: %s", name, config.operator, config.reason)
         context.add_output_metadata({"result": table(pl.DataFrame(rows)), "rows": len(rows)})
 
-    if verb.takes_symbol:
-
-        @dg.op(name=f"{name}_op", description=verb.description, out=dg.Out(dg.Nothing))
-        def act(
-            context: dg.OpExecutionContext, config: SymbolConfig, trading: TradingResource, lake: LakeResource
-        ) -> None:
-            run(context, config, trading, lake, config.symbol.strip().upper())
-    else:
-
-        @dg.op(name=f"{name}_op", description=verb.description, out=dg.Out(dg.Nothing))
-        def act(
-            context: dg.OpExecutionContext, config: OperatorConfig, trading: TradingResource, lake: LakeResource
-        ) -> None:
-            run(context, config, trading, lake, "")
+    run.__annotations__["config"] = CONFIGS[verb.takes]  # Dagster builds the launchpad from it
+    act = dg.op(name=f"{name}_op", description=verb.description, out=dg.Out(dg.Nothing))(run)
 
     @dg.job(name=name, description=verb.description, tags=_tags(name), executor_def=dg.in_process_executor)
     def operator_job() -> None:

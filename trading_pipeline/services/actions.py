@@ -1,13 +1,16 @@
 """The operator's verbs by name: one table, from which the jobs of the UI and the commands of the CLI are made."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
 from typing import Any, Self
 
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.prices import last_closes
 from trading_pipeline.core.risk.halts import OperatorAction
-from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
+from trading_pipeline.errors import ConfigError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.monitor import reset_equity_peak
 from trading_pipeline.services.operations import RiskOperations
@@ -18,24 +21,88 @@ Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """What an operator says beside who acts and why, as texts; empty for what was not said.
+
+    Attributes:
+        symbol: the symbol acted on, or whose own limits are changed.
+        until: ISO instant with its offset, at which the change ends by itself.
+        limits: new values of single limits by name; `off` and, for a symbol, `inherit` are values too.
+    """
+
+    symbol: str = ""
+    until: str = ""
+    limits: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ticker(self) -> str:
+        """The symbol in its usual form."""
+        return self.symbol.strip().upper()
+
+    @property
+    def end(self) -> datetime | None:
+        """The end as an aware instant, None without one.
+
+        Raises:
+            ConfigError: not an ISO instant with an offset.
+        """
+        if not self.until.strip():
+            return None
+        try:
+            end = datetime.fromisoformat(self.until.strip())
+        except ValueError:
+            end = None
+        if end is None or end.tzinfo is None:
+            raise ConfigError(
+                f"{self.until!r} is no instant with its offset: write it like 2024-07-03T20:00:00+00:00",
+                until=self.until,
+            )
+        return end
+
+    @property
+    def changes(self) -> list[LimitChange]:
+        """The limits to change.
+
+        Raises:
+            ConfigError: an unknown limit, a value that is none of it, or one that a symbol cannot have.
+        """
+        symbol = self.ticker or None
+        return [LimitChange.from_text(name, text, symbol=symbol, until=self.end) for name, text in self.limits.items()]
+
+
+class Takes(StrEnum):
+    """What a verb wants to be told."""
+
+    NOTHING = "nothing"
+    SYMBOL = "symbol"
+    SYMBOL_AND_END = "symbol_and_end"
+    LIMITS = "limits"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorContext:
-    """What a verb may need: the operations, prices to flatten at, and the limits of a new book."""
+    """What a verb may need: the operations, prices to flatten at, the limits of a new book, and what was said."""
 
     account: TradingAccount
     operations: RiskOperations
     quotes: Quotes
     limits: RiskLimits
-    symbol: str
+    said: Arguments
+
+    @property
+    def symbol(self) -> str:
+        """The symbol acted on."""
+        return self.said.ticker
 
     @classmethod
-    def of(cls, account: TradingAccount, lake: Lake, limits: RiskLimits, symbol: str = "") -> Self:
+    def of(cls, account: TradingAccount, lake: Lake, limits: RiskLimits, said: Arguments | None = None) -> Self:
         """Build the context of an account whose prices come from the lake."""
         return cls(
             account=account,
             operations=RiskOperations(account),
             quotes=lambda session, symbols: last_closes(lake, session, symbols),
             limits=limits,
-            symbol=symbol,
+            said=said or Arguments(),
         )
 
 
@@ -45,7 +112,15 @@ class Verb:
 
     description: str
     act: Callable[[OperatorContext, OperatorAction], Rows]
-    takes_symbol: bool = False
+    takes: Takes = Takes.NOTHING
+
+
+def _set_limits(on: OperatorContext, action: OperatorAction) -> Rows:
+    if on.said.limits:
+        return [book_row(on.operations.change_risk_limits(on.said.changes, action))]
+    if on.said.symbol or on.said.until:
+        raise ConfigError("name the limits to change: a symbol or an end alone changes nothing")
+    return [book_row(on.operations.set_risk_limits(on.limits, action))]
 
 
 OPERATOR_VERBS: Mapping[str, Verb] = {
@@ -78,18 +153,38 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
         act=lambda on, action: [reset_equity_peak(on.account, action)],
     ),
     "set_risk_limits": Verb(
-        description="Replace the limits by the configured ones.",
-        act=lambda on, action: [book_row(on.operations.set_risk_limits(on.limits, action))],
+        description="Change single limits, of the account or of a symbol, for good or until an instant. "
+        "Without any: replace the limits by the configured ones.",
+        act=_set_limits,
+        takes=Takes.LIMITS,
+    ),
+    "close_gate": Verb(
+        description="Let only reducing orders through until the account was reconciled.",
+        act=lambda on, action: [book_row(on.operations.close_gate(action))],
+    ),
+    "open_gate": Verb(
+        description="Let orders clear again after a reconciliation.",
+        act=lambda on, action: [book_row(on.operations.open_gate(action))],
+    ),
+    "quarantine_symbol": Verb(
+        description="Keep a symbol from trading until an instant or its release; a flatten still clears.",
+        act=lambda on, action: [book_row(on.operations.quarantine_symbol(on.symbol, on.said.end, action))],
+        takes=Takes.SYMBOL_AND_END,
+    ),
+    "release_symbol": Verb(
+        description="End the quarantine of a symbol.",
+        act=lambda on, action: [book_row(on.operations.release_symbol(on.symbol, action))],
+        takes=Takes.SYMBOL,
     ),
     "block_symbol": Verb(
         description="Keep a symbol from trading; only flatten_positions still clears for it.",
         act=lambda on, action: [book_row(on.operations.block_symbol(on.symbol, action))],
-        takes_symbol=True,
+        takes=Takes.SYMBOL,
     ),
     "unblock_symbol": Verb(
         description="Let a blocked symbol trade again.",
         act=lambda on, action: [book_row(on.operations.unblock_symbol(on.symbol, action))],
-        takes_symbol=True,
+        takes=Takes.SYMBOL,
     ),
     "cancel_all_orders": Verb(
         description="Cancel every live order at the broker, and every order that was never sent.",
