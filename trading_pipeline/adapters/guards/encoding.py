@@ -12,10 +12,10 @@ from trading_pipeline.adapters.guards.book import (
     SessionCount,
     SymbolState,
 )
-from trading_pipeline.adapters.guards.checks import Quantity, exact_ticks, quantity, whole, word
-from trading_pipeline.core.money import from_ticks
+from trading_pipeline.adapters.guards.checks import Quantity, exact_ticks, filled, quantity, whole, word
+from trading_pipeline.core.money import LARGEST_EXACT_INTEGER, from_ticks
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.risk.clearance import VerdictCode
+from trading_pipeline.core.risk.clearance import ClearanceRequest, VerdictCode
 from trading_pipeline.core.risk.halts import Breaker, Gate, KillSwitch, TradingState
 from trading_pipeline.core.risk.limits import LIMIT_NAMES, LimitChange, LimitSet, LimitValue, RiskLimits, in_dollars
 
@@ -122,6 +122,39 @@ def snapshot_from(state: str, cause: str, breaker: str, pairs: Iterable[str]) ->
         reservations={order: _reservation(order, text) for order, text in _named(fields, "order:")},
         sessions={date.fromisoformat(day): SessionCount(*json.loads(text)) for day, text in _named(fields, "session:")},
     )
+
+
+def request_text(request: ClearanceRequest) -> str:
+    """Return a request as the words `clear.lua` reads, "-" for what is not known.
+
+    Raises:
+        ValueError: an id, digest or symbol that is not one word, an empty strategy, or a number that is not whole, of
+            its sign and below 2**53.
+    """
+    market = request.market
+    words = (
+        word("client_order_id", request.client_order_id),
+        word("payload_digest", request.payload_digest),
+        word("symbol", request.symbol),
+        Side(request.side).value,
+        request.trade_session.isoformat(),
+        "1" if request.flatten else "0",
+        str(whole("qty", request.qty, at_least=1)),
+        _known("reference_ticks", market.reference_ticks, at_least=1),
+        _known("reference_age_seconds", market.reference_age_seconds),
+        _known("adv_shares", market.adv_shares),
+        _known("equity_ticks", market.equity_ticks, at_least=1 - LARGEST_EXACT_INTEGER),
+        _known("limit_ticks", request.limit_ticks, at_least=1),
+        str(whole("repeat", request.repeat)),
+        str(whole("epoch", request.epoch)),
+        str(whole("min_sequence", request.min_sequence)),
+        filled("strategy_id", request.strategy_id),
+    )
+    return " ".join(words)
+
+
+def _known(name: str, value: int | None, *, at_least: int = 0) -> str:
+    return "-" if value is None else str(whole(name, value, at_least=at_least))
 
 
 def _symbol_text(name: str, one: SymbolState, held: Iterable[Reservation]) -> str:

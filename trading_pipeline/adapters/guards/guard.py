@@ -16,10 +16,10 @@ from trading_pipeline.adapters.guards.encoding import (
     flat,
     history_fields,
     milliseconds,
+    request_text,
     snapshot_from,
 )
 from trading_pipeline.adapters.guards.scripts import BookScripts
-from trading_pipeline.core.money import LARGEST_EXACT_INTEGER
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import ClearanceRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import Gate, OperatorAction
@@ -67,7 +67,7 @@ class RiskGuard:
             ValueError: an id, digest or symbol that is not one word, an empty strategy, or a number that is not whole,
                 of its sign and below 2**53.
         """
-        text = _request_text(request)
+        text = request_text(request)
         try:
             reply = cast("str", self._scripts.run("clear", text))
         except (ServerUnavailable, TradingHalted) as error:
@@ -269,33 +269,6 @@ class RiskGuard:
 
     def _not_now(self, why: str, **fields: str) -> OperatorError:
         return OperatorError(f"account {self._account}: {why}", account=self._account, **fields)
-
-
-def _request_text(request: ClearanceRequest) -> str:
-    market = request.market
-    words = (
-        word("client_order_id", request.client_order_id),
-        word("payload_digest", request.payload_digest),
-        word("symbol", request.symbol),
-        Side(request.side).value,
-        request.trade_session.isoformat(),
-        "1" if request.flatten else "0",
-        str(whole("qty", request.qty, at_least=1)),
-        _known("reference_ticks", market.reference_ticks, at_least=1),
-        _known("reference_age_seconds", market.reference_age_seconds),
-        _known("adv_shares", market.adv_shares),
-        _known("equity_ticks", market.equity_ticks, at_least=1 - LARGEST_EXACT_INTEGER),
-        _known("limit_ticks", request.limit_ticks, at_least=1),
-        str(whole("repeat", request.repeat)),
-        str(whole("epoch", request.epoch)),
-        str(whole("min_sequence", request.min_sequence)),
-        filled("strategy_id", request.strategy_id),
-    )
-    return " ".join(words)
-
-
-def _known(name: str, value: int | None, *, at_least: int = 0) -> str:
-    return "-" if value is None else str(whole(name, value, at_least=at_least))
 
 
 def _positive(name: str, qty: Decimal | int) -> Quantity:

@@ -1,0 +1,229 @@
+"""How long `clear` takes, against a PING of the same client and server, and where the time goes.
+
+    python tests/bench/guard.py
+
+A real Redis from the wheel, on loopback TCP with the append-only file written every second. What is compared is
+measured in turns in one run. The last line is one JSON object:
+
+    clear_over_ping_median       `RiskGuard.clear` of a new order over `PING`, one redis-py client, medians
+    clear_p50_ms, clear_p99_ms   of `RiskGuard.clear`
+    script_over_ping_throughput  the script alone over PING at 16 clients, requests a second without pipelining
+    *_us                         where the time of one script goes, microseconds in the server by its own count
+"""
+
+import json
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import date
+from decimal import Decimal
+from hashlib import sha1
+from tempfile import TemporaryDirectory
+
+import redis
+from redis.connection import Connection
+
+from trading_pipeline.adapters.guards.book import BookState
+from trading_pipeline.adapters.guards.connection import connect
+from trading_pipeline.adapters.guards.encoding import request_text
+from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.guards.keys import book_keys
+from trading_pipeline.adapters.guards.scripts import source
+from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.risk.clearance import ClearanceRequest, MarketFacts
+from trading_pipeline.core.risk.halts import Breaker, Gate, KillSwitch
+from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.embedded.binaries import redis_server
+
+ACCOUNT = "bench"
+CLIENTS = 16
+SINGLE = 5_000
+ROUNDS = 9
+SECONDS = 0.5
+SYMBOLS = [f"SYM{number}" for number in range(500)]
+WIDE = Decimal(500_000_000)
+LIMITS = RiskLimits(
+    max_order_adv_bps=1_000,
+    max_position_equity_bps=10_000,
+    max_position_shares=1_000_000,
+    max_position_notional=WIDE,
+    max_gross_notional=WIDE * 100,
+    max_long_notional=WIDE * 100,
+    max_short_notional=WIDE * 100,
+    max_net_notional=WIDE * 100,
+    max_orders_per_session=10**9,
+    max_notional_per_session=WIDE * 1_000,
+    max_orders_per_second=10**7,
+    max_orders_per_minute=10**8,
+    max_self_match_shares=10**9,
+)
+"""Every control is on and none of them refuses."""
+
+BOOK = BookState(
+    epoch=1,
+    sequence=0,
+    limits=LIMITS,
+    kill_switch=KillSwitch.DISENGAGED,
+    breaker=Breaker.OPEN,
+    gate=Gate.OPEN,
+    positions=dict.fromkeys(SYMBOLS, 100),
+    marks=dict.fromkeys(SYMBOLS, 1_500_000),
+)
+"""An account that holds 500 symbols."""
+
+FACTS = MarketFacts(
+    reference_ticks=1_500_000, reference_age_seconds=60, adv_shares=50_000_000, equity_ticks=10**9 * 10_000
+)
+
+
+def request(number: int, prefix: str) -> ClearanceRequest:
+    """Build the request of a new order."""
+    return ClearanceRequest(
+        client_order_id=f"{prefix}{number:016x}",
+        payload_digest="0123456789abcdef" * 4,
+        strategy_id="alpha_baseline",
+        symbol=SYMBOLS[number % len(SYMBOLS)],
+        side=Side.BUY if number % 2 else Side.SELL,
+        qty=1 + number % 7,
+        limit_ticks=1_501_000,
+        repeat=1,
+        trade_session=date(2024, 10, 17),
+        flatten=False,
+        market=FACTS,
+        epoch=1,
+        min_sequence=0,
+    )
+
+
+@contextmanager
+def server() -> Iterator[int]:
+    """Start a Redis on loopback TCP and give its port."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    with TemporaryDirectory(prefix="bench-") as folder:
+        command = [str(redis_server()), "--port", str(port), "--dir", folder, "--save", "", "--bind", "127.0.0.1"]
+        process = subprocess.Popen(
+            [*command, "--appendonly", "yes", "--appendfsync", "everysec"], stdout=subprocess.DEVNULL
+        )
+        try:
+            yield port
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_for(client: redis.Redis) -> None:
+    """Wait until the server answers."""
+    for _ in range(200):
+        try:
+            client.ping()
+        except redis.ConnectionError:
+            time.sleep(0.05)
+        else:
+            return
+    sys.exit("redis-server did not start")
+
+
+def latencies(client: redis.Redis, guard: RiskGuard) -> dict[str, float]:
+    """Time PING and clear in turns, one by one, with one client."""
+    pings: list[int] = []
+    clears: list[int] = []
+    for number in range(SINGLE):
+        asked = request(number, "latency")
+        started = time.perf_counter_ns()
+        client.ping()
+        between = time.perf_counter_ns()
+        verdict = guard.clear(asked)
+        clears.append(time.perf_counter_ns() - between)
+        pings.append(between - started)
+        if not verdict.cleared:
+            sys.exit(f"not cleared: {verdict.describe()}")
+    clears.sort()
+    ping, clear = statistics.median(pings), statistics.median(clears)
+    return {
+        "ping_p50_ms": ping / 1e6,
+        "clear_p50_ms": clear / 1e6,
+        "clear_p99_ms": clears[len(clears) * 99 // 100] / 1e6,
+        "clear_over_ping_median": clear / ping,
+    }
+
+
+def load(port: int, make: Callable[[int], bytes]) -> float:
+    """Keep 16 connections busy, each with one request under way, and return requests a second.
+
+    `make` gives the bytes of a request by its number; the load of both sides of a ratio is made by this function.
+    """
+    selector = selectors.DefaultSelector()
+    sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(CLIENTS)]
+    for number, one in enumerate(sockets):
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        selector.register(one, selectors.EVENT_READ, one)
+        one.sendall(make(number))
+    number, done, started = CLIENTS, 0, time.perf_counter()
+    while time.perf_counter() < started + SECONDS:
+        for key, _ in selector.select():
+            answer = key.data.recv(65536)
+            if answer[:1] == b"-" or (answer[:1] == b"$" and b"cleared" not in answer):
+                sys.exit(f"not cleared: {answer.decode()}")
+            key.data.sendall(make(number))
+            number, done = number + 1, done + 1
+    elapsed = time.perf_counter() - started
+    for one in sockets:
+        one.close()
+    return done / elapsed
+
+
+def throughputs(port: int) -> tuple[list[float], list[float]]:
+    """Run PING and the script in turns and return requests a second of each turn."""
+    pack, digest, keys = Connection().pack_command, sha1(source("clear").encode()).hexdigest(), book_keys(ACCOUNT)  # noqa: S324
+    ping = b"".join(pack("PING"))
+    pings, scripts = [], []
+    for turn in range(ROUNDS):
+        asked = [request_text(request(number, f"turn{turn}")) for number in range(int(40_000 * SECONDS))]
+        requests = [b"".join(pack("EVALSHA", digest, 2, *keys, text)) for text in asked]
+        pings.append(load(port, lambda _: ping))
+        scripts.append(load(port, requests.__getitem__))
+    return pings, scripts
+
+
+def server_time(client: redis.Redis) -> dict[str, float]:
+    """Read from the server's own count how long each command of the scripts took, microseconds a clearance."""
+    stats = client.info("commandstats")
+    calls = stats["cmdstat_evalsha"]["calls"]
+    inside = {name: stats[f"cmdstat_{name}"]["usec"] / calls for name in ("evalsha", "hmget", "hset", "time")}
+    rest = inside["evalsha"] - inside["hmget"] - inside["hset"] - inside["time"]
+    return {f"{name}_us": value for name, value in inside.items()} | {"lua_us": rest}
+
+
+def main() -> None:
+    """Measure and print."""
+    with server() as port, closing(connect(f"redis://127.0.0.1:{port}/0")) as client:
+        wait_for(client)
+        guard = RiskGuard(client, ACCOUNT)
+        guard.rebuild(BOOK)
+        guard.clear(request(0, "warm"))
+        figures = latencies(client, guard)
+        guard.rebuild(BOOK)
+        client.config_resetstat()
+        pings, scripts = throughputs(port)
+        figures |= {
+            "ping_per_second": statistics.median(pings),
+            "script_per_second": statistics.median(scripts),
+            "script_over_ping_throughput": statistics.median(
+                script / ping for script, ping in zip(scripts, pings, strict=True)
+            ),
+        }
+        figures |= server_time(client)
+    for name, value in figures.items():
+        print(f"{name:28} {value:12,.3f}")
+    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()
