@@ -51,13 +51,13 @@ def _catch(entry: dict[str, str | list[str]]) -> str | None:
         tree.chmod(0o755)
         command = [sys.executable, "-c", RUN, "-x", "-q", "-p", "no:cacheprovider", *entry["tests"]]
         environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
     found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, flags=re.MULTILINE)
     if done.returncode == 0:
         return None
-    return (
-        found[1] if found else sys.exit(f"{entry['name']}: the tests did not run\n{done.stdout[-2000:]}{done.stderr}")
-    )
+    if found is None:
+        sys.exit(f"{entry['name']}: the tests did not run\n{done.stdout[-2000:]}{done.stderr}")
+    return found[1]
 
 
 if __name__ == "__main__":
