@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run ui test test-fast check lint types imports format lock clean
+.PHONY: simulate help run ui test test-fast check lint types imports format lock clean
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -15,6 +15,9 @@ ui: $(STAMP) ## the Dagster UI on that data, http://127.0.0.1:3000
 
 test: $(STAMP) ## all tests, on real servers started by the project
 	$(BIN)/python -m pytest
+
+simulate: $(STAMP) ## the order path under drawn faults, SEEDS=1000 of them or one SEED again
+	PYTHONPATH=.:tests $(BIN)/python -m simulation --seeds $(or $(SEEDS),1000) $(if $(SEED),--seed $(SEED))
 
 check: lint types imports ## everything but the tests
 

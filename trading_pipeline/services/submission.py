@@ -99,14 +99,14 @@ class SubmissionService:
         """
         account = self._account.account
         touched: list[Submission] = []
-        cleared = [order for order in self._orders.live(account) if order.state is OrderState.CLEARED]
-        taken = self._account.ledger.sending.take([order.client_order_id for order in cleared])
-        touched += self._clear_and_send([order for order in taken.values() if self._tradable(order)], known=True)
+        sendable = [order.client_order_id for order in self._orders.live(account) if self._sendable(order)]
+        taken = self._account.ledger.sending.take(sendable) if sendable else {}
+        touched += self._clear_and_send(list(taken.values()), known=True)
         for order in self._orders.live(account):
             touched += self._look_up(order)
         for order in self._orders.unsent(account):
             if not self._tradable(order):
-                touched.append(self._expire(order))
+                touched += self._expire(order)
         return touched
 
     def _submit_batch(self, news: Sequence[NewOrder]) -> list[Submission]:
@@ -186,8 +186,8 @@ class SubmissionService:
 
     def _look_up(self, order: OrderRecord) -> list[Submission]:
         """Look up an order of which we do not know whether the broker has it."""
-        waiting = order.state is OrderState.CLEARED and not self._tradable(order)
-        if order.state is not OrderState.SUBMITTED_UNCONFIRMED and not waiting:
+        too_late = order.state is OrderState.CLEARED and not self._tradable(order)
+        if order.state is not OrderState.SUBMITTED_UNCONFIRMED and not too_late:
             return []
         found = self._account.broker.find(order.client_order_id)
         if found is not None:
@@ -200,11 +200,13 @@ class SubmissionService:
         tell_guard(self._account)
         return [Submission(order=seen)]
 
-    def _expire(self, order: OrderRecord) -> Submission:
+    def _expire(self, order: OrderRecord) -> list[Submission]:
         reason = "its session passed before it was sent"
-        expired = self._orders.move(order.client_order_id, OrderState.EXPIRED, reason=reason)
+        expired = self._account.ledger.sending.withdraw(order.client_order_id, reason)
+        if expired is None or not expired.state.terminal:
+            return []
         tell_guard(self._account)
-        return Submission(order=expired)
+        return [Submission(order=expired)]
 
     def _require_ours(self, intent: OrderIntent) -> None:
         account, calendar = self._account.account, self._account.calendar
@@ -225,6 +227,9 @@ class SubmissionService:
                 sessions.add(new.intent.session)
         for session in sorted(sessions):
             self._account.broker.require_tradable(session)
+
+    def _sendable(self, order: OrderRecord) -> bool:
+        return order.state is OrderState.CLEARED and self._tradable(order)
 
     def _tradable(self, order: OrderRecord) -> bool:
         try:

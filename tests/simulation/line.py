@@ -1,0 +1,63 @@
+"""The line between a process and the venue: it loses what it is told to lose."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
+from trading_pipeline.core.orders.model import OrderIntent
+from trading_pipeline.core.risk.clearance import Clearance
+from trading_pipeline.errors import OrderRejected, OrderStateUnknown, TransientError
+
+
+class Line:
+    """Implements `Broker` for one process."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+
+    def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
+        """Judge the moment of sending, then send, or lose something."""
+        self._world.judge_send(intent, clearance)
+        fault = self._world.boundary("submit")
+        venue, order_id = self._world.venue, intent.client_order_id
+        if fault == "broker 429":
+            raise TransientError("429: too many requests", retry_after_seconds=30)
+        if fault == "broker rejects":
+            raise OrderRejected("rejected by the venue")
+        if fault == "broker drops before accept":
+            raise OrderStateUnknown("connection reset before the answer")
+        if fault == "broker times out, order arrives late":
+            venue.in_transit.append(intent)
+            venue.may_repeat.add(order_id)
+            raise OrderStateUnknown("timed out")
+        answer = venue.submit(intent, clearance)
+        if fault == "broker shows order late":
+            venue.orders[order_id].hidden_looks = 2
+            venue.may_repeat.add(order_id)
+        if fault == "broker duplicate id":
+            answer = venue.arrive(intent, late=True).reported()
+        if fault in ("broker drops after accept", "broker 5xx", "broker shows order late"):
+            raise OrderStateUnknown(f"{fault}: the answer was lost")
+        self._world.boundary("submit done")
+        return answer
+
+    def find(self, client_order_id: str) -> BrokerOrder | None:
+        """Look an order up."""
+        if self._world.boundary("find") is not None:
+            raise TransientError("the look-up failed")
+        found = self._world.venue.find(client_order_id)
+        self._world.boundary("find done")
+        return found
+
+    def cancel(self, client_order_id: str) -> BrokerOrder | None:
+        """Cancel an order."""
+        self._world.boundary("cancel")
+        return self._world.venue.cancel(client_order_id)
+
+    def executions(self, client_order_ids: Sequence[str]) -> list[Execution]:
+        """Ask for executions."""
+        self._world.boundary("executions")
+        return self._world.venue.executions(client_order_ids)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._world.venue, name)
