@@ -1,4 +1,4 @@
-"""Play many seeds on as many cores as there are, or one seed again: `make simulate SEEDS=100000`, `make simulate SEED=7`."""
+"""Play many seeds on all cores, or one again: `make simulate SEEDS=100000`, `make simulate SEED=7`."""
 
 import argparse
 import json

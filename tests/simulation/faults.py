@@ -4,9 +4,9 @@ from typing import Any
 
 import psycopg
 import redis
-
 from simulation.baton import Crash
 from simulation.venue import VenueOrder
+
 from trading_pipeline.core.orders.model import Side
 
 PAUSE = 60.0
@@ -68,6 +68,7 @@ def _anywhere(world: Any, kind: str) -> bool:
         world.move_clock(STEP if world.chance.random() < 0.5 else -STEP)
     elif kind == "redis flushall":
         world.stage.redis.flushall()
+        world.stage.set_time(world.now())
     elif kind == "redis script flush":
         world.stage.redis.script_flush()
     elif kind == "events repeated and reordered":

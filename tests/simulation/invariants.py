@@ -6,6 +6,7 @@ from typing import Any
 
 from simulation.stage import Stage
 from simulation.venue import Venue
+
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.core.orders.states import HOLDING
 from trading_pipeline.core.risk.halts import KillSwitch
@@ -13,12 +14,16 @@ from trading_pipeline.errors import TradingHalted
 
 _FACTS = """
 select (select coalesce(json_agg(o), '[]') from
-         (select client_order_id, symbol, side, qty::text, filled_qty::text, state from ledger.orders where account = %(account)s) o) as orders,
+         (select client_order_id, symbol, side, qty::text, filled_qty::text, state
+            from ledger.orders where account = %(account)s) o) as orders,
        (select coalesce(json_agg(f), '[]') from
-         (select execution_id, symbol, side, qty::text, posted from ledger.fills where account = %(account)s) f) as fills,
+         (select execution_id, symbol, side, qty::text, posted
+            from ledger.fills where account = %(account)s) f) as fills,
        (select coalesce(json_agg(p), '[]') from
          (select symbol, qty::text from ledger.positions where account = %(account)s) p) as positions,
-       (select row_to_json(b) from (select epoch, high_sequence, kill_switch, breaker from ledger.books where account = %(account)s) b) as book
+       (select row_to_json(b) from
+         (select epoch, high_sequence, kill_switch, breaker
+            from ledger.books where account = %(account)s) b) as book
 """  # one statement: it is run after every step
 
 

@@ -11,8 +11,9 @@ from simulation.faults import strike
 from simulation.invariants import Facts, Violation, check, judge_send
 from simulation.line import Line
 from simulation.scenario import Part, Scenario, Wish
-from simulation.stage import Slot, Stage
+from simulation.stage import REDIS_CLOCK, Slot, Stage
 from simulation.venue import PRICE, Venue
+
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.core.orders.model import OrderIntent, ReferencePrice, Side
@@ -62,7 +63,7 @@ class World:
         self.changed = False
         self.trace: list[tuple[str, str]] = []
         self.account = f"seed-{scenario.seed}"
-        self.watcher = RiskGuard(stage.redis, self.account)
+        self.watcher = RiskGuard(stage.redis, self.account, clock=REDIS_CLOCK)
         stage.begin(self.account, START)
         self.restorer = self._account(stage.slots["restorer"])
         RiskOperations(self.restorer).initialize_risk_book(self._limits(LIMIT), ACTION)
@@ -71,7 +72,7 @@ class World:
             self._run(actors)
         finally:
             self._clear_away(actors)
-        self._quiesce(scenario)
+        self._quiesce()
 
     def now(self) -> datetime:
         """Tell the virtual time: the world is the clock of its processes."""
@@ -161,14 +162,15 @@ class World:
             account=self.account,
             strategy_id=self.account,
             ledger=slot.ledger,
-            guard=RiskGuard(slot.client, self.account),
+            guard=RiskGuard(slot.client, self.account, clock=REDIS_CLOCK),
             broker=Line(self),
             calendar=xnys(),
             clock=self,
         )
 
-    def _limits(self, shares: int) -> RiskLimits:
-        return RiskLimits(max_position_shares=shares)
+    @staticmethod
+    def _limits(shares: int) -> RiskLimits:
+        return RiskLimits(max_position_shares=shares, max_self_match_shares=1000, max_orders_per_second=1000)
 
     def _actor(self, at: int, part: Part) -> Actor:
         name = {"submitter": f"submitter {at + 1}", "market": "market"}.get(part.kind, part.kind)
@@ -200,8 +202,8 @@ class World:
             except PipelineError:
                 continue
 
-    def _daemon(self, account: TradingAccount, part: Part, life: int) -> None:
-        for _ in part.todo:
+    def _daemon(self, account: TradingAccount, part: Part, _: int) -> None:
+        for _round in part.todo:
             try:
                 with account.ledger.lane(self.account):
                     settle_in_lane(account, SESSION)
@@ -209,7 +211,7 @@ class World:
             except PipelineError:
                 continue
 
-    def _operator(self, account: TradingAccount, part: Part, life: int) -> None:
+    def _operator(self, account: TradingAccount, part: Part, _: int) -> None:
         operations = RiskOperations(account)
         verbs = {
             "engage": lambda: operations.engage_kill_switch(ACTION),
@@ -244,7 +246,7 @@ class World:
                 if actor.dead:
                     return
 
-    def _quiesce(self, scenario: Scenario) -> None:
+    def _quiesce(self) -> None:
         """Let everything come to rest, then compare all records with the venue's; doing it again changes nothing."""
         self.faults = []
         self.venue.scramble = False
@@ -273,7 +275,9 @@ class World:
 
     def _at_rest(self) -> tuple[object, ...]:
         facts = self._facts()
-        live = [one for one in facts.orders.values() if one["state"] in ("cleared", "submitted_unconfirmed", "accepted")]
+        live = [
+            one for one in facts.orders.values() if one["state"] in ("cleared", "submitted_unconfirmed", "accepted")
+        ]
         positions = {symbol: qty for symbol, qty in facts.positions.items() if qty}
         held = {} if facts.snapshot is None else {name: Decimal(qty) for name, qty in facts.snapshot.positions.items()}
         if live:

@@ -265,7 +265,10 @@ class RiskOperations:
         unsent = self._account.ledger.orders.unsent(self._name)
         ids = [order.client_order_id for order in (*live, *unsent)]
         self._books.record_action(self._name, "cancel_all_orders", action, {"orders": ids})
-        canceled = [self._end_unsent(order, action) for order in unsent]
+        withdrawn = [self._withdraw(order, action) for order in unsent]
+        canceled = [order for order in withdrawn if order.state.terminal]
+        # What was cleared while we withdrew the rest is cancelled like any other.
+        live += [order for order in withdrawn if not order.state.terminal]
         still_live: list[tuple[OrderRecord, str]] = []
         for order in live:
             try:
@@ -279,9 +282,9 @@ class RiskOperations:
         tell_guard(self._account)
         return Cancellation(canceled=tuple(canceled), still_live=tuple(still_live))
 
-    def _end_unsent(self, order: OrderRecord, action: OperatorAction) -> OrderRecord:
+    def _withdraw(self, order: OrderRecord, action: OperatorAction) -> OrderRecord:
         reason = f"cancelled by {action.operator} before it was sent: {action.reason}"
-        return self._account.ledger.orders.move(order.client_order_id, OrderState.EXPIRED, reason=reason)
+        return self._account.ledger.sending.withdraw(order.client_order_id, reason) or order
 
     def _cancel(self, order: OrderRecord, action: OperatorAction) -> tuple[OrderRecord, str]:
         reported = self._account.broker.cancel(order.client_order_id)

@@ -1,0 +1,219 @@
+"""A crash at every commit and every send, before and after, and whoever retries: one order, one ledger, one book."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from support.servers import fresh_database
+from support.trading import ACTION, FREE, SESSION, ManualClock, flat_market, intent
+from support.virtual_time import virtual_time
+
+from trading_pipeline.adapters.broker.simulated import SimulatedExchange
+from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.store.ledger import Ledger, NewOrder, migrate
+from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.embedded import ServerUrls
+from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.operations import RiskOperations
+from trading_pipeline.services.provenance import Provenance
+from trading_pipeline.services.settlement import settle, settle_in_lane
+from trading_pipeline.services.submission import SubmissionService
+
+NEXT = xnys().next(SESSION)
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+@dataclass
+class Deadline:
+    """Counts boundaries and crashes at one of them; afterwards the process does nothing any more."""
+
+    at: int | None = None
+    seen: list[str] = field(default_factory=list)
+
+    def reached(self, boundary: str) -> None:
+        """Note a boundary, or die at it."""
+        if self.at is not None and len(self.seen) >= self.at:
+            raise Crash(boundary)
+        self.seen.append(boundary)
+
+
+class DyingRedis(redis.Redis):
+    """A client whose process may die before a command is sent or after it was answered."""
+
+    deadline: Deadline
+
+    def execute_command(self, *args: object, **options: object) -> object:
+        """Send between two boundaries."""
+        self.deadline.reached("before redis")
+        reply = super().execute_command(*args, **options)
+        self.deadline.reached("after redis")
+        return reply
+
+
+class DyingBroker:
+    """A broker whose caller may die before an order is sent or after it was taken."""
+
+    def __init__(self, broker: Any, deadline: Deadline, sent: list[str]) -> None:
+        self._broker, self._deadline, self._sent = broker, deadline, sent
+
+    def submit(self, *args: Any) -> Any:
+        """Send between two boundaries."""
+        self._deadline.reached("before send")
+        self._sent.append(args[0].client_order_id)
+        answer = self._broker.submit(*args)
+        self._deadline.reached("after send")
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+
+@dataclass
+class Case:
+    """An account of its own on the shared servers, and the two orders somebody wants of it."""
+
+    name: str
+    database_url: str
+    redis_url: str
+    exchange: SimulatedExchange
+    sent: list[str] = field(default_factory=list)
+
+    @property
+    def wanted(self) -> list[NewOrder]:
+        """A buy and a sell."""
+        shapes = [("AAPL", Side.BUY, 10), ("MSFT", Side.SELL, 7)]
+        return [NewOrder(intent=replace(intent(*one), account=self.name, strategy_id=self.name)) for one in shapes]
+
+    @contextmanager
+    def process(self, deadline: Deadline) -> Iterator[TradingAccount]:
+        """A process of its own: connections of its own, and a deadline at one of its boundaries."""
+        settings = {"socket_timeout": 5, "retry": Retry(NoBackoff(), 0), "decode_responses": True}
+        client = DyingRedis.from_url(self.redis_url, **settings)
+        client.deadline = deadline
+        with Ledger(self.database_url, observer=deadline.reached) as ledger, client:
+            yield TradingAccount(
+                account=self.name,
+                strategy_id=self.name,
+                ledger=ledger,
+                guard=RiskGuard(client, self.name),
+                broker=DyingBroker(self.exchange, deadline, self.sent),
+                calendar=xnys(),
+                clock=ManualClock(self.database_url),
+            )
+
+    def outcome(self, account: TradingAccount) -> dict[str, object]:
+        """Return what there is in the end: at the exchange, in the ledger, in the book."""
+        stored = [account.ledger.orders.get(new.intent.client_order_id) for new in self.wanted]
+        book = account.guard.snapshot()
+        assert book is not None
+        return {
+            "sent once": [self.sent.count(new.intent.client_order_id) for new in self.wanted],
+            "orders": [(one.state, one.filled_qty, one.average_fill_price) if one else None for one in stored],
+            "ledger": {name: one.qty for name, one in account.ledger.fills.positions(self.name).items()},
+            "exchange": self.exchange.positions(),
+            "book": {symbol: Decimal(qty) for symbol, qty in book.positions.items() if qty},
+            "reserved": dict(book.reservations),
+            "unposted": account.ledger.fills.unposted(self.name),
+            "unreleased": account.ledger.orders.unreleased(self.name),
+        }
+
+
+def the_run(account: TradingAccount, wanted: list[NewOrder]) -> None:
+    """Take both through the six steps: submit, then bring home what became of them."""
+    SubmissionService(account, Provenance(run_id="first", sessions=(SESSION,))).submit_all(wanted)
+    settle(account, NEXT)
+
+
+def again(account: TradingAccount, wanted: list[NewOrder]) -> None:
+    """The run is repeated, or the session materialised again."""
+    if account.broker.current_session == SESSION:
+        SubmissionService(account, Provenance(run_id="again", sessions=(SESSION,))).submit_all(wanted)
+
+
+def one_by_one(account: TradingAccount, wanted: list[NewOrder]) -> None:
+    """Another process offers the orders singly and the other way round."""
+    for new in reversed(wanted):
+        again(account, [new])
+
+
+def daemon_first(account: TradingAccount, wanted: list[NewOrder]) -> None:
+    """A second daemon comes across the orders before the run is repeated."""
+    if account.broker.current_session == SESSION:
+        with account.ledger.lane(account.account):
+            settle_in_lane(account, SESSION)
+            SubmissionService(account, Provenance(run_id="daemon")).resume()
+    again(account, wanted)
+
+
+SAME_AS_BEFORE = ("begin", "before redis")
+"""Nothing has happened since the boundary before: a crash here is a crash there."""
+RETRIERS: tuple[Callable[[TradingAccount, list[NewOrder]], None], ...] = (again, one_by_one, daemon_first)
+
+
+@pytest.fixture(scope="module")
+def database(servers: ServerUrls) -> Iterator[str]:
+    """One database for all cases: each has an account of its own."""
+    with fresh_database(servers) as url:
+        virtual_time(url)
+        migrate(url)
+        yield url
+
+
+@contextmanager
+def case(name: str, database_url: str, redis_url: str) -> Iterator[Case]:
+    """An account whose book is initialised and whose exchange stands at the test session."""
+    with ExitStack() as stack:
+        exchange = SimulatedExchange(database_url, account=name, calendar=xnys(), openings=flat_market(), costs=FREE)
+        stack.callback(exchange.close)
+        exchange.advance(SESSION)
+        made = Case(name=name, database_url=database_url, redis_url=redis_url, exchange=exchange)
+        with made.process(Deadline()) as account:
+            RiskOperations(account).initialize_risk_book(RiskLimits(), ACTION)
+        yield made
+
+
+def play(case: Case, deadline: Deadline, retry: Callable[[TradingAccount, list[NewOrder]], None]) -> dict[str, object]:
+    """Run into the deadline, if there is one, let somebody retry, and return the outcome."""
+    with case.process(deadline) as first:
+        if deadline.at is None:
+            the_run(first, case.wanted)
+        else:
+            with pytest.raises(Crash):
+                the_run(first, case.wanted)
+    with case.process(Deadline()) as other:
+        retry(other, case.wanted)
+        settle(other, NEXT)
+        return case.outcome(other)
+
+
+def test_a_crash_anywhere_and_any_retry_end_the_same(database: str, redis_url: str) -> None:
+    """The boundaries are those an undisturbed run passes: every one of them is crashed at.
+
+    Each is retried by one of the retriers in turn; by all of them when EVERY_RETRIER is set.
+    """
+    with case("warm-up", database, redis_url) as first:
+        play(first, Deadline(), again)
+    undisturbed = Deadline()
+    with case("calm", database, redis_url) as calm:
+        expected = play(calm, undisturbed, again)
+    assert [1, 1] == expected["sent once"]
+    assert {"before redis", "after redis", "before send", "after send"} < set(undisturbed.seen)
+    for at, boundary in enumerate(undisturbed.seen):
+        if boundary in SAME_AS_BEFORE:
+            continue
+        for retry in RETRIERS if os.environ.get("EVERY_RETRIER") else [RETRIERS[at % len(RETRIERS)]]:
+            with case(f"{retry.__name__}-{at}", database, redis_url) as crashed:
+                found = play(crashed, Deadline(at), retry)
+            assert expected == found, f"crashed at boundary {at} ({boundary}), retried: {retry.__name__}"
