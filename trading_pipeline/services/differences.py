@@ -38,6 +38,7 @@ class DifferenceKind(StrEnum):
     RESERVATION_MISSING = "reservation_missing"
     RESERVATION_SURPLUS = "reservation_surplus"
     RESERVATION_DIFFERS = "reservation_differs"
+    EXECUTION_DIFFERS = "execution_differs"
     EXECUTION_NOT_BOOKED = "execution_not_booked"
     EXECUTION_NOT_POSTED = "execution_not_posted"
     ORDER_NOT_RELEASED = "order_not_released"
@@ -53,6 +54,7 @@ ADVICE: Mapping[DifferenceKind, str] = {
     DifferenceKind.BOOK_MISSING: f"{_REBUILD}, or initialize-risk-book for a new account",
     DifferenceKind.ORDER_UNKNOWN_TO_LEDGER: f"{_BROKER}: somebody else trades the account",
     DifferenceKind.ORDER_UNKNOWN_TO_BROKER: _BROKER,
+    DifferenceKind.EXECUTION_DIFFERS: _BROKER,
     DifferenceKind.ORDER_STATE: _SETTLE,
     DifferenceKind.EXECUTION_NOT_BOOKED: _SETTLE,
     DifferenceKind.EXECUTION_NOT_POSTED: _SETTLE,
@@ -114,12 +116,22 @@ class LedgerView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerView:
-    """The broker's word. `ended` are live orders of the ledger that are not open there; None: never seen."""
+    """The broker's word.
+
+    `ended` are live orders of the ledger that are not open there; None: never seen. `executions` are those of orders of
+    ours that are not long over, `booked` what the ledger has of them by id: symbol, side, qty and price.
+    """
 
     positions: Mapping[str, Decimal]
     working: Sequence[BrokerOrder]
     ended: Mapping[str, BrokerOrder | None] = field(default_factory=dict)
-    unbooked: Sequence[Execution] = ()
+    executions: Sequence[Execution] = ()
+    booked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def unbooked(self) -> list[Execution]:
+        """The executions that the ledger does not have."""
+        return [one for one in self.executions if one.fill.execution_id not in self.booked]
 
 
 def book_differences(ledger: LedgerView, book: BookSnapshot) -> Iterator[Difference]:
@@ -149,6 +161,7 @@ def book_differences(ledger: LedgerView, book: BookSnapshot) -> Iterator[Differe
 
 def broker_differences(ledger: LedgerView, broker: BrokerView) -> Iterator[Difference]:
     """Compare the ledger with the broker."""
+    yield from _executions(broker)
     for one in broker.unbooked:
         yield Difference(
             kind=DifferenceKind.EXECUTION_NOT_BOOKED,
@@ -164,6 +177,29 @@ def broker_differences(ledger: LedgerView, broker: BrokerView) -> Iterator[Diffe
                 kind=DifferenceKind.POSITION, subject=symbol, symbol=symbol, ledger=_plain(held), broker=_plain(there)
             )
     yield from _orders(ledger, broker)
+
+
+def _executions(broker: BrokerView) -> Iterator[Difference]:
+    """One execution, two contents: the broker has corrected its record, or we booked another one."""
+    for one in broker.executions:
+        fill, row = one.fill, broker.booked.get(one.fill.execution_id)
+        if row is None:
+            continue
+        said = [
+            f"{side} {_plain(qty)} {symbol} at {price:f}"
+            for side, qty, symbol, price in (
+                (row["side"], row["qty"], row["symbol"], row["price"].normalize()),
+                (fill.side, fill.qty, fill.symbol, fill.price.normalize()),
+            )
+        ]
+        if said[0] != said[1]:
+            yield Difference(
+                kind=DifferenceKind.EXECUTION_DIFFERS,
+                subject=fill.execution_id,
+                symbol=fill.symbol,
+                ledger=said[0],
+                broker=said[1],
+            )
 
 
 def _state(ledger: LedgerView, book: BookSnapshot) -> Iterator[Difference]:

@@ -3,17 +3,15 @@
 Each action is written to the ledger first, with who and why; the book follows.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 import structlog
 
-from trading_pipeline.adapters.guards.book import BookState, Reservation, SessionCount
 from trading_pipeline.adapters.store.ledger import BookRecord, NewOrder, OrderRecord
 from trading_pipeline.core.accounting import Position
-from trading_pipeline.core.money import to_ticks
-from trading_pipeline.core.orders.model import OrderIntent, OrderType, Purpose, ReferencePrice, Side
+from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.portfolio import Quote
 from trading_pipeline.core.risk.halts import Gate, KillSwitch, OperatorAction
@@ -22,6 +20,7 @@ from trading_pipeline.errors import OperatorError, PipelineError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.following import follow
 from trading_pipeline.services.provenance import Provenance
+from trading_pipeline.services.rebuilding import initialise_book, rebuild_book
 from trading_pipeline.services.settlement import settle_in_lane, take_over, tell_guard
 from trading_pipeline.services.submission import GRACE, Submission, SubmissionService
 from trading_pipeline.services.valuation import Quotes
@@ -67,43 +66,20 @@ class RiskOperations:
             ServerUnavailable: Redis did not answer; a rebuild finishes the work.
         """
         with self._account.ledger.lane(self._name):
-            self._account.guard.check_server()
-            gate, why = self._agreement()
-            record = self._books.begin_epoch(
-                self._name,
-                limits=limits,
-                action=action,
-                verb="initialize_risk_book",
-                only_first=True,
-                gate=gate,
-                gate_reason=why,
-            )
-            unposted = [row["execution_id"] for row in self._account.ledger.fills.unposted(self._name)]
-            sequence = self._account.guard.initialise(self._book_state(record, unposted))
-            self._books.saw_sequence(self._name, record.epoch, sequence)
-        return record
+            return initialise_book(self._account, limits, action)
 
     def rebuild_risk_book(self, action: OperatorAction) -> BookRecord:
-        """Write the book anew from the ledger, in a new epoch; limits and halts stay as the ledger has them.
+        """Write the book anew from ledger and broker, in a new epoch; limits and halts stay as the ledger has them.
 
-        The gate opens when ledger and broker agree, and is closed when they do not.
+        The gate opens when ledger and broker agree. What they differ in and nothing explains closes it, by name, and
+        keeps its symbol in quarantine.
 
         Raises:
             OperatorError: the account never had a book.
             ServerUnavailable: Redis did not answer; the old book is stale already, rebuild again.
         """
         with self._account.ledger.lane(self._name):
-            self._account.guard.check_server()
-            gate, why = self._agreement()
-            record = self._books.begin_epoch(
-                self._name, action=action, verb="rebuild_risk_book", only_first=False, gate=gate, gate_reason=why
-            )
-            unposted = [row["execution_id"] for row in self._account.ledger.fills.unposted(self._name)]
-            sequence = self._account.guard.rebuild(self._book_state(record, unposted))
-            self._account.ledger.fills.mark_posted(unposted)
-            self._books.saw_sequence(self._name, record.epoch, sequence)
-            tell_guard(self._account)
-        return record
+            return rebuild_book(self._account, action)
 
     def engage_kill_switch(self, action: OperatorAction) -> BookRecord:
         """Stop all trading. Works while Redis is down: the ledger alone keeps every later order from the broker."""
@@ -294,68 +270,3 @@ class RiskOperations:
             return seen, "the broker has not shown it yet; try again in a minute"
         reason = f"{reported.reason}; by {action.operator}: {action.reason}"
         return take_over(self._account, order, reported, reason), f"the broker reports it {reported.state}"
-
-    def _agreement(self) -> tuple[Gate, str]:
-        """Compare what ledger and broker hold: the state of the gate that follows, and why."""
-        held = {symbol: one.qty for symbol, one in self._account.ledger.fills.positions(self._name).items() if one.qty}
-        at_broker = self._account.broker.positions()
-        apart = [
-            f"{symbol}: {held.get(symbol, 0)} in the ledger, {at_broker.get(symbol, 0)} at the broker"
-            for symbol in sorted({*held, *at_broker})
-            if held.get(symbol, 0) != at_broker.get(symbol, 0)
-        ]
-        if apart:
-            return Gate.CLOSED, f"ledger and broker differ: {'; '.join(apart)}"
-        return Gate.OPEN, "ledger and broker agree"
-
-    def _book_state(self, record: BookRecord, unposted: Collection[str]) -> BookState:
-        """Build the book from the ledger.
-
-        Fills the old book was not told of are in the positions, so they count as seen.
-        """
-        ledger = self._account.ledger
-        live = ledger.orders.live(self._name)
-        positions = ledger.fills.positions(self._name)
-        marks = {symbol: to_ticks(price) for symbol, price in ledger.orders.last_references(self._name).items()}
-        sessions = ledger.books.cleared_by_session(self._name)
-        return BookState(
-            epoch=record.epoch,
-            sequence=record.high_sequence,
-            limits=record.limit_set.limits,
-            changes=record.limit_set.changes,
-            kill_switch=record.kill_switch,
-            kill_switch_reason=record.kill_switch_reason,
-            breaker=record.breaker,
-            breaker_reason=record.breaker_reason,
-            quiet_until=record.quiet_until,
-            gate=record.gate,
-            gate_reason=record.gate_reason,
-            positions={symbol: position.qty for symbol, position in positions.items()},
-            marks=marks,
-            reservations=tuple(_reservation(order, record.high_sequence) for order in live),
-            executions=frozenset(unposted),
-            blocked=frozenset(ledger.books.blocked(self._name)),
-            quarantined=ledger.books.quarantined(self._name),
-            sessions={
-                session: SessionCount(orders=count, notional_ticks=to_ticks(notional))
-                for session, (count, notional) in sessions.items()
-            },
-        )
-
-
-def _reservation(order: OrderRecord, newest_sequence: int) -> Reservation:
-    intent = order.intent
-    bounded = intent.order_type is OrderType.LIMIT and intent.limit_price is not None
-    limit = to_ticks(intent.limit_price) if bounded and intent.limit_price is not None else None
-    return Reservation(
-        client_order_id=order.client_order_id,
-        payload_digest=order.payload_digest,
-        symbol=intent.symbol,
-        side=intent.side,
-        qty=intent.qty,
-        remaining=order.remaining,
-        sequence=order.guard_sequence or newest_sequence,
-        trade_session=intent.trade_session,
-        price_ticks=max(to_ticks(intent.reference.price), limit or 0),
-        limit_ticks=limit,
-    )

@@ -22,6 +22,8 @@ def book_row(book: BookRecord) -> dict[str, Any]:
         "kill_switch_reason": book.kill_switch_reason,
         "breaker": book.breaker.value,
         "breaker_reason": book.breaker_reason,
+        "gate": book.gate.value,
+        "gate_reason": book.gate_reason,
         **book.limits.as_text(),
     }
 

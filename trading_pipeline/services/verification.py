@@ -6,7 +6,6 @@ from typing import Any
 
 import structlog
 
-from trading_pipeline.adapters.broker.protocol import Execution
 from trading_pipeline.adapters.store.ledger import OrderRecord
 from trading_pipeline.errors import ServerUnavailable, TradingHalted
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
@@ -88,11 +87,14 @@ def read_views(account: TradingAccount) -> tuple[LedgerView, BrokerView]:
         cleared_by_session=ledger.orders.cleared_by_session(name),
     )
     absent = [order for order in live if order.client_order_id not in there]
+    executions = broker.executions(_ids(account, live))
+    booked = ledger.fills.booked([one.fill.execution_id for one in executions])
     broker_view = BrokerView(
         positions=broker.positions(),
         working=working,
         ended={order.client_order_id: broker.find(order.client_order_id) for order in absent},
-        unbooked=_unbooked(account, broker.executions(_ids(account, live))),
+        executions=executions,
+        booked=booked,
     )
     return ledger_view, broker_view
 
@@ -127,8 +129,3 @@ def _ids(account: TradingAccount, live: Sequence[OrderRecord]) -> list[str]:
     since = account.calendar.shift(current, -LATE_SESSIONS)
     ended = account.ledger.orders.recently_ended(account.account, since)
     return [order.client_order_id for order in (*live, *ended)]
-
-
-def _unbooked(account: TradingAccount, executions: Sequence[Execution]) -> list[Execution]:
-    booked = account.ledger.fills.booked([one.fill.execution_id for one in executions])
-    return [one for one in executions if one.fill.execution_id not in booked]

@@ -77,13 +77,14 @@ class Fills:
         with self._pool.connection() as connection:
             return connection.execute(_UNPOSTED, (account,)).fetchall()
 
-    def booked(self, execution_ids: Collection[str]) -> set[str]:
-        """Return those of these execution ids that are booked."""
+    def booked(self, execution_ids: Collection[str]) -> dict[str, DictRow]:
+        """Return symbol, side, qty and price of those of these executions that are booked, by id."""
         with self._pool.connection() as connection:
             rows = connection.execute(
-                "select execution_id from ledger.fills where execution_id = any(%s)", (list(execution_ids),)
+                "select execution_id, symbol, side, qty, price from ledger.fills where execution_id = any(%s)",
+                (list(execution_ids),),
             ).fetchall()
-        return {row["execution_id"] for row in rows}
+        return {row["execution_id"]: row for row in rows}
 
     def mark_posted(self, execution_ids: Collection[str]) -> None:
         """Remember that the guard knows these fills."""

@@ -1,0 +1,194 @@
+"""The book made anew from ledger and broker: what they agree on is taken, what nobody can explain is kept from trading.
+
+Nothing of the broker's is adopted silently: executions and ends of our own orders are booked as in any settlement, and
+whatever then still differs closes the gate and puts its symbol into quarantine until a person has looked.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import structlog
+
+from trading_pipeline.adapters.guards.book import BookState, Reservation, SessionCount
+from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord
+from trading_pipeline.core.money import to_ticks
+from trading_pipeline.core.orders.model import OrderType
+from trading_pipeline.core.risk.halts import LONGEST_REASON, Gate, OperatorAction
+from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.errors import ExecutionConflict, OperatorError
+from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
+from trading_pipeline.services.differences import Difference, broker_differences
+from trading_pipeline.services.settlement import book_executions, take_over, tell_guard
+from trading_pipeline.services.verification import read_views
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """What ledger and broker still differ in after the broker's news was brought home."""
+
+    unexplained: tuple[Difference, ...]
+
+    @property
+    def gate(self) -> Gate:
+        """Open only when they agree."""
+        return Gate.CLOSED if self.unexplained else Gate.OPEN
+
+    @property
+    def reason(self) -> str:
+        """Why the gate is as it is, each difference by its name."""
+        if not self.unexplained:
+            return "ledger and broker agree"
+        return f"ledger and broker differ: {'; '.join(one.describe() for one in self.unexplained)}"[:LONGEST_REASON]
+
+    @property
+    def symbols(self) -> dict[str, str]:
+        """The symbols that nobody can explain, each with its first difference."""
+        return {one.symbol: one.describe() for one in reversed(self.unexplained) if one.symbol}
+
+
+def initialise_book(account: TradingAccount, limits: RiskLimits, action: OperatorAction) -> BookRecord:
+    """Create the first book of an account, while the caller holds its lane.
+
+    Raises:
+        OperatorError: the ledger or Redis has one; a rebuild replaces it.
+        ServerUnavailable: a server did not answer; a rebuild finishes the work.
+    """
+    account.guard.check_server()
+    books, name = account.ledger.books, account.account
+    present = books.get(name)
+    found = Reconciliation(unexplained=()) if present.epoch else _reconcile(account, action)
+    record = books.begin_epoch(
+        name,
+        limits=limits,
+        action=action,
+        verb="initialize_risk_book",
+        only_first=True,
+        gate=found.gate,
+        gate_reason=found.reason,
+    )
+    unposted = _unposted(account)
+    sequence = account.guard.initialise(_book_state(account, record, unposted))
+    books.saw_sequence(name, record.epoch, sequence)
+    return record
+
+
+def rebuild_book(account: TradingAccount, action: OperatorAction) -> BookRecord:
+    """Write the book anew in a new epoch, while the caller holds the lane; limits and halts are the ledger's.
+
+    A crash at any point leaves a book of an older epoch, which clears nothing; another rebuild starts over.
+
+    Raises:
+        OperatorError: the account never had a book.
+        ServerUnavailable: a server did not answer; without the broker nothing can be reconciled.
+    """
+    account.guard.check_server()
+    books, name = account.ledger.books, account.account
+    if not books.get(name).epoch:
+        raise OperatorError(f"account {name} never had a risk book: run initialize-risk-book first", account=name)
+    found = _reconcile(account, action)
+    record = books.begin_epoch(
+        name, action=action, verb="rebuild_risk_book", only_first=False, gate=found.gate, gate_reason=found.reason
+    )
+    unposted = _unposted(account)
+    sequence = account.guard.rebuild(_book_state(account, record, unposted))
+    account.ledger.fills.mark_posted(unposted)
+    books.saw_sequence(name, record.epoch, sequence)
+    tell_guard(account)
+    return record
+
+
+def _reconcile(account: TradingAccount, action: OperatorAction) -> Reconciliation:
+    """Bring the broker's news home, then quarantine every symbol in which ledger and broker still differ."""
+    _bring_home(account)
+    found = Reconciliation(unexplained=tuple(broker_differences(*read_views(account))))
+    in_quarantine = account.ledger.books.quarantined(account.account)
+    for symbol, why in found.symbols.items():
+        log.warning("ledger and broker differ: the symbol is kept from trading", symbol=symbol, difference=why)
+        if symbol not in in_quarantine or in_quarantine[symbol] is not None:
+            reason = f"rebuild: {why}"[:LONGEST_REASON]
+            cause = OperatorAction(operator=action.operator, reason=reason)
+            account.ledger.books.quarantine(account.account, symbol, None, cause)
+    return found
+
+
+def _bring_home(account: TradingAccount) -> None:
+    orders = account.ledger.orders
+    live = orders.live(account.account)
+    current = account.broker.current_session
+    since = None if current is None else account.calendar.shift(current, -LATE_SESSIONS)
+    ended = [] if since is None else orders.recently_ended(account.account, since)
+    for order in (*live, *ended):
+        # One that contradicts what is booked is a difference, and must not keep the others or the book.
+        try:
+            _take_home(account, order)
+        except ExecutionConflict as conflict:
+            log.warning("an execution contradicts the ledger", reason=conflict.message)
+
+
+def _take_home(account: TradingAccount, order: OrderRecord) -> None:
+    book_executions(account, [order])
+    stored = account.ledger.orders.get(order.client_order_id)
+    if stored is None or stored.state.terminal:
+        return
+    reported = account.broker.find(order.client_order_id)
+    if reported is not None:
+        take_over(account, stored, reported)
+
+
+def _unposted(account: TradingAccount) -> list[str]:
+    return [row["execution_id"] for row in account.ledger.fills.unposted(account.account)]
+
+
+def _book_state(account: TradingAccount, record: BookRecord, unposted: Collection[str]) -> BookState:
+    """Build the book from the ledger.
+
+    Fills the old book was not told of are in the positions, so they count as seen.
+    """
+    ledger, name = account.ledger, account.account
+    live = ledger.orders.live(name)
+    positions = ledger.fills.positions(name)
+    marks = {symbol: to_ticks(price) for symbol, price in ledger.orders.last_references(name).items()}
+    sessions = ledger.books.cleared_by_session(name)
+    return BookState(
+        epoch=record.epoch,
+        sequence=record.high_sequence,
+        limits=record.limit_set.limits,
+        changes=record.limit_set.changes,
+        kill_switch=record.kill_switch,
+        kill_switch_reason=record.kill_switch_reason,
+        breaker=record.breaker,
+        breaker_reason=record.breaker_reason,
+        quiet_until=record.quiet_until,
+        gate=record.gate,
+        gate_reason=record.gate_reason,
+        positions={symbol: position.qty for symbol, position in positions.items()},
+        marks=marks,
+        reservations=tuple(_reservation(order, record.high_sequence) for order in live),
+        executions=frozenset(unposted),
+        blocked=frozenset(ledger.books.blocked(name)),
+        quarantined=ledger.books.quarantined(name),
+        sessions={
+            session: SessionCount(orders=count, notional_ticks=to_ticks(notional))
+            for session, (count, notional) in sessions.items()
+        },
+    )
+
+
+def _reservation(order: OrderRecord, newest_sequence: int) -> Reservation:
+    intent = order.intent
+    bounded = intent.order_type is OrderType.LIMIT and intent.limit_price is not None
+    limit = to_ticks(intent.limit_price) if bounded and intent.limit_price is not None else None
+    return Reservation(
+        client_order_id=order.client_order_id,
+        payload_digest=order.payload_digest,
+        symbol=intent.symbol,
+        side=intent.side,
+        qty=intent.qty,
+        remaining=order.remaining,
+        sequence=order.guard_sequence or newest_sequence,
+        trade_session=intent.trade_session,
+        price_ticks=max(to_ticks(intent.reference.price), limit or 0),
+        limit_ticks=limit,
+    )
