@@ -10,6 +10,14 @@ from support.servers import fresh_database
 from trading_pipeline.embedded import ServerUrls, embedded_servers, stop_embedded
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _kernels_are_compiled_once(pytestconfig: pytest.Config) -> Iterator[None]:
+    """One folder of machine code for all tests: each pipeline in a folder of its own would compile anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUMBA_CACHE_DIR", str(pytestconfig.cache.mkdir("kernels")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerUrls]:
     """Both servers, started by the project's own code."""

@@ -4,8 +4,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from queue import Queue
 from urllib.parse import urlsplit, urlunsplit
 
+ANSWER_SECONDS = 60
 COMMIT = b"; commit\0"
 """How the last message of a writing transaction ends."""
 
@@ -13,20 +15,19 @@ COMMIT = b"; commit\0"
 class Passage:
     """One connection through the line, and the message it was stopped at."""
 
-    def __init__(self, client: socket.socket, server: socket.socket, message: bytes) -> None:
+    def __init__(self, client: socket.socket, server: socket.socket, message: bytes, answers: Queue[bytes]) -> None:
         self._client = client
         self._server = server
         self._message = message
+        self._answers = answers
 
     def forward(self) -> None:
         """Give the server the message."""
         self._server.sendall(self._message)
 
     def await_answer(self) -> bytes:
-        """Wait for the server's answer, or its end, and keep it from the client."""
-        with suppress(ConnectionError):
-            return self._server.recv(65_536)
-        return b""
+        """Wait for the server's answer, or its end (nothing), and keep it from the client."""
+        return self._answers.get(timeout=ANSWER_SECONDS)
 
     def leave_client(self) -> None:
         """Cut the client off; the server still holds its end."""
@@ -67,19 +68,36 @@ class Line:
                     client.close()
                     continue
                 self._open += [client, server]
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass, args=(source, sink, source is client), daemon=True).start()
+                stopped, answers = threading.Event(), Queue[bytes]()
+                for work in (self._ask, self._answer):
+                    threading.Thread(target=work, args=(client, server, stopped, answers), daemon=True).start()
 
-    def _pass(self, source: socket.socket, sink: socket.socket, from_client: bool) -> None:
+    def _ask(
+        self, client: socket.socket, server: socket.socket, stopped: threading.Event, answers: Queue[bytes]
+    ) -> None:
         with suppress(OSError):
-            while chunk := source.recv(65_536):
-                if from_client and self.plan is not None and chunk.endswith(COMMIT):
+            while chunk := client.recv(65_536):
+                if self.plan is not None and chunk.endswith(COMMIT):
                     plan, self.plan = self.plan, None
-                    plan(Passage(source, sink, chunk))
+                    stopped.set()
+                    plan(Passage(client, server, chunk, answers))
                     return
-                sink.sendall(chunk)
-        if not from_client or self.plan is None:
-            _close(sink)
+                server.sendall(chunk)
+        if self.plan is None:
+            _close(server)
+
+    def _answer(
+        self, client: socket.socket, server: socket.socket, stopped: threading.Event, answers: Queue[bytes]
+    ) -> None:
+        # The only reader of the server: what it says after a stopped commit goes to the passage.
+        with suppress(OSError):
+            while chunk := server.recv(65_536):
+                if stopped.is_set():
+                    answers.put(chunk)
+                else:
+                    client.sendall(chunk)
+        answers.put(b"")
+        _close(client)
 
 
 @contextmanager
