@@ -24,12 +24,12 @@ RISK_STATUS = dg.AssetSpec(
 
 _DISTANCES = {
     "rule": pl.String,
+    "breached": pl.Boolean,
     "observed": pl.String,
     "limit": pl.String,
     "headroom": pl.String,
     "used_pct": pl.String,
     "unit": pl.String,
-    "breached": pl.Boolean,
     "detail": pl.String,
 }
 _DIFFERENCES = dict.fromkeys(DIFFERENCE_COLUMNS, pl.String)
@@ -49,7 +49,7 @@ def risk_metadata(account: TradingAccount, assessment: Assessment) -> dict[str, 
     if assessment.equity is not None:
         found["equity_dollars"] = float(assessment.equity)
     return found | {
-        f"{one.rule}_used_pct": float(one.used_pct) for one in assessment.readings if one.used_pct is not None
+        f"{one.rule}_used_pct": round(float(one.used_pct), 2) for one in assessment.readings if one.used_pct is not None
     }
 
 

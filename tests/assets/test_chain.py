@@ -18,9 +18,12 @@ from assets.bars import _last_good
 from trading_pipeline.adapters.store.lake import Dataset
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.quality import judge_bars
+from trading_pipeline.core.risk.limits import LimitChange
+from trading_pipeline.core.risk.monitor import Rule
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.services.explain import explain
+from trading_pipeline.services.operations import RiskOperations
 
 FIRST, SECOND, THIRD, FOURTH, FIFTH = last_sessions(5)
 PRICES = ("open", "high", "low", "close")
@@ -100,6 +103,10 @@ def test_a_session_is_traded_from_bars_to_orders(trained: Pipeline) -> None:
     metadata = trained.metadata("submitted_orders", FIRST)
     assert "3 of 3 order(s) at the broker, 0 refused" == metadata["summary"]
     assert SECOND.isoformat() == metadata["trade_session"]
+    assert ("active", "every rule is within its limit") == (metadata["trading_state"], metadata["monitor"])
+    verdicts = [record.data for record in metadata["verdicts"].records]
+    assert {"cleared"} == {row["code"] for row in verdicts}
+    assert [rule.value for rule in Rule] == [record.data["rule"] for record in metadata["distance_to_limits"].records]
 
 
 def test_the_next_session_fills_them_at_its_open(trained: Pipeline) -> None:
@@ -166,7 +173,7 @@ def test_once_disengaged_the_same_session_trades(trained: Pipeline) -> None:
 
 
 def test_after_a_flush_everything_is_refused_until_the_book_is_rebuilt(trained: Pipeline) -> None:
-    """By an operator, and by nobody else."""
+    """By an operator, and by nobody else: the monitor has tripped the breaker over it, which a person resets."""
     with redis.Redis.from_url(trained.environment["REDIS_URL"]) as client:
         client.flushall()
     assert "" == errors_of(trained.run("daily_session", session=FOURTH))
@@ -174,7 +181,13 @@ def test_after_a_flush_everything_is_refused_until_the_book_is_rebuilt(trained: 
     assert 0 == metadata["submitted"]
     assert "book_missing" in str(metadata["why_refused"])
 
+    assert "mismatch: 1 differences" in str(metadata["monitor"])
+
     assert "" == errors_of(trained.run("rebuild_risk_book", rebuild_risk_book=OPERATOR))
+    with trained.account() as account:
+        operations = RiskOperations(account)
+        operations.change_risk_limits([LimitChange(limit="quiet_period_seconds", value=0)], ACTION)
+        operations.reset_circuit_breaker(ACTION)
     assert "" == errors_of(trained.run("submit_orders", session=FOURTH))
     assert {OrderState.ACCEPTED} == set(_orders(trained, FOURTH).values())
 

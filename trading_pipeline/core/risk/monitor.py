@@ -116,12 +116,12 @@ class Reading:
         """Return the reading as a row of the table operators see."""
         return {
             "rule": self.rule.value,
+            "breached": self.breached,
             "observed": "unknown" if self.observed is None else _number(self.observed),
             "limit": _number(self.limit),
             "headroom": "" if self.headroom is None else _number(self.headroom),
             "used_pct": "" if self.used_pct is None else f"{self.used_pct:.1f}",
             "unit": self.unit,
-            "breached": self.breached,
             "detail": self.detail,
         }
 

@@ -77,8 +77,11 @@ class Ledger:
     def query(self, sql: str, **parameters: Any) -> list[DictRow]:
         """Run one read-only statement with named parameters and return its rows as dicts."""
         with self._pool.connection() as connection:
-            connection.execute("set transaction read only")
-            return connection.execute(sql.encode(), parameters).fetchall()
+            # Within a savepoint: the commit that follows must be allowed to write its marker.
+            connection.execute("savepoint query; set transaction read only")
+            rows = connection.execute(sql.encode(), parameters).fetchall()
+            connection.execute("rollback to savepoint query")
+            return rows
 
     def __enter__(self) -> Self:
         return self.open()
