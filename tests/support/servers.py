@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from itertools import count
 
 import psycopg
+import tenacity
 from psycopg import sql
 
 from trading_pipeline.embedded import ServerUrls
@@ -21,4 +22,13 @@ def fresh_database(servers: ServerUrls) -> Iterator[str]:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     yield servers.database_url.rpartition("/")[0] + f"/{name}"
     with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+        drop = sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+        # A worker of autovacuum is nobody's to end; it leaves by itself.
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(psycopg.errors.InsufficientPrivilege),
+            wait=tenacity.wait_fixed(0.2),
+            stop=tenacity.stop_after_delay(60),
+            reraise=True,
+        ):
+            with attempt:
+                connection.execute(drop)
