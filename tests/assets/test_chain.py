@@ -16,6 +16,7 @@ from support.pipeline import ACTION, HISTORY, LAST, Pipeline, errors_of, last_se
 
 from assets.bars import _last_good
 from trading_pipeline.adapters.store.lake import Dataset
+from trading_pipeline.adapters.store.raw_bars import read_raw_bars
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.quality import judge_bars
 from trading_pipeline.core.risk.limits import LimitChange
@@ -69,7 +70,7 @@ def test_a_jump_stays_in_quarantine_however_the_range_is_split(trained: Pipeline
     doubled = xnys().between(first, xnys().shift(first, 29))
     store = trained.lake
     for session in doubled:
-        raw = store.read_session(Dataset.RAW_BARS, session)
+        raw = read_raw_bars(store, start=session, end=session)
         jumped = [
             pl.when(pl.col("symbol") == "AAPL").then(pl.col(name) * 2).otherwise(pl.col(name)).alias(name)
             for name in PRICES

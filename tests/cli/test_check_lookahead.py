@@ -22,7 +22,9 @@ def run(tmp_path: Path) -> Run:
     """Run the command in a folder of its own."""
 
     def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        inherited = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
+        inherited = {
+            name: os.environ[name] for name in ("PATH", "LANG", "HOME", "NUMBA_CACHE_DIR") if name in os.environ
+        }
         return subprocess.run(
             [sys.executable, "-c", "from trading_pipeline.cli import main; main()", "check-lookahead", *arguments],
             cwd=tmp_path,

@@ -28,7 +28,9 @@ def run(home: Path) -> Run:
     """Run a command in an empty folder."""
 
     def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        inherited = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
+        inherited = {
+            name: os.environ[name] for name in ("PATH", "LANG", "HOME", "NUMBA_CACHE_DIR") if name in os.environ
+        }
         return subprocess.run(
             [sys.executable, "-c", "from trading_pipeline.cli import main; main()", *arguments],
             cwd=home.parent,
