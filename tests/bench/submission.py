@@ -75,11 +75,11 @@ def main() -> None:
 
 def _measure(kit: Kit, database_url: str) -> dict[str, object]:
     watch = Stopwatch()
-    watch.wrap(kit.ledger.orders, "record", "1 record intents")
+    watch.wrap(kit.ledger.orders, "record_many", "1 record intents")
     watch.wrap(kit.guard, "clear", "2 clear")
-    watch.wrap(kit.ledger.orders, "record_verdict", "3 record verdicts")
+    watch.wrap(kit.ledger.orders, "record_verdicts", "3 record verdicts")
     watch.wrap(kit.broker, "submit", "4 exchange takes orders")
-    watch.wrap(kit.ledger.fills, "book", "6 book fills")
+    watch.wrap(kit.ledger.fills, "book_many", "6 book fills")
     watch.wrap(kit.guard, "post", "6 post fills")
     watch.wrap(kit.guard, "void", "6 release ended")
     rates = []

@@ -38,6 +38,10 @@ REDIS_CLOCK = "local function now_us() return tonumber(redis.call('GET', 'simula
 Boundary = Callable[[str], Any]
 
 
+KEPT = ("ledger.schema_migrations", "ledger.chained_tables", "ledger.chain_head")
+"""What the migrations wrote."""
+
+
 class ObservedRedis(redis.Redis):
     """A client whose every command is a boundary, before and after."""
 
@@ -127,7 +131,7 @@ def stage(database_url: str, redis_url: str, boundary: Boundary) -> Iterator[Sta
             rows = admin.execute(
                 "select schemaname || '.' || tablename as name from pg_tables where schemaname = 'ledger'"
             ).fetchall()
-            tables = [row["name"] for row in rows if row["name"] != "ledger.schema_migrations"]
+            tables = [row["name"] for row in rows if row["name"] not in KEPT]
             yield Stage(admin=admin, redis=plain, slots=slots, tables=tables)
         finally:
             for slot in slots.values():

@@ -8,6 +8,7 @@ import structlog
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
 from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord
+from trading_pipeline.core.executions import Executed
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
@@ -15,6 +16,9 @@ from trading_pipeline.errors import IllegalTransition, TradingHalted, TransientE
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.monitor import watch_fills
 from trading_pipeline.services.surprises import report_fills, report_open_orders
+
+BOOKED_TOGETHER = 64
+"""Executions committed together."""
 
 log = structlog.get_logger(__name__)
 
@@ -57,11 +61,15 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
 def book_executions(account: TradingAccount, orders: Sequence[OrderRecord]) -> list[Execution]:
     """Book every execution of these orders that the ledger does not know, and return those."""
     executions = account.broker.executions([order.client_order_id for order in orders])
-    return [
-        one
-        for one in executions
-        if account.ledger.fills.book(account.account, one.client_order_id, one.fill, one.executed_at)
-    ]
+    booked: list[Execution] = []
+    for together in (executions[at : at + BOOKED_TOGETHER] for at in range(0, len(executions), BOOKED_TOGETHER)):
+        offered = [
+            Executed(client_order_id=one.client_order_id, fill=one.fill, executed_at=one.executed_at)
+            for one in together
+        ]
+        bookings = account.ledger.fills.book_many(account.account, offered)
+        booked += [one for one, booking in zip(together, bookings, strict=True) if booking is not None]
+    return booked
 
 
 def take_over(account: TradingAccount, order: OrderRecord, reported: BrokerOrder, reason: str = "") -> OrderRecord:

@@ -32,9 +32,9 @@ from trading_pipeline.services.settlement import take_over, tell_guard
 
 GRACE = timedelta(seconds=60)
 """How long a broker may take to show an order whose answer was lost before its absence counts."""
-BATCH = 64
+BATCH = 128
 """Orders that are recorded, cleared and recorded again together."""
-SENT_TOGETHER = 16
+SENT_TOGETHER = 32
 """Orders whose answers are committed together: so many look-ups a crash costs."""
 
 Cleared = tuple[OrderRecord, Verdict]
@@ -110,7 +110,7 @@ class SubmissionService:
         return touched
 
     def _submit_batch(self, news: Sequence[NewOrder]) -> list[Submission]:
-        recorded = {new.intent.client_order_id: self._orders.record(new) for new in news}
+        recorded = {order.client_order_id: (order, is_new) for order, is_new in self._orders.record_many(news)}
         fresh = [order for order, is_new in recorded.values() if is_new]
         known = [order_id for order_id, (_, is_new) in recorded.items() if not is_new]
         again = list(self._account.ledger.sending.take(known).values()) if known else []
@@ -128,9 +128,9 @@ class SubmissionService:
         book = self._account.ledger.books.get(self._account.account)
         outcome: dict[str, Submission] = {}
         to_send: list[tuple[OrderRecord, Verdict]] = []
-        for order, verdict in [(order, self._clear(order.intent, book)) for order in orders]:
+        verdicts = [(order, self._clear(order.intent, book)) for order in orders]
+        for (order, verdict), (stored, veto) in zip(verdicts, self._orders.record_verdicts(verdicts), strict=True):
             order_id = order.client_order_id
-            stored, veto = self._orders.record_verdict(order, verdict)
             outcome[order_id] = Submission(order=stored, verdict=veto or verdict)
             if order_id in found and stored.state is OrderState.CLEARED:
                 adopted = self._adopt(stored, found[order_id])
@@ -168,10 +168,9 @@ class SubmissionService:
                 take_over(self._account, order, answer)
             if sending.rejected:
                 tell_guard(self._account)
-            for order, verdict in rest[:sent]:
-                order_id = order.client_order_id
-                stored = self._orders.get(order_id) or order
-                outcome[order_id] = Submission(order=stored, verdict=sending.vetoes.get(order_id, verdict))
+            stored = self._orders.get_many([order.client_order_id for order, _ in rest[:sent]])
+            for order_id, verdict in [(order.client_order_id, verdict) for order, verdict in rest[:sent]]:
+                outcome[order_id] = Submission(order=stored[order_id], verdict=sending.vetoes.get(order_id, verdict))
             rest = [] if sending.must_wait else rest[sent:]
 
     def _find(self, orders: Iterable[OrderRecord]) -> Mapping[str, BrokerOrder]:
@@ -221,8 +220,9 @@ class SubmissionService:
     def _require_tradable(self, news: Sequence[NewOrder]) -> None:
         """Check the sessions of all orders that may still have to be sent."""
         sessions = set()
+        known = self._orders.get_many([new.intent.client_order_id for new in news])
         for new in news:
-            stored = self._orders.get(new.intent.client_order_id)
+            stored = known.get(new.intent.client_order_id)
             if stored is None or _unfinished(stored):
                 sessions.add(new.intent.session)
         for session in sorted(sessions):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from psycopg import Connection
 from psycopg.rows import DictRow
 
-from trading_pipeline.adapters.store.ledger.events import move_in
+from trading_pipeline.adapters.store.ledger.events import Report, append_events, move_in
 from trading_pipeline.adapters.store.ledger.orders import decide_in
 from trading_pipeline.adapters.store.ledger.records import OrderRecord
 from trading_pipeline.adapters.store.postgres import Pool
@@ -35,8 +35,11 @@ select noted.at - min(earlier.at) as apart
   from noted left join ledger.absences earlier on earlier.client_order_id = %(id)s and earlier.fence = %(fence)s
  group by noted.at
 """
-_NEXT_FENCE = "update ledger.orders set fence = fence + 1 where client_order_id = %s"
-_BROKER_ID = "update ledger.orders set broker_order_id = %s where client_order_id = %s"
+_NEXT_FENCE = "update ledger.orders set fence = fence + 1 where client_order_id = any(%s)"
+_BROKER_ID = """
+update ledger.orders o set broker_order_id = given.name
+  from unnest(%s::text[], %s::text[]) as given (order_id, name) where o.client_order_id = given.order_id
+"""
 _TAKEABLE = (*UNSENT, OrderState.CLEARED)
 _UNSEEN = frozenset({OrderState.CLEARED, OrderState.SUBMITTED_UNCONFIRMED})
 
@@ -66,7 +69,9 @@ class Sending:
         absent.
         """
         with self._pool.connection() as connection:
-            yield Batch(connection)
+            batch = Batch(connection)
+            yield batch
+            batch.write()
 
     def absent(self, seen: OrderRecord, *, grace: timedelta, reason: str, end: OrderState) -> OrderRecord:
         """Record that the broker did not know an order, and end it when that is the second time after a grace time.
@@ -115,6 +120,8 @@ class Batch:
 
     def __init__(self, connection: Connection[DictRow]) -> None:
         self._connection = connection
+        self._answers: list[Report] = []
+        self._broker_ids: dict[str, str | None] = {}
 
     def check(self, order: OrderRecord, verdict: Verdict) -> Verdict | None:
         """Look at an order for the last time before it is sent, and hold it. None lets it go; a veto is recorded.
@@ -134,13 +141,20 @@ class Batch:
     def record(
         self, order: OrderRecord, state: OrderState, *, reason: str = "", broker_order_id: str | None = None
     ) -> None:
-        """Record the broker's answer, or that it was lost: then what was looked up before says nothing any more."""
-        order_id = order.client_order_id
-        if state is OrderState.SUBMITTED_UNCONFIRMED:
-            self._connection.execute(_NEXT_FENCE, (order_id,))
-        if broker_order_id is not None:
-            self._connection.execute(_BROKER_ID, (broker_order_id, order_id))
-        move_in(self._connection, order_id, state, reason, {})
+        """Keep the broker's answer for the end of the batch, or that it was lost."""
+        self._answers.append(Report(client_order_id=order.client_order_id, state=state, reason=reason))
+        self._broker_ids[order.client_order_id] = broker_order_id
+
+    def write(self) -> None:
+        """Write all answers. After a lost one, what was looked up before says nothing any more: its fence is raised."""
+        lost = [one.client_order_id for one in self._answers if one.state is OrderState.SUBMITTED_UNCONFIRMED]
+        given = {order_id: name for order_id, name in self._broker_ids.items() if name is not None}
+        if lost:
+            self._connection.execute(_NEXT_FENCE, (lost,))
+        if given:
+            self._connection.execute(_BROKER_ID, (list(given), list(given.values())))
+        if self._answers:
+            append_events(self._connection, self._answers)
 
 
 def _refusal(order: OrderRecord, verdict: Verdict, row: DictRow | None) -> tuple[VerdictCode, str] | None:
