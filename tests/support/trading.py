@@ -99,6 +99,7 @@ class FaultyBroker:
         self.after: list[Exception] = []
         self.sent: list[str] = []
         self.cancel_failures: list[Exception] = []
+        self.foreign: list[BrokerOrder] = []
 
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Raise what was planned for before, submit, raise what was planned for after."""
@@ -115,6 +116,10 @@ class FaultyBroker:
         if self.cancel_failures:
             raise self.cancel_failures.pop(0)
         return self._broker.cancel(client_order_id)
+
+    def open_orders(self) -> list[BrokerOrder]:
+        """Show what others placed as well."""
+        return [*self._broker.open_orders(), *self.foreign]
 
     def executions(self, client_order_ids: Sequence[str]) -> list[Execution]:
         """Pass on."""

@@ -1,0 +1,148 @@
+"""The last check before a send, absences, and what the broker has that nobody expected."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order
+
+from trading_pipeline.adapters.broker.protocol import BrokerOrder
+from trading_pipeline.adapters.store.ledger import OrderRecord
+from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.risk.clearance import ClearanceRequest, Verdict, VerdictCode
+from trading_pipeline.errors import OrderStateUnknown
+from trading_pipeline.services.facts import market_facts
+from trading_pipeline.services.settlement import settle
+from trading_pipeline.services.submission import GRACE, SubmissionService
+
+
+def _cleared(kit: Kit) -> tuple[OrderRecord, Verdict]:
+    """Take an order through steps 1 to 3."""
+    new = order()
+    stored, _ = kit.ledger.orders.record(new)
+    book = kit.ledger.books.get(ACCOUNT)
+    request = ClearanceRequest.of(
+        new.intent,
+        market=market_facts(kit.account, new.intent),
+        epoch=book.epoch,
+        min_sequence=book.high_sequence,
+    )
+    verdict = kit.guard.clear(request)
+    kit.ledger.orders.record_verdict(stored, verdict)
+    return stored, verdict
+
+
+def _last_check(kit: Kit, order_: OrderRecord, verdict: Verdict) -> VerdictCode | None:
+    with kit.ledger.sending.batch() as batch:
+        veto = batch.check(order_, verdict)
+    return None if veto is None else veto.code
+
+
+def test_nothing_stands_against_an_order_just_cleared(kit: Kit) -> None:
+    """The check lets it go."""
+    assert None is _last_check(kit, *_cleared(kit))
+
+
+def test_whoever_was_overtaken_does_not_send(kit: Kit) -> None:
+    """A process that wakes up after another took the order finds the fence raised."""
+    mine, verdict = _cleared(kit)
+    theirs = kit.ledger.sending.take([mine.client_order_id])[mine.client_order_id]
+    assert VerdictCode.OVERTAKEN is _last_check(kit, mine, verdict)
+    assert None is _last_check(kit, theirs, verdict)
+
+
+def test_a_switch_pressed_after_the_clearance_was_recorded_is_seen(kit: Kit) -> None:
+    """The last check comes after everything."""
+    mine, verdict = _cleared(kit)
+    kit.operations.engage_kill_switch(ACTION)
+    assert VerdictCode.KILL_SWITCH_ENGAGED is _last_check(kit, mine, verdict)
+
+
+def test_a_breaker_tripped_after_the_clearance_was_recorded_is_seen(kit: Kit) -> None:
+    """By the epoch of the book."""
+    mine, verdict = _cleared(kit)
+    kit.operations.trip_circuit_breaker(ACTION)
+    assert VerdictCode.BOOK_STALE is _last_check(kit, mine, verdict)
+
+
+def test_an_order_being_sent_can_neither_be_taken_nor_called_absent(kit: Kit) -> None:
+    """The sender holds it until its answer is recorded."""
+    mine, verdict = _cleared(kit)
+    seen = kit.ledger.orders.get(mine.client_order_id)
+    assert seen is not None
+    with kit.ledger.sending.batch() as batch:
+        assert None is batch.check(mine, verdict)
+        assert {} == kit.ledger.sending.take([mine.client_order_id])
+        kit.ledger.sending.absent(seen, grace=timedelta(0), reason="gone", end=OrderState.EXPIRED)
+    assert [] == kit.ledger.sending.absences(mine.client_order_id)
+
+
+def test_one_absence_never_ends_an_order(kit: Kit) -> None:
+    """However long ago it was sent; the second, a grace time later, does."""
+    kit.broker.before.append(OrderStateUnknown("connection reset"))
+    service = SubmissionService(kit.account, RUN)
+    lost = service.submit(order()).order
+    kit.clock.advance(GRACE.total_seconds() * 100)
+    service.resume()
+    waiting = kit.ledger.orders.get(lost.client_order_id)
+    assert waiting is not None
+    assert (OrderState.SUBMITTED_UNCONFIRMED, 1) == (
+        waiting.state,
+        len(kit.ledger.sending.absences(lost.client_order_id)),
+    )
+
+    kit.clock.advance(GRACE.total_seconds())
+    service.resume()
+    ended = kit.ledger.orders.get(lost.client_order_id)
+    assert ended is not None
+    assert OrderState.EXPIRED is ended.state
+
+
+def test_a_look_up_from_before_a_change_says_nothing(kit: Kit) -> None:
+    """An absence counts only for the order as it was when it was looked up."""
+    mine, _ = _cleared(kit)
+    seen = kit.ledger.orders.get(mine.client_order_id)
+    assert seen is not None
+    kit.ledger.sending.take([mine.client_order_id])
+    kit.ledger.sending.absent(seen, grace=timedelta(0), reason="gone", end=OrderState.EXPIRED)
+    assert [] == kit.ledger.sending.absences(mine.client_order_id)
+
+
+def test_an_order_cleared_meanwhile_is_not_withdrawn(kit: Kit) -> None:
+    """Only what was never sent ends that way."""
+    mine, _ = _cleared(kit)
+    kept = kit.ledger.sending.withdraw(mine.client_order_id, "cancelled")
+    assert kept is not None
+    assert OrderState.CLEARED is kept.state
+
+
+def test_a_foreign_order_is_named_once_and_its_symbol_blocked(kit: Kit) -> None:
+    """Somebody else trades this account."""
+    foreign = BrokerOrder(
+        client_order_id="by hand",
+        broker_order_id="b-1",
+        symbol="AAPL",
+        side=Side.BUY,
+        qty=Decimal(5),
+        state=OrderState.ACCEPTED,
+        filled_qty=Decimal(0),
+    )
+    kit.broker.foreign.append(foreign)
+    settle(kit.account, SESSION)
+    settle(kit.account, SESSION)
+    assert ["foreign_order"] == [row["kind"] for row in kit.ledger.alerts.latest()]
+    assert {"AAPL"} == set(kit.ledger.books.blocked(ACCOUNT))
+    assert SubmissionService(kit.account, RUN).submit(order()).refused
+
+
+def test_an_order_that_arrives_after_it_was_given_up_is_named_and_cancelled(kit: Kit) -> None:
+    """Its exposure was released, so nothing more of the symbol is bought until a person has looked."""
+    submitted = SubmissionService(kit.account, RUN).submit(order()).order
+    kit.ledger.orders.move(submitted.client_order_id, OrderState.EXPIRED, reason="the broker never saw it")
+    settle(kit.account, SESSION)
+    alerts = kit.ledger.alerts.latest()
+    assert ["late_arrival"] == [row["kind"] for row in alerts]
+    assert "works at the broker" in alerts[0]["message"]
+    at_broker = kit.exchange.find(submitted.client_order_id)
+    assert at_broker is not None
+    assert OrderState.CANCELED is at_broker.state
