@@ -29,9 +29,9 @@ from trading_pipeline.embedded import embedded_servers, stop_embedded
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import SubmissionService
 
-ORDERS = 500
-ROUNDS = 3
-REPEATS = 2_000
+ORDERS = 250
+ROUNDS = 2
+REPEATS = 1_000
 BROAD = RiskLimits(
     max_gross_notional=Decimal(10**9),
     max_long_notional=Decimal(10**9),

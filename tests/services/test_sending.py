@@ -65,6 +65,13 @@ def test_a_breaker_tripped_after_the_clearance_was_recorded_is_seen(kit: Kit) ->
     assert VerdictCode.BOOK_STALE is _last_check(kit, mine, verdict)
 
 
+def test_an_order_that_ended_after_its_clearance_is_not_sent(kit: Kit) -> None:
+    """A cancellation that came in between stands."""
+    mine, verdict = _cleared(kit)
+    kit.ledger.orders.move(mine.client_order_id, OrderState.CANCELED, reason="cancelled")
+    assert VerdictCode.ENDED is _last_check(kit, mine, verdict)
+
+
 def test_an_order_being_sent_can_neither_be_taken_nor_called_absent(kit: Kit) -> None:
     """The sender holds it until its answer is recorded."""
     mine, verdict = _cleared(kit)

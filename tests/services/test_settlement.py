@@ -159,3 +159,22 @@ def test_a_session_without_any_bars_leaves_its_orders_waiting(
         waiting = kit.exchange.find(submitted.client_order_id)
     assert waiting is not None
     assert OrderState.ACCEPTED is waiting.state
+
+
+def test_an_order_stays_live_until_every_share_the_broker_filled_is_booked(kit: Kit) -> None:
+    """An end that is known before its fills frees nothing."""
+    submitted = SubmissionService(kit.account, RUN).submit(order(qty=10)).order
+    kit.broker.hides_executions = True
+    settle(kit.account, NEXT)
+    waiting = kit.ledger.orders.get(submitted.client_order_id)
+    snapshot = kit.guard.snapshot()
+    assert waiting is not None
+    assert snapshot is not None
+    assert not waiting.state.terminal
+    assert {submitted.client_order_id} == set(snapshot.reservations)
+
+    kit.broker.hides_executions = False
+    settle(kit.account, NEXT)
+    filled = kit.ledger.orders.get(submitted.client_order_id)
+    assert filled is not None
+    assert OrderState.FILLED is filled.state

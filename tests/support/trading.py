@@ -100,6 +100,7 @@ class FaultyBroker:
         self.sent: list[str] = []
         self.cancel_failures: list[Exception] = []
         self.foreign: list[BrokerOrder] = []
+        self.hides_executions = False
 
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Raise what was planned for before, submit, raise what was planned for after."""
@@ -122,8 +123,8 @@ class FaultyBroker:
         return [*self._broker.open_orders(), *self.foreign]
 
     def executions(self, client_order_ids: Sequence[str]) -> list[Execution]:
-        """Pass on."""
-        return self._broker.executions(client_order_ids)
+        """Pass on, unless they are hidden."""
+        return [] if self.hides_executions else self._broker.executions(client_order_ids)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._broker, name)
