@@ -11,10 +11,10 @@ from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.core.risk.limits import LIMIT_NAMES
 from trading_pipeline.errors import ServerUnavailable, TradingHalted
 
-_BOOK = ("numbers", "book")
+_BOOK = ("numbers", "names", "book")
 _LIMITS = (*_BOOK, "symbols", "limits")
 VERBS: Mapping[str, tuple[str, ...]] = {
-    "clear": (*_LIMITS, "halts", "orders"),
+    "clear": ("numbers", "names", "symbols", "limits", "halts", "orders"),
     "post": (*_LIMITS, "orders", "settle"),
     "void": (*_LIMITS, "orders", "settle"),
     "engage": _BOOK,

@@ -1,7 +1,4 @@
--- The two keys of an account: what is true now, and the ids that are over. Both carry the epoch, so that losing either
--- of them is losing the book.
-local BOOK, HISTORY = KEYS[1], KEYS[2]
-local OK, MISSING, STALE = 'ok', 'book_missing', 'book_stale'
+-- Opening the book and writing it, for every verb but `clear`, which reads it in one wide call.
 
 -- The sequence number and the raw values asked for, or nil when there is no whole book.
 local function open_book(...)

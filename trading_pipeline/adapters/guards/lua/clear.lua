@@ -2,29 +2,29 @@
 -- ARGV: the request as words, '-' for what is not known; one text, because many values cost a client more to send than
 -- this to read. Reply: code, observed, limit, epoch and sequence of the book, sequence of the clearance, milliseconds to
 -- wait, detail; one text as well.
-local id, digest, symbol, side, session, flatten, qty, price, age, adv, equity, limit_price, repeated, epoch,
+-- The pattern lets nothing but digits be a number, so that each is whole; known() and the checks below it bound them.
+local id, digest, symbol, side, session, flatten, qty_text, price, age, adv, equity, limit_text, repeated, epoch,
   min_sequence, strategy = string.match(ARGV[1],
-    '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.+)$')
-if not id or (side ~= 'buy' and side ~= 'sell') then
-  error('DAMAGED request: ' .. tostring(ARGV[1]))
-end
-local function known(text, name)
-  if text ~= '-' then
-    return whole(text, name)
+    '^(%S+) (%S+) (%S+) (%S+) (%S+) ([01]) (%d+) (%-?%d*) (%-?%d*) (%-?%d*) (%-?%d*) (%-?%d*) (%d+) (%d+) (%d+) (.+)$')
+local function known(text, least)
+  local number = tonumber(text)
+  if number and number >= least and number < EXACT then
+    return number
+  elseif text ~= '-' then
+    error('DAMAGED request: ' .. tostring(ARGV[1]))
   end
 end
-qty, epoch, min_sequence = positive(qty, 'qty'), whole(epoch, 'epoch'), whole(min_sequence, 'min_sequence')
-age, adv, equity = known(age, 'age'), known(adv, 'adv'), known(equity, 'equity')
-price = price ~= '-' and positive(price, 'price') or nil
-limit_price = limit_price ~= '-' and positive(limit_price, 'limit_price') or nil
-repeated, flatten = whole(repeated, 'repeat') > 0, flatten == '1'
-if (age and age < 0) or (adv and adv < 0) then
-  error('DAMAGED request: an age or a volume below zero: ' .. ARGV[1])
+if side ~= 'buy' and side ~= 'sell' then
+  error('DAMAGED request: ' .. tostring(ARGV[1]))
 end
+local qty, epoch, min_sequence = known(qty_text, 1), known(epoch, 0), known(min_sequence, 0)
+local price, age, adv, equity = known(price, 1), known(age, 0), known(adv, 0), known(equity, 1 - EXACT)
+local limit_price = known(limit_text, 1)
+repeated, flatten = known(repeated, 0) > 0, flatten == '1'
 
 -- Few wide calls: each one costs more than the work between them.
 local of_symbol, of_order, of_session = 'symbol:' .. symbol, 'order:' .. id, 'session:' .. session
-local of_intent = table.concat({'intent:' .. session, symbol, side, string.format('%d', qty), strategy}, '|')
+local of_intent = 'intent:' .. session .. '|' .. symbol .. '|' .. side .. '|' .. qty_text .. '|' .. strategy
 local function read_book()
   return redis.call('HMGET', BOOK, 'epoch', 'sequence', 'kill_switch', 'breaker', 'quiet_until_ms', 'gate', 'totals',
     'rate', 'limits', 'limits_until_ms', of_symbol, 'limits:' .. symbol, 'blocked:' .. symbol, 'quarantined:' .. symbol,
@@ -37,7 +37,7 @@ end
 
 local book_epoch, sequence = whole(book[1], 'epoch'), whole(book[2], 'sequence')
 local function figure(number)
-  return number and string.format('%d', math.max(math.min(number, EXACT), -EXACT)) or '-'
+  return number and format('%d', max(min(number, EXACT), -EXACT)) or '-'
 end
 local function verdict(code, observed, limit, detail, wait_ms, clearance)
   return table.concat({code, figure(observed), figure(limit), book[1], figure(sequence), figure(clearance),
@@ -66,7 +66,7 @@ local held = book[15] and read_order(book[15])
 local asks = qty
 if held then
   if held.digest ~= digest or held.symbol ~= symbol or held.side ~= side or held.qty ~= qty
-    or held.limit_price ~= figure(limit_price) then
+    or held.limit_price ~= limit_text then
     return verdict('conflict', nil, nil, 'the id holds a reservation for another payload')
   end
   -- A halt is judged on a repeated order as well: what it still holds is pending, and it asks for nothing more.
@@ -109,7 +109,7 @@ end
 local window = limits[DUPLICATE_WINDOW_SECONDS] * 1000000
 if book[17] and not repeated and not flatten then
   local at, other = string.match(book[17], '^(%S+) (%S+)$')
-  local since = math.max(now - whole(at, 'intent'), 0)
+  local since = max(now - whole(at, 'intent'), 0)
   if since < window then
     return verdict('duplicate_intent', math.floor(since / 1000), window / 1000, 'order ' .. other
       .. ' asked for the same; a wanted repeat carries its number', math.ceil((window - since) / 1000))
@@ -122,9 +122,9 @@ local a_second, a_minute = limits[MAX_ORDERS_PER_SECOND], limits[MAX_ORDERS_PER_
 local level_second, level_minute = a_second * SECOND, a_minute * MINUTE
 if book[8] then
   local rate = whole_list(book[8], 3, 'rate')
-  local elapsed = math.max(now - rate[1], 0)
-  level_second = math.min(level_second, rate[2] + math.min(elapsed, SECOND) * a_second)
-  level_minute = math.min(level_minute, rate[3] + math.min(elapsed, MINUTE) * a_minute)
+  local elapsed = max(now - rate[1], 0)
+  level_second = min(level_second, rate[2] + min(elapsed, SECOND) * a_second)
+  level_minute = min(level_minute, rate[3] + min(elapsed, MINUTE) * a_minute)
 end
 if not flatten then
   local function throttled(code, level, period, limit)
@@ -159,7 +159,7 @@ if not price and flatten and state[7] > 0 then
 elseif not price then
   return verdict('reference_missing', nil, nil, 'no price to judge the order at')
 end
-local notional = qty * math.max(price, limit_price or 0)
+local notional = qty * max(price, limit_price or 0)
 refused = refusal('order_notional', notional, max_order_ticks, flatten)
 if refused then
   return refused
@@ -171,7 +171,7 @@ refused = refusal('reference_stale', age or 0, limits[MAX_REFERENCE_AGE_SECONDS]
 if not refused and limit_price then
   refused = refusal('price_collar', math.abs(limit_price - price), share(price, limits[PRICE_COLLAR_BPS]))
 end
-if not refused and not flatten and limits[MAX_ORDER_ADV_BPS] ~= cjson.null then
+if not refused and not flatten and limits[MAX_ORDER_ADV_BPS] ~= null then
   if not adv then
     return verdict('adv_missing', nil, nil, 'no average volume to judge the order by')
   end
@@ -189,10 +189,10 @@ local reach = limit_price or (side == 'buy' and ANY_PRICE or 1)
 local crossed = 0
 if side == 'buy' then
   crossed = (state[9] > 0 and reach >= state[9]) and ceiling(state[5], state[6]) or 0
-  state[8] = math.max(state[8], reach)
+  state[8] = max(state[8], reach)
 else
   crossed = (state[8] > 0 and reach <= state[8]) and ceiling(state[3], state[4]) or 0
-  state[9] = state[9] > 0 and math.min(state[9], reach) or reach
+  state[9] = state[9] > 0 and min(state[9], reach) or reach
 end
 retotal(totals, old_long, old_short, old_mark, state, max_shares, max_ticks)
 local long, short = worst_case(state)
@@ -200,7 +200,7 @@ local after = side == 'buy' and long or short
 
 -- A reducing order ends on the far side of no position limit; of the others it may, if they were lowered.
 refused = refusal('position_shares', after, max_shares) or refusal('position_notional', after * price, max_ticks)
-if not refused and limits[MAX_POSITION_EQUITY_BPS] ~= cjson.null and not reducing then
+if not refused and limits[MAX_POSITION_EQUITY_BPS] ~= null and not reducing then
   if not equity then
     return verdict('equity_missing', nil, nil, 'no equity to judge the position by')
   end
@@ -212,7 +212,7 @@ refused = refused
   or refusal('gross_notional', totals[1], limits[MAX_GROSS_NOTIONAL], reducing)
   or refusal('long_notional', totals[2], limits[MAX_LONG_NOTIONAL], reducing)
   or refusal('short_notional', totals[3], limits[MAX_SHORT_NOTIONAL], reducing)
-  or refusal('net_notional', math.max(totals[4], -totals[5]), limits[MAX_NET_NOTIONAL], reducing)
+  or refusal('net_notional', max(totals[4], -totals[5]), limits[MAX_NET_NOTIONAL], reducing)
   or refusal('orders_per_session', orders, limits[MAX_ORDERS_PER_SESSION], flatten)
   or refusal('notional_per_session', traded, limits[MAX_NOTIONAL_PER_SESSION], flatten)
   or refusal('self_match', crossed, limits[MAX_SELF_MATCH_SHARES], flatten)
@@ -230,11 +230,12 @@ if not book[16] then -- the first order of a session: forget the intents of earl
     end
   end
 end
-sequence = sequence + 1
-redis.call('HSET', BOOK, 'sequence', figure(sequence), 'totals', encode_totals(totals),
-  'rate', string.format('[%d,%d,%d]', now, math.max(level_second - SECOND, 0), math.max(level_minute - MINUTE, 0)),
-  of_symbol, encode_symbol(state), of_session, string.format('[%d,%d]', orders, traded),
-  of_intent, string.format('%d %s', now, id),
+sequence = whole(sequence + 1, 'sequence')
+local sequence_text = format('%d', sequence)
+redis.call('HSET', BOOK, 'sequence', sequence_text, 'totals', encode_totals(totals),
+  'rate', format('[%d,%d,%d]', now, max(level_second - SECOND, 0), max(level_minute - MINUTE, 0)),
+  of_symbol, encode_symbol(state), of_session, format('[%d,%d]', orders, traded),
+  of_intent, format('%d %s', now, id),
   of_order, order_text({symbol = symbol, side = side, qty = qty, remaining = qty, nanos = 0, sequence = sequence,
-    session = session, price = math.max(price, limit_price or 0), limit_price = figure(limit_price), digest = digest}))
-return verdict('cleared', nil, nil, '', nil, sequence)
+    session = session, price = max(price, limit_price or 0), limit_price = limit_text, digest = digest}))
+return 'cleared - - ' .. book[1] .. ' ' .. sequence_text .. ' ' .. sequence_text .. ' - ' -- as verdict() writes it

@@ -11,9 +11,7 @@ end
 local function read_limits(text)
   local limits, nulls = whole_list(text, LIMIT_COUNT, 'limits')
   if nulls > 0 then
-    for _, optional in ipairs({MAX_ORDER_ADV_BPS, MAX_POSITION_EQUITY_BPS}) do
-      nulls = limits[optional] == cjson.null and nulls - 1 or nulls
-    end
+    nulls = nulls - (limits[MAX_ORDER_ADV_BPS] == null and 1 or 0) - (limits[MAX_POSITION_EQUITY_BPS] == null and 1 or 0)
     if nulls ~= 0 then
       error('DAMAGED a limit is missing: ' .. text)
     end

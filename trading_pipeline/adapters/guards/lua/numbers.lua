@@ -2,6 +2,7 @@
 -- never a number.
 local EXACT = 9007199254740992 -- 2^53: from here on doubles skip whole numbers
 local NANOS = 1000000000
+local tonumber, type, format, max, min, null = tonumber, type, string.format, math.max, math.min, cjson.null
 
 local function whole(value, name)
   local number = tonumber(value)
@@ -28,7 +29,7 @@ local function whole_list(text, count, name)
   local nulls = 0
   for at = 1, count do
     local number = numbers[at]
-    if number == cjson.null then
+    if number == null then
       nulls = nulls + 1
     elseif type(number) ~= 'number' or number % 1 ~= 0 or number >= EXACT or number <= -EXACT then
       error('DAMAGED ' .. name .. ' holds what is no whole number below 2^53: ' .. text)

@@ -2,7 +2,7 @@
 local ORDER = '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$'
 
 local function order_text(order)
-  return string.format('%s %s %d %d %d %d %s %d %s %s', order.symbol, order.side, order.qty, order.remaining,
+  return format('%s %s %d %d %d %d %s %d %s %s', order.symbol, order.side, order.qty, order.remaining,
     order.nanos, order.sequence, order.session, order.price, order.limit_price, order.digest)
 end
 

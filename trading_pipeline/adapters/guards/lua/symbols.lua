@@ -10,7 +10,7 @@ local function decode_symbol(text)
 end
 
 local function encode_symbol(state)
-  return string.format('[%d,%d,%d,%d,%d,%d,%d,%d,%d,%d]', whole(state[1], 'position'), state[2], state[3], state[4],
+  return format('[%d,%d,%d,%d,%d,%d,%d,%d,%d,%d]', whole(state[1], 'position'), state[2], state[3], state[4],
     state[5], state[6], state[7], state[8], state[9], state[10])
 end
 
@@ -27,10 +27,10 @@ local function retotal(totals, long, short, mark, new, max_shares, max_ticks)
   local old_long, old_short, old_mark, was_over = long, short, mark, new[10]
   long, short = worst_case(new)
   mark = new[7]
-  local worst, old_worst = math.max(long, short), math.max(old_long, old_short)
+  local worst, old_worst = max(long, short), max(old_long, old_short)
   totals[1] = totals[1] + worst * mark - old_worst * old_mark
-  totals[2] = totals[2] + math.max(long, 0) * mark - math.max(old_long, 0) * old_mark
-  totals[3] = totals[3] + math.max(short, 0) * mark - math.max(old_short, 0) * old_mark
+  totals[2] = totals[2] + max(long, 0) * mark - max(old_long, 0) * old_mark
+  totals[3] = totals[3] + max(short, 0) * mark - max(old_short, 0) * old_mark
   totals[4] = totals[4] + long * mark - old_long * old_mark
   totals[5] = totals[5] - short * mark + old_short * old_mark
   new[10] = (worst > max_shares or worst * mark > max_ticks) and 1 or 0
@@ -39,9 +39,12 @@ end
 
 local function encode_totals(totals)
   for at = 1, 6 do
-    whole(totals[at], 'totals')
+    local total = totals[at]
+    if not (total < EXACT and total > -EXACT) then -- nan fails as well
+      error('DAMAGED totals beyond 2^53')
+    end
   end
-  return string.format('[%d,%d,%d,%d,%d,%d]', unpack(totals))
+  return format('[%d,%d,%d,%d,%d,%d]', unpack(totals))
 end
 
 -- A reducing order brings the position nearer to zero and cannot cross it, pending orders counted.
