@@ -1,5 +1,6 @@
 """Fills come home once, and ended orders give their exposure back."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -115,6 +116,23 @@ def test_a_late_fill_of_an_ended_order_is_booked_all_the_same(kit: Kit) -> None:
     assert ended is not None
     assert (OrderState.CANCELED, Decimal(4)) == (ended.state, ended.filled_qty)
     assert {"AAPL": 4} == _book(kit)
+
+
+def test_an_execution_the_broker_contradicts_keeps_no_other_from_being_booked(kit: Kit) -> None:
+    """The corrected one is named and its symbol blocked; every settlement after it goes on."""
+    service = SubmissionService(kit.account, RUN)
+    corrected = service.submit(order("AAPL", qty=10)).order.client_order_id
+    other = service.submit(order("MSFT", qty=5)).order.client_order_id
+    kit.exchange.advance(NEXT)
+    first = kit.exchange.executions([corrected])[0]
+    kit.ledger.fills.book(ACCOUNT, corrected, replace(first.fill, price=Decimal(99)), first.executed_at)
+
+    for _ in range(2):
+        settle(kit.account, NEXT)
+    assert {"AAPL": Decimal(10), "MSFT": Decimal(5)} == kit.positions()
+    assert kit.ledger.orders.get(other).state is OrderState.FILLED
+    assert {"AAPL"} == set(kit.ledger.books.blocked(ACCOUNT))
+    assert ["execution_conflict"] == [alert["kind"] for alert in kit.ledger.alerts.latest()]
 
 
 def test_an_execution_of_an_unknown_order_is_refused_by_name(kit: Kit) -> None:

@@ -12,10 +12,10 @@ from trading_pipeline.core.executions import Executed
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.errors import IllegalTransition, TradingHalted, TransientError
+from trading_pipeline.errors import ExecutionConflict, IllegalTransition, TradingHalted, TransientError
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.monitor import watch_fills
-from trading_pipeline.services.surprises import report_fills, report_open_orders
+from trading_pipeline.services.surprises import report_conflict, report_fills, report_open_orders
 
 BOOKED_TOGETHER = 64
 """Executions committed together."""
@@ -59,16 +59,35 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
 
 
 def book_executions(account: TradingAccount, orders: Sequence[OrderRecord]) -> list[Execution]:
-    """Book every execution of these orders that the ledger does not know, and return those."""
+    """Book every execution of these orders that the ledger does not know, and return those.
+
+    One that contradicts what was booked under its id is left out, reported, and keeps no other from being booked.
+    """
     executions = account.broker.executions([order.client_order_id for order in orders])
     booked: list[Execution] = []
     for together in (executions[at : at + BOOKED_TOGETHER] for at in range(0, len(executions), BOOKED_TOGETHER)):
-        offered = [
-            Executed(client_order_id=one.client_order_id, fill=one.fill, executed_at=one.executed_at)
-            for one in together
-        ]
-        bookings = account.ledger.fills.book_many(account.account, offered)
-        booked += [one for one, booking in zip(together, bookings, strict=True) if booking is not None]
+        try:
+            booked += _book(account, together)
+        except ExecutionConflict:
+            booked += _book_one_by_one(account, together)
+    return booked
+
+
+def _book(account: TradingAccount, executions: Sequence[Execution]) -> list[Execution]:
+    offered = [
+        Executed(client_order_id=one.client_order_id, fill=one.fill, executed_at=one.executed_at) for one in executions
+    ]
+    bookings = account.ledger.fills.book_many(account.account, offered)
+    return [one for one, booking in zip(executions, bookings, strict=True) if booking is not None]
+
+
+def _book_one_by_one(account: TradingAccount, executions: Sequence[Execution]) -> list[Execution]:
+    booked: list[Execution] = []
+    for one in executions:
+        try:
+            booked += _book(account, [one])
+        except ExecutionConflict as conflict:
+            report_conflict(account, one, conflict)
     return booked
 
 

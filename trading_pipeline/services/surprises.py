@@ -12,7 +12,7 @@ from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
 from trading_pipeline.adapters.store.ledger import OrderRecord
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.halts import OperatorAction
-from trading_pipeline.errors import OrderStateUnknown, TransientError
+from trading_pipeline.errors import ExecutionConflict, OrderStateUnknown, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.following import follow
 
@@ -49,6 +49,11 @@ def report_fills(account: TradingAccount, booked: Iterable[Execution]) -> None:
         elif stored.state.terminal and stored.state is not OrderState.FILLED:
             why = f"{filled} of an order that is {stored.state} ({stored.reason})"
             _alert(account, "late_fill", one.fill.execution_id, symbol, why)
+
+
+def report_conflict(account: TradingAccount, execution: Execution, conflict: ExecutionConflict) -> None:
+    """Name an execution that contradicts what was booked under its id."""
+    _alert(account, "execution_conflict", execution.fill.execution_id, execution.fill.symbol, conflict.message)
 
 
 def _late_arrival(account: TradingAccount, stored: OrderRecord, reported: BrokerOrder) -> None:
