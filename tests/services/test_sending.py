@@ -1,8 +1,10 @@
 """The last check before a send, absences, and what the broker has that nobody expected."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
+import redis
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
@@ -153,3 +155,43 @@ def test_an_order_that_arrives_after_it_was_given_up_is_named_and_cancelled(kit:
     at_broker = kit.exchange.find(submitted.client_order_id)
     assert at_broker is not None
     assert OrderState.CANCELED is at_broker.state
+
+
+class ForgetfulGuard:
+    """A guard whose Redis loses the first clearance of a batch before the second is asked for."""
+
+    def __init__(self, kit: Kit, redis_url: str) -> None:
+        self._guard = kit.guard
+        self._client = redis.Redis.from_url(redis_url)
+        self._asked = 0
+
+    def clear(self, request: ClearanceRequest) -> Verdict:
+        """Ask the real guard; after the first answer the server is what it was before."""
+        before = {key: self._client.dump(key) for key in self._client.scan_iter()}
+        verdict = self._guard.clear(request)
+        self._asked += 1
+        if self._asked == 1:
+            for key, content in before.items():
+                self._client.restore(key, 0, content, replace=True)
+        return verdict
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._guard, name)
+
+
+def test_a_book_that_forgets_a_clearance_within_a_batch_is_stale_for_the_next(kit: Kit, redis_url: str) -> None:
+    """Nothing is sent on a book that has lost what it just said yes to."""
+    account = replace(kit.account, guard=ForgetfulGuard(kit, redis_url))
+    first, second = SubmissionService(account, RUN).submit_all([order("AAPL"), order("MSFT")])
+    assert VerdictCode.BOOK_STALE in {first.verdict.code, second.verdict.code}
+    assert 1 == [first.refused, second.refused].count(True)
+
+
+def test_what_is_cleared_after_its_end_is_released_once_more(kit: Kit) -> None:
+    """An order that ended while the guard was answering leaves nothing reserved."""
+    stored, verdict = _cleared(kit)
+    kit.ledger.orders.move(stored.client_order_id, OrderState.EXPIRED)
+    kit.ledger.orders.mark_released([stored.client_order_id])
+    kit.ledger.orders.record_verdict(stored, verdict)
+    settle(kit.account, SESSION)
+    assert {} == kit.guard.snapshot().reservations

@@ -128,7 +128,7 @@ class SubmissionService:
         book = self._account.ledger.books.get(self._account.account)
         outcome: dict[str, Submission] = {}
         to_send: list[tuple[OrderRecord, Verdict]] = []
-        verdicts = [(order, self._clear(order.intent, book)) for order in orders]
+        verdicts = self._clear_all(orders, book)
         for (order, verdict), (stored, veto) in zip(verdicts, self._orders.record_verdicts(verdicts), strict=True):
             order_id = order.client_order_id
             outcome[order_id] = Submission(order=stored, verdict=veto or verdict)
@@ -142,7 +142,18 @@ class SubmissionService:
         self._send_all(to_send, outcome)
         return list(outcome.values())
 
-    def _clear(self, intent: OrderIntent, book: BookRecord) -> Verdict:
+    def _clear_all(self, orders: Sequence[OrderRecord], book: BookRecord) -> list[Cleared]:
+        """Ask the guard one by one; a book that forgets a clearance between two of them is stale for the next."""
+        cleared: list[Cleared] = []
+        seen = book.high_sequence
+        for order in orders:
+            verdict = self._clear(order.intent, book, seen)
+            if verdict.epoch == book.epoch and verdict.sequence is not None:
+                seen = max(seen, verdict.sequence)
+            cleared.append((order, verdict))
+        return cleared
+
+    def _clear(self, intent: OrderIntent, book: BookRecord, min_sequence: int) -> Verdict:
         if book.kill_switch is KillSwitch.ENGAGED and intent.purpose is not Purpose.FLATTEN:
             return Verdict(
                 code=VerdictCode.KILL_SWITCH_ENGAGED,
@@ -154,7 +165,7 @@ class SubmissionService:
             intent,
             market=market_facts(self._account, intent),
             epoch=book.epoch,
-            min_sequence=book.high_sequence,
+            min_sequence=min_sequence,
         )
         return self._account.guard.clear(request)
 

@@ -50,7 +50,10 @@ values (%s, %s, %s, %s, %s, %s, %s)
 _SAW = """
 update ledger.books set high_sequence = greatest(high_sequence, %s) where account = %s and epoch = %s
 """
-_REMEMBER = "update ledger.orders set guard_epoch = %s, guard_sequence = %s where client_order_id = %s"
+# What the guard has just reserved is to be released once more, also for an order that ended meanwhile.
+_REMEMBER = """
+update ledger.orders set guard_epoch = %s, guard_sequence = %s, released = false where client_order_id = %s
+"""
 
 
 class Orders:
