@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import psycopg
 import pytest
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, quotes, trading_kit
 
@@ -139,7 +140,7 @@ def test_a_rebuild_keeps_positions_reservations_and_limits(kit: Kit) -> None:
     assert before is not None
     assert after is not None
 
-    assert (2, record.epoch) == (after.epoch, after.epoch)
+    assert before.epoch < record.epoch == after.epoch
     assert dict(before.positions) == dict(after.positions)
     assert set(before.reservations) == set(after.reservations)
     assert before.limits == after.limits
@@ -275,6 +276,22 @@ def test_a_crash_between_ledger_and_book_leaves_a_stale_book(kit: Kit, change: s
     assert SubmissionService(kit.account, RUN).submit(order()).refused
 
 
+def test_no_epoch_of_a_restored_ledger_is_one_the_book_has_from_before(kit: Kit, database_url: str) -> None:
+    """As many changes after the backup as were lost with it make no book current: their contents are others."""
+    with psycopg.connect(database_url, autocommit=True, row_factory=psycopg.rows.dict_row) as connection:
+        backup = connection.execute("select epoch, breaker from ledger.books").fetchone()
+        kit.operations.trip_circuit_breaker(ACTION)
+        kit.operations.reset_circuit_breaker(ACTION)
+        connection.execute("update ledger.books set epoch = %(epoch)s, breaker = %(breaker)s", backup)
+    kit.operations.trip_circuit_breaker(ACTION)
+    record = kit.operations.close_gate(ACTION)
+
+    assert record.stale
+    verdict = SubmissionService(kit.account, RUN).submit(order()).verdict
+    assert verdict is not None
+    assert VerdictCode.BOOK_STALE is verdict.code
+
+
 def test_a_switch_pressed_before_the_first_book_is_engaged_in_it(database_url: str, redis_url: str) -> None:
     """Halting needs no book, and initialising turns nothing off."""
     with trading_kit(database_url, redis_url, initialise=False) as kit:
@@ -344,7 +361,7 @@ def test_status_notices_when_ledger_book_and_broker_disagree(kit: Kit) -> None:
         symbol="AAPL",
         side=Side.BUY,
         price_ticks=1_000_000,
-        epoch=1,
+        epoch=kit.ledger.books.get(ACCOUNT).epoch,
         min_sequence=0,
     )
     report = read_status(kit.account)

@@ -139,7 +139,7 @@ def _trip(account: TradingAccount, assessment: Assessment) -> Assessment:
     reason = assessment.breached[0].describe()
     action = OperatorAction(operator=MONITOR, reason=reason)
     record = account.ledger.books.trip_breaker(account.account, reason, action)
-    follow(account, record, lambda: account.guard.trip(reason))
+    follow(account, record, lambda guard: guard.trip(reason))
     account.ledger.alerts.record(
         key=f"trip:{account.account}:{record.epoch}",
         kind="breaker_tripped",

@@ -84,22 +84,22 @@ class RiskOperations:
     def engage_kill_switch(self, action: OperatorAction) -> BookRecord:
         """Stop all trading. Works while Redis is down: the ledger alone keeps every later order from the broker."""
         record = self._books.set_kill_switch(self._name, KillSwitch.ENGAGED, action)
-        return follow(self._account, record, lambda: self._account.guard.engage_kill_switch(action))
+        return follow(self._account, record, lambda guard: guard.engage_kill_switch(action))
 
     def disengage_kill_switch(self, action: OperatorAction) -> BookRecord:
         """Let trading go on."""
         record = self._books.set_kill_switch(self._name, KillSwitch.DISENGAGED, action)
-        return follow(self._account, record, lambda: self._account.guard.disengage_kill_switch(action))
+        return follow(self._account, record, lambda guard: guard.disengage_kill_switch(action))
 
     def trip_circuit_breaker(self, action: OperatorAction) -> BookRecord:
         """Allow only reducing orders until the breaker is reset."""
         record = self._books.trip_breaker(self._name, action.reason, action)
-        return follow(self._account, record, lambda: self._account.guard.trip(action.reason))
+        return follow(self._account, record, lambda guard: guard.trip(action.reason))
 
     def reset_circuit_breaker(self, action: OperatorAction) -> BookRecord:
         """Start the quiet period, after which all orders clear again."""
         record = self._books.reset_breaker(self._name, action)
-        return follow(self._account, record, lambda: self._account.guard.reset(action))
+        return follow(self._account, record, lambda guard: guard.reset(action))
 
     def close_gate(self, action: OperatorAction) -> BookRecord:
         """Allow only reducing orders until the account was reconciled.
@@ -108,7 +108,7 @@ class RiskOperations:
             OperatorError: the gate is closed already.
         """
         record = self._books.set_gate(self._name, Gate.CLOSED, action)
-        return follow(self._account, record, lambda: self._account.guard.close_gate(record.gate_reason))
+        return follow(self._account, record, lambda guard: guard.close_gate(record.gate_reason))
 
     def open_gate(self, action: OperatorAction) -> BookRecord:
         """Let orders clear again after a reconciliation.
@@ -117,7 +117,7 @@ class RiskOperations:
             OperatorError: the gate is open already.
         """
         record = self._books.set_gate(self._name, Gate.OPEN, action)
-        return follow(self._account, record, lambda: self._account.guard.open_gate(record.gate_reason))
+        return follow(self._account, record, lambda guard: guard.open_gate(record.gate_reason))
 
     def set_risk_limits(self, limits: RiskLimits, action: OperatorAction) -> BookRecord:
         """Replace the account's limits by another set; symbols' own limits stay.
@@ -140,22 +140,22 @@ class RiskOperations:
         """
         record = self._books.set_limits(self._name, changes, action)
         limits = record.limit_set
-        return follow(self._account, record, lambda: self._account.guard.set_limits(limits.limits, limits.changes))
+        return follow(self._account, record, lambda guard: guard.set_limits(limits.limits, limits.changes))
 
     def block_symbol(self, symbol: str, action: OperatorAction) -> BookRecord:
         """Keep a symbol from trading; only a flatten still clears for it."""
         record = self._books.block(self._name, symbol, action)
-        return follow(self._account, record, lambda: self._account.guard.block(symbol))
+        return follow(self._account, record, lambda guard: guard.block(symbol))
 
     def unblock_symbol(self, symbol: str, action: OperatorAction) -> BookRecord:
         """Let a symbol trade again."""
         record = self._books.unblock(self._name, symbol, action)
-        return follow(self._account, record, lambda: self._account.guard.unblock(symbol))
+        return follow(self._account, record, lambda guard: guard.unblock(symbol))
 
     def quarantine_symbol(self, symbol: str, until: datetime | None, action: OperatorAction) -> BookRecord:
         """Keep a symbol from trading until an instant, or with None until it is released; a flatten still clears."""
         record = self._books.quarantine(self._name, symbol, until, action)
-        return follow(self._account, record, lambda: self._account.guard.quarantine(symbol, until))
+        return follow(self._account, record, lambda guard: guard.quarantine(symbol, until))
 
     def release_symbol(self, symbol: str, action: OperatorAction) -> BookRecord:
         """End the quarantine of a symbol.
@@ -164,7 +164,7 @@ class RiskOperations:
             OperatorError: it is not in quarantine.
         """
         record = self._books.release(self._name, symbol, action)
-        return follow(self._account, record, lambda: self._account.guard.release(symbol))
+        return follow(self._account, record, lambda guard: guard.release(symbol))
 
     def cancel_all_orders(self, action: OperatorAction) -> Cancellation:
         """Cancel every live order at the broker, and every intent that was never sent.

@@ -72,7 +72,7 @@ def _alert(account: TradingAccount, kind: str, key: str, symbol: str, message: s
     if symbol not in account.ledger.books.blocked(account.account):
         action = OperatorAction(operator=WATCHER, reason=f"{kind.replace('_', ' ')}: {message}"[:512])
         record = account.ledger.books.block(account.account, symbol, action)
-        follow(account, record, lambda: account.guard.block(symbol))
+        follow(account, record, lambda guard: guard.block(symbol))
     account.ledger.alerts.record(
         key=f"{kind}:{account.account}:{key}", kind=kind, message=message, detail={"symbol": symbol}
     )

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from tests.adapters.guards.builders import ACCOUNT, ACTION, EMPTY, LIMITS, PRICE, SESSION, ask, end, hold, holding
-from trading_pipeline.adapters.guards.book import SessionCount, SymbolState
+from trading_pipeline.adapters.guards.book import EpochStep, SessionCount, SymbolState
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.core.orders.model import Side
@@ -353,14 +353,53 @@ def test_reservation_that_cannot_be_is_refused(change: dict[str, object]) -> Non
         replace(hold(ask()), **change)
 
 
-def test_renewing_takes_only_a_current_book_into_the_next_epoch(guard: RiskGuard) -> None:
-    """A book of another epoch, or one that lost writes, stays where it is and is refused."""
+def test_a_change_of_the_ledger_is_made_only_on_the_book_of_the_epoch_before_it(guard: RiskGuard) -> None:
+    """A book of another epoch, or one that lost writes, stays as it is; the same change again changes nothing."""
     before = guard.snapshot()
     assert before is not None
-    for epoch, seen in ((before.epoch + 1, 0), (before.epoch, before.sequence + 1)):
-        with pytest.raises(TradingHalted):
-            guard.renew(from_epoch=epoch, to_epoch=epoch + 1, min_sequence=seen)
+    for epoch, seen in ((before.epoch + 1, 0), (before.epoch - 1, 0), (before.epoch, before.sequence + 1)):
+        step = EpochStep(from_epoch=epoch, to_epoch=epoch + 2, min_sequence=seen)
+        for change in CHANGES:
+            with pytest.raises(TradingHalted):
+                change(guard.following(step))
     assert before == guard.snapshot()
 
-    guard.renew(from_epoch=before.epoch, to_epoch=before.epoch + 1, min_sequence=before.sequence)
-    assert guard.snapshot() == replace(before, epoch=before.epoch + 1)
+    for number, change in enumerate(CHANGES):
+        epoch = before.epoch + number
+        step = EpochStep(from_epoch=epoch, to_epoch=epoch + 1, min_sequence=before.sequence)
+        for _ in range(2):
+            change(guard.following(step))
+        book = guard.snapshot()
+        assert book is not None
+        assert (epoch + 1, before.sequence + number + 1) == (book.epoch, book.sequence)
+
+
+def test_a_change_to_what_is_so_already_still_takes_the_book_into_the_epoch(guard: RiskGuard) -> None:
+    """Otherwise the ledger would call the book stale for nothing."""
+    before = guard.snapshot()
+    assert before is not None
+    same = [lambda on: on.trip("again"), lambda on: on.unblock("AAPL"), lambda on: on.open_gate("again")]
+    guard.trip("a loss")
+    for number, change in enumerate(same):
+        epoch = before.epoch + number
+        change(guard.following(EpochStep(from_epoch=epoch, to_epoch=epoch + 1, min_sequence=0)))
+        book = guard.snapshot()
+        assert book is not None
+        assert epoch + 1 == book.epoch
+    assert "a loss" == book.breaker_reason
+
+
+CHANGES = (
+    lambda on: on.trip("a loss"),
+    lambda on: on.reset(ACTION),
+    lambda on: on.engage_kill_switch(ACTION),
+    lambda on: on.disengage_kill_switch(ACTION),
+    lambda on: on.close_gate("a difference"),
+    lambda on: on.open_gate("no difference"),
+    lambda on: on.block("AAPL"),
+    lambda on: on.unblock("AAPL"),
+    lambda on: on.quarantine("AAPL", None),
+    lambda on: on.release("AAPL"),
+    lambda on: on.set_limits(RiskLimits(max_order_shares=7)),
+)
+"""Every change there is, each from the state the one before it left."""

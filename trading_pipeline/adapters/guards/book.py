@@ -17,6 +17,15 @@ ANY_BUY_TICKS = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EpochStep:
+    """A change as the ledger made it: the epochs before and after it, and the highest sequence the ledger had seen."""
+
+    from_epoch: int
+    to_epoch: int
+    min_sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
     """Exposure held for one order that is not over.
 

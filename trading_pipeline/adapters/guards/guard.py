@@ -1,13 +1,14 @@
 """The risk guard: the one place that says yes to an order. It decides in Redis, in one step, and never on a guess."""
 
 from collections.abc import Iterable
+from copy import copy
 from datetime import datetime
 from decimal import Decimal
 from typing import cast
 
 import redis
 
-from trading_pipeline.adapters.guards.book import BookSnapshot, BookState
+from trading_pipeline.adapters.guards.book import BookSnapshot, BookState, EpochStep
 from trading_pipeline.adapters.guards.checks import Quantity, filled, quantity, whole, word
 from trading_pipeline.adapters.guards.connection import check_durable, require_bounded
 from trading_pipeline.adapters.guards.encoding import (
@@ -27,10 +28,13 @@ from trading_pipeline.core.risk.issuing import issue_clearance
 from trading_pipeline.core.risk.limits import LimitChange, LimitSet, RiskLimits
 from trading_pipeline.errors import OperatorError, OrderConflict, ServerUnavailable, TradingHalted
 
+_NO_STEP = ("", "", "")
+
 
 class RiskGuard:
     """Clears the orders of one account against its book.
 
+    A change of halts, gate, limits or symbols belongs to a step between two epochs of the ledger: see `following`.
     Every change returns the book's sequence number after it, for the ledger to remember. A change that finds nothing
     to do returns the number as it is. All changes but `initialise` and `rebuild` raise `TradingHalted` when the book
     is missing, and all raise `ServerUnavailable` when Redis did not answer: they may have happened then.
@@ -48,6 +52,18 @@ class RiskGuard:
         self._client = client
         self._account = account
         self._scripts = BookScripts(client, account, clock=clock)
+        self._step: tuple[str | int, ...] = _NO_STEP
+
+    def following(self, step: EpochStep) -> "RiskGuard":
+        """Return this guard for the one change that the ledger made between two of its epochs.
+
+        The change and the new epoch are one step in Redis. Where the book is in the later epoch already, the change was
+        made; in any but the earlier one it raises `TradingHalted`, and the book counts as stale.
+        """
+        bound = copy(self)
+        known = whole("from_epoch", step.from_epoch), whole("to_epoch", step.to_epoch)
+        bound._step = (*known, whole("min_sequence", step.min_sequence))  # noqa: SLF001 - a guard of ours
+        return bound
 
     def check_server(self) -> None:
         """Check that Redis neither evicts nor forgets the book.
@@ -146,7 +162,7 @@ class RiskGuard:
 
     def trip(self, reason: str) -> int:
         """Let only reducing orders clear until a person resets the breaker. Tripped already: the old reason stands."""
-        return self._sequence(self._ask("trip", filled("reason", reason)))
+        return self._sequence(self._change("trip", filled("reason", reason)))
 
     def reset(self, action: OperatorAction) -> int:
         """Take a tripped breaker into its quiet period, after which it is open.
@@ -158,20 +174,11 @@ class RiskGuard:
 
     def close_gate(self, reason: str) -> int:
         """Let only reducing orders clear until ledger and broker were seen to agree. Closed already: unchanged."""
-        return self._sequence(self._ask("gate", Gate.CLOSED.value, filled("reason", reason)))
+        return self._sequence(self._change("gate", Gate.CLOSED.value, filled("reason", reason)))
 
     def open_gate(self, reason: str) -> int:
         """Let orders clear again after a reconciliation. Open already: unchanged."""
-        return self._sequence(self._ask("gate", Gate.OPEN.value, filled("reason", reason)))
-
-    def renew(self, *, from_epoch: int, to_epoch: int, min_sequence: int) -> int:
-        """Take the book into an epoch of the ledger; with equal epochs this only checks that the book is current.
-
-        Raises:
-            TradingHalted: the book is missing, of another epoch, or has lost writes the ledger has seen: rebuild it.
-        """
-        numbers = whole("from", from_epoch), whole("to", to_epoch), whole("seen", min_sequence)
-        return self._sequence(self._ask("renew", *numbers))
+        return self._sequence(self._change("gate", Gate.OPEN.value, filled("reason", reason)))
 
     def block(self, symbol: str) -> int:
         """Let nothing clear for one symbol but a flatten."""
@@ -200,7 +207,7 @@ class RiskGuard:
             ValueError: a limit that is not a whole number of its unit below 2**53.
         """
         text = changes_text(LimitSet(limits=limits, changes=tuple(changes)))
-        return self._sequence(self._ask("set_limits", text))
+        return self._sequence(self._change("set_limits", text))
 
     def initialise(self, book: BookState) -> int:
         """Create the first book of the account.
@@ -243,13 +250,16 @@ class RiskGuard:
         return self._ask(verb, len(book), *book, *flat(history_fields(state)))
 
     def _restrict(self, how: str, symbol: str, value: str | int) -> int:
-        return self._sequence(self._ask("restrict", how, word("symbol", symbol), value))
+        return self._sequence(self._change("restrict", how, word("symbol", symbol), value))
+
+    def _change(self, verb: str, *args: str | int) -> list[object]:
+        return self._ask(verb, *self._step, *args)
 
     def _ask(self, verb: str, *args: str | int) -> list[object]:
         return cast("list[object]", self._scripts.run(verb, *args))
 
     def _act(self, verb: str, action: OperatorAction, refusal: str) -> int:
-        reply = self._ask(verb, f"{action.operator}: {action.reason}")
+        reply = self._change(verb, f"{action.operator}: {action.reason}")
         if reply[0] == "unchanged":
             raise self._not_now(refusal, operator=action.operator)
         return self._sequence(reply)

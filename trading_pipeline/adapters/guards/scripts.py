@@ -13,21 +13,21 @@ from trading_pipeline.errors import ServerUnavailable, TradingHalted
 
 _BOOK = ("numbers", "names", "book")
 _LIMITS = (*_BOOK, "symbols", "limits")
+_CHANGE = (*_BOOK, "change")
 VERBS: Mapping[str, tuple[str, ...]] = {
     "clear": ("numbers", "names", "symbols", "limits", "halts", "orders"),
     "post": (*_LIMITS, "orders", "settle"),
     "void": (*_LIMITS, "orders", "settle"),
-    "engage": _BOOK,
-    "disengage": _BOOK,
-    "trip": (*_BOOK, "halts"),
-    "reset": _LIMITS,
-    "gate": _BOOK,
-    "restrict": _BOOK,
-    "set_limits": _LIMITS,
+    "engage": _CHANGE,
+    "disengage": _CHANGE,
+    "trip": (*_CHANGE, "halts"),
+    "reset": (*_LIMITS, "change"),
+    "gate": _CHANGE,
+    "restrict": _CHANGE,
+    "set_limits": (*_LIMITS, "change"),
     "initialise": (*_LIMITS, "replace"),
     "rebuild": (*_LIMITS, "replace"),
     "snapshot": (*_LIMITS, "halts"),
-    "renew": _BOOK,
 }
 """Every verb with the parts it needs and no others: each run makes the functions of its parts anew."""
 

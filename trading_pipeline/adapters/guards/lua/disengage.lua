@@ -1,9 +1,9 @@
--- Disengages the kill switch. It must not touch the breaker.
-local sequence, kill_switch = open_book('kill_switch')
+-- Disengages the kill switch. It must not touch the breaker. ARGV: the change, reason.
+local sequence, kill_switch = open_change('kill_switch')
 if not sequence then
-  return {MISSING}
+  return kill_switch
 end
 if kill_switch == 'disengaged' then
   return {'unchanged'}
 end
-return commit(sequence, 'kill_switch', 'disengaged', 'kill_switch_reason', ARGV[1])
+return commit_change(sequence, 'kill_switch', 'disengaged', 'kill_switch_reason', ARGV[4])

@@ -1,9 +1,9 @@
--- Engages the kill switch: from here on nothing clears but a flatten.
-local sequence, kill_switch = open_book('kill_switch')
+-- Engages the kill switch: from here on nothing clears but a flatten. ARGV: the change, reason.
+local sequence, kill_switch = open_change('kill_switch')
 if not sequence then
-  return {MISSING}
+  return kill_switch
 end
 if kill_switch ~= 'disengaged' then
   return {'unchanged'}
 end
-return commit(sequence, 'kill_switch', 'engaged', 'kill_switch_reason', ARGV[1])
+return commit_change(sequence, 'kill_switch', 'engaged', 'kill_switch_reason', ARGV[4])

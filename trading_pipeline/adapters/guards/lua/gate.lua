@@ -1,9 +1,9 @@
--- Opens or closes the reconciliation gate. ARGV: open or closed, reason.
-local sequence, gate = open_book('gate')
+-- Opens or closes the reconciliation gate. ARGV: the change, open or closed, reason.
+local sequence, gate = open_change('gate')
 if not sequence then
-  return {MISSING}
+  return gate
 end
-if gate == ARGV[1] then
-  return {OK, sequence}
+if gate == ARGV[4] then
+  return no_change(sequence)
 end
-return commit(sequence, 'gate', ARGV[1], 'gate_reason', ARGV[2])
+return commit_change(sequence, 'gate', ARGV[4], 'gate_reason', ARGV[5])

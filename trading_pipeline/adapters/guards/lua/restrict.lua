@@ -1,15 +1,15 @@
--- Keeps a symbol from trading, or lets it again. ARGV: blocked or quarantined, symbol, value ('' lets it trade).
--- `blocked:S` is 1; `quarantined:S` is the end in milliseconds, 0 for none.
-local field, value = ARGV[1] .. ':' .. ARGV[2], ARGV[3]
-local sequence, present = open_book(field)
+-- Keeps a symbol from trading, or lets it again. ARGV: the change, blocked or quarantined, symbol, value ('' lets it
+-- trade). `blocked:S` is 1; `quarantined:S` is the end in milliseconds, 0 for none.
+local field, value = ARGV[4] .. ':' .. ARGV[5], ARGV[6]
+local sequence, present = open_change(field)
 if not sequence then
-  return {MISSING}
+  return present
 end
 if (present or '') == value then
-  return {OK, sequence}
+  return no_change(sequence)
 end
 if value ~= '' then
-  return commit(sequence, field, whole(value, field))
+  return commit_change(sequence, field, whole(value, field))
 end
 redis.call('HDEL', BOOK, field)
-return commit(sequence)
+return commit_change(sequence)

@@ -1,8 +1,8 @@
--- Replaces the limits. ARGV: the list of changes as JSON. What is reserved already stays reserved.
-local sequence = open_book()
+-- Replaces the limits. ARGV: the change, the list of limits as JSON. What is reserved already stays reserved.
+local sequence, wrong = open_change()
 if not sequence then
-  return {MISSING}
+  return wrong
 end
-local reply = commit(sequence, 'changes', ARGV[1])
+local reply = commit_change(sequence, 'changes', ARGV[4])
 refresh_limits(now_us())
 return reply

@@ -1,9 +1,9 @@
--- Trips the breaker. Tripped already: the first reason stands.
-local sequence, breaker, quiet_until_ms = open_book('breaker', 'quiet_until_ms')
+-- Trips the breaker. Tripped already: the first reason stands. ARGV: the change, reason.
+local sequence, breaker, quiet_until_ms = open_change('breaker', 'quiet_until_ms')
 if not sequence then
-  return {MISSING}
+  return breaker
 end
 if breaker_now(breaker, quiet_until_ms, now_us()) == 'tripped' then
-  return {OK, sequence}
+  return no_change(sequence)
 end
-return commit(sequence, 'breaker', 'tripped', 'breaker_reason', ARGV[1])
+return commit_change(sequence, 'breaker', 'tripped', 'breaker_reason', ARGV[4])

@@ -1,6 +1,7 @@
 """Truth about the risk book: epoch, highest sequence seen, halts, gate, limits, restricted symbols, and who did it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,6 +20,15 @@ _SELECT = """
 select *, clock_timestamp() as read_at
   from ledger.books where account = %(account)s
 """
+
+# Milliseconds since 1970, or one more than the last: a ledger restored from a backup never gives an epoch that a book
+# may already have from it other contents.
+_NEXT_EPOCH = "greatest(epoch + 1, floor(extract(epoch from clock_timestamp()) * 1000)::bigint)"
+_BEGIN_EPOCH = f"""
+update ledger.books set epoch = {_NEXT_EPOCH}, limits = %(limits)s, limit_overrides = %(limit_overrides)s,
+                        gate = %(gate)s, gate_reason = %(gate_reason)s, updated_at = now()
+ where account = %(account)s returning *, clock_timestamp() as read_at
+"""  # noqa: S608 - the expression is ours
 
 _CLEARED = """
 select trade_session, count(*) as orders,
@@ -84,20 +94,17 @@ class Books:
                 )
             first = LimitSet(limits=limits or RiskLimits()) if only_first else present.limit_set
             row = connection.execute(
-                """update ledger.books set epoch = epoch + 1, limits = %(limits)s,
-                          limit_overrides = %(limit_overrides)s, gate = %(gate)s,
-                          gate_reason = %(gate_reason)s, updated_at = now()
-                   where account = %(account)s returning *, clock_timestamp() as read_at""",
+                _BEGIN_EPOCH,
                 {"account": account, "gate": gate.value, "gate_reason": gate_reason, **_limit_columns(first)},
             ).fetchone()
-            detail = {"epoch": present.epoch + 1, "gate": gate.value, "gate_reason": gate_reason}
+            if row is None:
+                raise OperatorError(f"account {account} vanished from the ledger", account=account)
+            detail = {"epoch": row["epoch"], "gate": gate.value, "gate_reason": gate_reason}
             _audit(connection, account, verb, action, detail | {"limits": first.limits.as_text()})
             if only_first:
                 for name, text in first.limits.as_text().items():
                     change = LimitChange.from_text(name, text)
                     _log_limit_change(connection, account, change, None, action)
-        if row is None:
-            raise OperatorError(f"account {account} vanished from the ledger", account=account)
         return _record(row)
 
     def saw_sequence(self, account: str, epoch: int, sequence: int) -> None:
@@ -121,22 +128,17 @@ class Books:
                 raise OperatorError(f"the kill switch of {account} is {state} already", account=account)
             verb = "engage_kill_switch" if state is KillSwitch.ENGAGED else "disengage_kill_switch"
             reason = f"{action.operator}: {action.reason}" if state is KillSwitch.ENGAGED else ""
-            return _change(connection, account, verb, action, kill_switch=state.value, kill_switch_reason=reason)
+            return _change(connection, present, verb, action, kill_switch=state.value, kill_switch_reason=reason)
 
     def trip_breaker(self, account: str, reason: str, action: OperatorAction) -> BookRecord:
-        """Trip the breaker; tripping a tripped breaker keeps the first reason and adds only an audit row."""
+        """Trip the breaker; tripping a tripped breaker keeps reason and epoch, and adds only an audit row."""
+        verb, tripped = "trip_circuit_breaker", Breaker.TRIPPED.value
         with self._pool.connection() as connection:
             present = _locked(connection, account)
-            kept = present.breaker_reason if present.breaker is Breaker.TRIPPED else reason
-            return _change(
-                connection,
-                account,
-                "trip_circuit_breaker",
-                action,
-                breaker=Breaker.TRIPPED.value,
-                breaker_reason=kept,
-                quiet_until=None,
-            )
+            if present.breaker is Breaker.TRIPPED:
+                _audit(connection, account, verb, action, {"breaker": tripped, "kept": present.breaker_reason})
+                return present
+            return _change(connection, present, verb, action, breaker=tripped, breaker_reason=reason, quiet_until=None)
 
     def reset_breaker(self, account: str, action: OperatorAction) -> BookRecord:
         """Move a tripped breaker to its quiet period.
@@ -155,7 +157,7 @@ class Books:
                       set quiet_until = clock_timestamp() + make_interval(secs => %s) where account = %s""",
                 (present.limits.quiet_period_seconds, account),
             )
-            return _change(connection, account, "reset_circuit_breaker", action, breaker=Breaker.QUIET_PERIOD.value)
+            return _change(connection, present, "reset_circuit_breaker", action, breaker=Breaker.QUIET_PERIOD.value)
 
     def set_limits(self, account: str, changes: Sequence[LimitChange], action: OperatorAction) -> BookRecord:
         """Change limits; each change gets a row of its own that says from what to what, and until when.
@@ -175,7 +177,7 @@ class Books:
                 _log_limit_change(connection, account, change, limit_as_text(before), action)
                 limits = limits.changed(change)
             detail = {"changes": [_change_text(one) for one in changes]}
-            return _change(connection, account, "set_risk_limits", action, detail=detail, **_limit_columns(limits))
+            return _change(connection, present, "set_risk_limits", action, detail=detail, **_limit_columns(limits))
 
     def limit_changes(self, account: str, limit: int = 50) -> list[DictRow]:
         """Return the changes of limits, newest first."""
@@ -198,12 +200,12 @@ class Books:
                 raise OperatorError(f"the reconciliation gate of {account} is {gate} already", account=account)
             verb = "open_gate" if gate is Gate.OPEN else "close_gate"
             reason = f"{action.operator}: {action.reason}"
-            return _change(connection, account, verb, action, gate=gate.value, gate_reason=reason)
+            return _change(connection, present, verb, action, gate=gate.value, gate_reason=reason)
 
     def quarantine(self, account: str, symbol: str, until: datetime | None, action: OperatorAction) -> BookRecord:
         """Keep a symbol from trading until an instant, or until it is released; only a flatten still clears for it."""
         with self._pool.connection() as connection:
-            _locked(connection, account)
+            present = _locked(connection, account)
             connection.execute(
                 """insert into ledger.quarantined_symbols (account, symbol, reason, until) values (%s, %s, %s, %s)
                    on conflict (account, symbol) do update
@@ -211,7 +213,7 @@ class Books:
                 (account, symbol, action.reason, until),
             )
             detail = {"symbol": symbol, "until": None if until is None else until.isoformat()}
-            return _change(connection, account, "quarantine_symbol", action, detail=detail)
+            return _change(connection, present, "quarantine_symbol", action, detail=detail)
 
     def release(self, account: str, symbol: str, action: OperatorAction) -> BookRecord:
         """End the quarantine of a symbol.
@@ -220,7 +222,7 @@ class Books:
             OperatorError: it is not in quarantine.
         """
         with self._pool.connection() as connection:
-            _locked(connection, account)
+            present = _locked(connection, account)
             gone = connection.execute(
                 """delete from ledger.quarantined_symbols where account = %s and symbol = %s
                    returning until is null or until > clock_timestamp() as held""",
@@ -228,7 +230,7 @@ class Books:
             ).fetchone()
             if gone is None or not gone["held"]:
                 raise OperatorError(f"{symbol} is not in quarantine", account=account, symbol=symbol)
-            return _change(connection, account, "release_symbol", action, detail={"symbol": symbol})
+            return _change(connection, present, "release_symbol", action, detail={"symbol": symbol})
 
     def quarantined(self, account: str) -> dict[str, datetime | None]:
         """Return the symbols in quarantine with the end of it; None for no end."""
@@ -248,13 +250,13 @@ class Books:
     def block(self, account: str, symbol: str, action: OperatorAction) -> BookRecord:
         """Keep a symbol from trading; only a flatten still clears for it."""
         with self._pool.connection() as connection:
-            _locked(connection, account)
+            present = _locked(connection, account)
             connection.execute(
                 """insert into ledger.blocked_symbols (account, symbol, reason) values (%s, %s, %s)
                    on conflict (account, symbol) do update set reason = excluded.reason, at = now()""",
                 (account, symbol, action.reason),
             )
-            return _change(connection, account, "block_symbol", action, detail={"symbol": symbol})
+            return _change(connection, present, "block_symbol", action, detail={"symbol": symbol})
 
     def unblock(self, account: str, symbol: str, action: OperatorAction) -> BookRecord:
         """Let a symbol trade again.
@@ -263,14 +265,14 @@ class Books:
             OperatorError: it is not blocked.
         """
         with self._pool.connection() as connection:
-            _locked(connection, account)
+            present = _locked(connection, account)
             gone = connection.execute(
                 "delete from ledger.blocked_symbols where account = %s and symbol = %s returning symbol",
                 (account, symbol),
             ).fetchone()
             if gone is None:
                 raise OperatorError(f"{symbol} is not blocked", account=account, symbol=symbol)
-            return _change(connection, account, "unblock_symbol", action, detail={"symbol": symbol})
+            return _change(connection, present, "unblock_symbol", action, detail={"symbol": symbol})
 
     def blocked(self, account: str) -> dict[str, str]:
         """Return the blocked symbols with their reasons."""
@@ -304,24 +306,24 @@ def _locked(connection: Connection[DictRow], account: str) -> BookRecord:
 
 def _change(
     connection: Connection[DictRow],
-    account: str,
+    present: BookRecord,
     verb: str,
     action: OperatorAction,
     detail: Mapping[str, Any] | None = None,
     **columns: Any,
 ) -> BookRecord:
     # Each change starts an epoch: a book that did not follow is stale from this commit on.
-    epoch = "epoch = case epoch when 0 then 0 else epoch + 1 end"
+    epoch = f"epoch = case epoch when 0 then 0 else {_NEXT_EPOCH} end"
     assignments = ", ".join([epoch, *(f"{name} = %({name})s" for name in columns)])
     row = connection.execute(
         f"update ledger.books set {assignments}, updated_at = now() where account = %(account)s"  # noqa: S608 - names are ours
         " returning *, clock_timestamp() as read_at".encode(),
-        {**columns, "account": account},
+        {**columns, "account": present.account},
     ).fetchone()
-    _audit(connection, account, verb, action, columns if detail is None else detail)
+    _audit(connection, present.account, verb, action, columns if detail is None else detail)
     if row is None:
-        raise OperatorError(f"account {account} vanished from the ledger", account=account)
-    return _record(row)
+        raise OperatorError(f"account {present.account} vanished from the ledger", account=present.account)
+    return replace(_record(row), follows=present.epoch)
 
 
 def _audit(
@@ -344,6 +346,7 @@ def _record(row: DictRow) -> BookRecord:
     return BookRecord(
         account=row["account"],
         epoch=row["epoch"],
+        follows=row["epoch"],
         high_sequence=row["high_sequence"],
         kill_switch=KillSwitch(row["kill_switch"]),
         breaker=breaker,

@@ -19,6 +19,8 @@ class BookRecord:
 
     account: str
     epoch: int = 0
+    follows: int = 0
+    """The epoch before the change that this record is the outcome of; `epoch` itself when nothing was changed."""
     high_sequence: int = 0
     kill_switch: KillSwitch = KillSwitch.DISENGAGED
     breaker: Breaker = Breaker.OPEN
