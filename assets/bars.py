@@ -1,22 +1,21 @@
 """Bars that passed the quality gate, and the quarantine of those that did not."""
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from assets.context import knowledge_of, numbers_by_session, report, sessions_of, table
 from resources import LakeResource, MarketDataResource
-from trading_pipeline.adapters.store.lake import Dataset, Lake
-from trading_pipeline.adapters.store.raw_bars import read_raw_bars
-from trading_pipeline.core.bars import validate_bars
-from trading_pipeline.core.quality import GateResult, judge_bars
-from trading_pipeline.errors import DataQualityError
+from trading_pipeline.core.quality.coverage import USABLE
+from trading_pipeline.core.quality.gate import reason_counts
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
+from trading_pipeline.services.gate import Judged, judge_sessions
 
-LAST_GOOD_LOOKBACK = 30
-"""Days looked back for last good closes first; symbols not found there are looked for in all of history."""
+Numbers = dict[str, Any]
+QUARANTINED_SHARE = 0.05
+"""More of a range in quarantine is worth a look."""
 
 
 @dg.multi_asset(
@@ -38,72 +37,85 @@ LAST_GOOD_LOOKBACK = 30
             owners=["team:data"],
         ),
     ],
+    check_specs=[
+        dg.AssetCheckSpec("nothing_dropped", asset="bars", description="Raw rows are bars and quarantined rows."),
+        dg.AssetCheckSpec("sessions_usable", asset="bars", description="No session is a hole of the vendor."),
+        dg.AssetCheckSpec("no_look_ahead", asset="bars", description="No bar of a later session, or one filed twice."),
+        dg.AssetCheckSpec("jumps_explained", asset="bars", description="No price level waits for an explanation."),
+        dg.AssetCheckSpec(
+            "quarantined_share", asset="quarantined_bars", description="Few rows of the range are in quarantine."
+        ),
+    ],
     partitions_def=SESSIONS,
     backfill_policy=IN_ONE_RUN,
 )
 def gated_bars(
     context: dg.AssetExecutionContext, lake: LakeResource, market_data: MarketDataResource
 ) -> Iterator[dg.MaterializeResult]:
-    """Judge raw bars: rows that break the OHLC rules or jump past the outlier threshold go to quarantine."""
+    """Judge raw bars, row by row, against the rows around them, and session by session.
+
+    Rows that break the bar format, or that no real market can have made, go to quarantine with their reasons; see
+    `docs/quality.md`. A session whose verdict later bars have changed is written again.
+    """
     sessions = sessions_of(context)
-    store = lake.lake()
-    raw = read_raw_bars(store, start=sessions[0], end=sessions[-1], known_at=knowledge_of(context))
-    gate = judge_bars(
-        raw,
-        last_good=_last_good(store, sessions[0], set(raw["symbol"])),
-        outlier_threshold=market_data.outlier_threshold,
-    )
-    _require_nothing_dropped(raw, gate)
-    bars = validate_bars(gate.bars, where=f"bars {sessions[0]} to {sessions[-1]}")
-    store.write(Dataset.BARS, bars, sessions=sessions)
-    store.write(Dataset.QUARANTINED_BARS, gate.quarantined, sessions=sessions)
+    judged = judge_sessions(lake.lake(), sessions, market_data.gate, known_at=knowledge_of(context))
     report(
         context,
         sessions,
         {
-            "total_rows": bars.height,
+            "total_rows": judged.bars.height,
             "sessions": len(sessions),
-            "symbols": bars["symbol"].n_unique(),
-            "last_session": table(bars.filter(pl.col("session") == sessions[-1])),
+            "symbols": judged.bars["symbol"].n_unique(),
+            "missing": judged.verdicts.filter(pl.col("verdict") == "missing").height,
+            "sessions_not_usable": table(judged.sessions.filter(pl.col("verdict") != USABLE)),
+            "sessions_judged_again": ", ".join(map(str, judged.rejudged)) or "none",
+            "last_session": table(judged.bars.filter(pl.col("session") == sessions[-1])),
         },
-        per_session=numbers_by_session(bars, rows=pl.len()),
+        per_session=numbers_by_session(judged.bars, rows=pl.len()),
         asset="bars",
     )
     report(
         context,
         sessions,
         {
-            "total_rows": gate.quarantined.height,
-            "by_reason": dg.MetadataValue.json(gate.reasons()),
-            "rows": table(gate.quarantined),
+            "total_rows": judged.quarantined.height,
+            "by_reason": dg.MetadataValue.json(reason_counts(judged.quarantined)),
+            "rows": table(judged.quarantined),
         },
-        per_session=numbers_by_session(gate.quarantined, rows=pl.len()),
+        per_session=numbers_by_session(judged.quarantined, rows=pl.len()),
         asset="quarantined_bars",
     )
-    yield dg.MaterializeResult(asset_key="bars")
-    yield dg.MaterializeResult(asset_key="quarantined_bars")
+    checks = _checks(judged)
+    for asset in ("bars", "quarantined_bars"):
+        mine = [check for check in checks if check.asset_key == dg.AssetKey(asset)]
+        yield dg.MaterializeResult(asset_key=asset, check_results=mine)
 
 
-def _last_good(store: Lake, first: date, symbols: set[str]) -> dict[str, float]:
-    """Find the last good close of each symbol before a session, however long ago: no split of a range matters."""
-    before = first - timedelta(days=1)
-    recent = before - timedelta(days=LAST_GOOD_LOOKBACK)
-    found: dict[str, float] = {}
-    for start, end in ((recent, before), (date.min, recent - timedelta(days=1))):
-        missing = symbols - set(found)
-        if missing and store.sessions(Dataset.BARS, start=start, end=end):
-            history = store.read(Dataset.BARS, start=start, end=end, columns=["session", "symbol", "close"])
-            wanted = history.filter(pl.col("symbol").is_in(missing)).sort("session")
-            found |= dict(wanted.group_by("symbol").agg(pl.col("close").last()).iter_rows())
-    return found
-
-
-def _require_nothing_dropped(raw: pl.DataFrame, gate: GateResult) -> None:
-    kept, quarantined = gate.bars.height, gate.quarantined.height
-    if raw.height != kept + quarantined:
-        raise DataQualityError(
-            f"the gate lost rows: {raw.height} raw, {kept} bars, {quarantined} quarantined",
-            raw=raw.height,
-            bars=kept,
-            quarantined=quarantined,
+def _checks(judged: Judged) -> list[dg.AssetCheckResult]:
+    """Turn the numbers of the one pass into checks. None blocks: what must not trade is kept out by the gate itself."""
+    reasons = reason_counts(judged.quarantined)
+    unusable = judged.sessions.filter(pl.col("verdict") != USABLE)
+    share = judged.quarantined.height / max(judged.raw_rows, 1)
+    rows: Numbers = {"raw": judged.raw_rows, "bars": judged.bars.height, "quarantined": judged.quarantined.height}
+    doubtful: Numbers = {name: reasons.get(name, 0) for name in ("look_ahead", "repeated_bar")}
+    waiting: Numbers = {
+        name: reasons.get(name, 0) for name in ("outlier", "unadjusted_split", "mixed_basis", "scale_error")
+    }
+    span: Numbers = {"first": str(judged.sessions["session"].min()), "last": str(judged.sessions["session"].max())}
+    found: list[tuple[str, str, bool, Numbers]] = [
+        ("bars", "nothing_dropped", rows["raw"] == judged.bars.height + judged.quarantined.height, rows),
+        ("bars", "sessions_usable", unusable.is_empty(), {"not_usable": table(unusable)}),
+        ("bars", "no_look_ahead", not any(doubtful.values()), doubtful),
+        ("bars", "jumps_explained", not any(waiting.values()), waiting),
+        ("quarantined_bars", "quarantined_share", share <= QUARANTINED_SHARE, {"share": share} | rows),
+    ]
+    return [
+        dg.AssetCheckResult(
+            asset_key=asset,
+            check_name=name,
+            passed=passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata=metadata | span,
         )
+        for asset, name, passed, metadata in found
+    ]

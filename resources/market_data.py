@@ -12,6 +12,9 @@ from trading_pipeline.adapters.market_data.bundled import BundledSample
 from trading_pipeline.adapters.market_data.imported import ImportedBars
 from trading_pipeline.adapters.market_data.source import BarSource, CombinedSource
 from trading_pipeline.core.corporate_actions import ACTION_SCHEMA
+from trading_pipeline.core.quality import GateConfig
+
+_DEFAULTS = GateConfig()
 
 
 class MarketDataResource(dg.ConfigurableResource[Any]):
@@ -25,8 +28,23 @@ class MarketDataResource(dg.ConfigurableResource[Any]):
     alpaca: AlpacaDataResource | None = None
     universe: list[str]
     outlier_threshold: float
+    gap_threshold: float = _DEFAULTS.gap_threshold
+    news_volume: float = _DEFAULTS.news_volume
+    spike_score: float = _DEFAULTS.spike_score
+    vendor_tolerance: float = _DEFAULTS.vendor_tolerance
     max_age_minutes: int
     min_fresh_pct: float
+
+    @property
+    def gate(self) -> GateConfig:
+        """The thresholds of the quality gate."""
+        return GateConfig(
+            outlier_threshold=self.outlier_threshold,
+            gap_threshold=self.gap_threshold,
+            news_volume=self.news_volume,
+            spike_score=self.spike_score,
+            vendor_tolerance=self.vendor_tolerance,
+        )
 
     def actions(self, start: date, end: date) -> pl.DataFrame:
         """Return the corporate actions that the vendor knows of around some days; the sample's prices need none."""

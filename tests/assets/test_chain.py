@@ -9,16 +9,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
-import polars as pl
 import pytest
 import redis
 from support.pipeline import ACTION, HISTORY, LAST, Pipeline, errors_of, last_sessions
 
-from assets.bars import _last_good
 from trading_pipeline.adapters.store.lake import Dataset
-from trading_pipeline.adapters.store.raw_bars import read_raw_bars
 from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.core.quality import judge_bars
 from trading_pipeline.core.risk.limits import LimitChange
 from trading_pipeline.core.risk.monitor import Rule
 from trading_pipeline.core.sessions import xnys
@@ -62,25 +58,6 @@ def test_a_rerun_of_one_session_changes_no_byte(trained: Pipeline) -> None:
     before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
     assert "" == errors_of(trained.run("history", session=session))
     assert before == [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
-
-
-def test_a_jump_stays_in_quarantine_however_the_range_is_split(trained: Pipeline) -> None:
-    """The last good close is remembered for as long as it takes."""
-    first = xnys().shift(LAST, -70)
-    doubled = xnys().between(first, xnys().shift(first, 29))
-    store = trained.lake
-    for session in doubled:
-        raw = read_raw_bars(store, start=session, end=session)
-        jumped = [
-            pl.when(pl.col("symbol") == "AAPL").then(pl.col(name) * 2).otherwise(pl.col(name)).alias(name)
-            for name in PRICES
-        ]
-        judged = judge_bars(
-            raw.with_columns(jumped), last_good=_last_good(store, session, {"AAPL"}), outlier_threshold=0.5
-        )
-        assert ["AAPL"] == judged.quarantined["symbol"].to_list()
-        store.write(Dataset.BARS, judged.bars, sessions=[session])
-    assert "" == errors_of(trained.run_range("history", doubled[0], doubled[-1]))
 
 
 def test_a_key_that_is_no_session_is_refused_by_name(trained: Pipeline) -> None:

@@ -103,12 +103,15 @@ def _time_rules(non_sessions: Collection[date]) -> list[Rule]:
     return [
         Rule(
             reason=Reason.NOT_A_SESSION,
-            broken=pl.col("session").is_in(closed_days),
-            detail=pl.format("{} is no trading session", pl.col("session")),
+            broken=pl.col("session").is_in(closed_days) | ended_on.is_in(closed_days),
+            detail=pl.format(
+                "{} is no trading session",
+                pl.when(pl.col("session").is_in(closed_days)).then(pl.col("session")).otherwise(ended_on),
+            ),
         ),
         Rule(
             reason=Reason.WRONG_TIME,
-            broken=(ended_on != pl.col("session")).fill_null(value=True),
+            broken=((ended_on != pl.col("session")) & ~ended_on.is_in(closed_days)).fill_null(value=True),
             detail=pl.format("ended at {}, session {}", _text("ended_at"), pl.col("session")),
         ),
     ]

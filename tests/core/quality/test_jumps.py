@@ -1,0 +1,116 @@
+"""Jumps of the price level: what explains one, what does not, and how long it waits."""
+
+from datetime import date
+
+import polars as pl
+from support.panels import seeded_panel
+
+from trading_pipeline.core.bars import PRICE_COLUMNS
+from trading_pipeline.core.quality import GateConfig, GateResult, judge_bars
+from trading_pipeline.core.sessions import xnys
+
+DAYS = xnys().between(date(2021, 1, 4), date(2021, 12, 31))
+DAY, AT = DAYS[120], 120
+NAME = "S0004"
+CLEAN = seeded_panel(12, sessions=DAYS, seed=4)
+
+
+def jumped(factor: float, *, volume: float = 1.0, until: date = DAYS[-1], columns: tuple[str, ...] = PRICE_COLUMNS):
+    """Return the market with one symbol's prices at another level from DAY on, and that day's volume raised."""
+    inside = (pl.col("symbol") == NAME) & pl.col("session").is_between(DAY, until)
+    first = (pl.col("symbol") == NAME) & (pl.col("session") == DAY)
+    usual = CLEAN.filter((pl.col("symbol") == NAME) & (pl.col("session") < DAY))["volume"].tail(20).median()
+    return CLEAN.with_columns(
+        *(pl.when(inside).then(pl.col(name) * factor).otherwise(name).alias(name) for name in columns),
+        pl.when(first).then(volume * usual).otherwise("volume").alias("volume"),
+    )
+
+
+def action(kind: str, ratio: float | None, amount: float | None = None, ex_date: date = DAY) -> pl.DataFrame:
+    """Return one corporate action of the symbol."""
+    return pl.DataFrame(
+        {"symbol": [NAME], "ex_date": [ex_date], "kind": [kind], "ratio": [ratio], "amount": [amount]},
+        schema_overrides={"ratio": pl.Float64, "amount": pl.Float64},
+    )
+
+
+def judged(raw: pl.DataFrame, **known: object) -> GateResult:
+    """Judge."""
+    return judge_bars(raw, last_good={}, **known)
+
+
+def test_a_jump_with_the_volume_of_news_is_real() -> None:
+    """Half as much again overnight at nine times the volume: kept, and all after it."""
+    assert {} == judged(jumped(1.55, volume=9.0)).reasons()
+
+
+def test_a_level_nothing_explains_waits_as_long_as_features_look_back() -> None:
+    """The first bar has the reason, the others wait for it; then the level is taken as it is."""
+    result = judged(jumped(0.5, volume=1.0))
+    assert {"unadjusted_split": 1, "awaiting_explanation": GateConfig().patience - 1} == result.reasons()
+    assert DAY == result.quarantined["session"].min()
+    assert DAYS[AT + 59] == result.quarantined["session"].max()
+
+
+def test_a_split_that_is_known_explains_its_jump() -> None:
+    """Also when the action arrives late: the rows are released when they are judged again."""
+    raw = jumped(0.5)
+    assert {} == judged(raw, actions=action("split", 2.0)).reasons()
+
+
+def test_a_split_of_another_size_explains_nothing() -> None:
+    """Five for one is not two for one."""
+    reasons = judged(jumped(0.2), actions=action("split", 2.0)).reasons()
+    assert 60 == sum(reasons.values())
+
+
+def test_a_split_that_is_not_in_the_prices_is_a_mixed_basis() -> None:
+    """The feed went on at the old level."""
+    reasons = judged(CLEAN, actions=action("split", 3.0)).reasons()
+    assert 1 == reasons["mixed_basis"]
+
+
+def test_a_spin_off_without_a_value_explains_any_drop() -> None:
+    """Nobody publishes what it was worth."""
+    assert {} == judged(jumped(0.63), actions=action("spin_off", None)).reasons()
+
+
+def test_a_special_dividend_explains_its_drop() -> None:
+    """The amount is weighed against the close before."""
+    before = CLEAN.filter((pl.col("symbol") == NAME) & (pl.col("session") == DAYS[AT - 1]))["close"][0]
+    raw = jumped(0.7)
+    assert {} != judged(raw).reasons()
+    assert {} == judged(raw, actions=action("cash_dividend", None, 0.3 * before)).reasons()
+
+
+def test_an_acceptance_releases_the_level_it_accepts() -> None:
+    """One bar is accepted and all after it are good."""
+    raw = jumped(0.5)
+    close = raw.filter((pl.col("symbol") == NAME) & (pl.col("session") == DAY))["close"][0]
+    accepted = pl.DataFrame({"session": [DAY], "symbol": [NAME], "close": [close]})
+    assert {} == judged(raw, accepted=accepted).reasons()
+
+
+def test_a_scale_error_waits_for_ever() -> None:
+    """No patience makes cents into dollars."""
+    reasons = judged(jumped(100.0)).reasons()
+    assert len(DAYS) - AT == sum(reasons.values())
+    assert 1 == reasons["scale_error"]
+
+
+def test_one_wrong_bar_is_quarantined_alone() -> None:
+    """The bars before and after it are good."""
+    result = judged(jumped(1.6, until=DAY))
+    assert [(DAY, NAME)] == result.quarantined.select("session", "symbol").rows()
+
+
+def test_a_first_bar_that_all_later_ones_leave_behind_is_the_wrong_one() -> None:
+    """Three bars agree against one."""
+    wrong = (pl.col("symbol") == NAME) & (pl.col("session") == DAYS[0])
+    raw = CLEAN.with_columns(
+        pl.when(wrong).then(pl.col(name) * 3).otherwise(name).alias(name) for name in PRICE_COLUMNS
+    )
+    result = judged(raw)
+    assert [(DAYS[0], NAME)] == result.quarantined.select("session", "symbol").rows()
+    released = result.findings.filter(pl.col("released_at").is_not_null())
+    assert [DAYS[1], DAYS[2], DAYS[3]] == released["session"].unique().sort().to_list()

@@ -1,0 +1,58 @@
+"""What corporate actions make of a price level: the jumps they explain."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from trading_pipeline.core.corporate_actions import ActionKind
+from trading_pipeline.core.quality.panel import Flags, Floats, Panel, days_of
+from trading_pipeline.core.sessions import SessionCalendar
+from trading_pipeline.errors import DataQualityError
+
+COLUMNS = ("symbol", "ex_date", "kind", "ratio", "amount")
+OPEN_ENDED = frozenset({ActionKind.SPIN_OFF, ActionKind.RIGHTS, ActionKind.MERGER})
+"""Kinds that move the price by what something else is worth: without ratio and amount they explain any move."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """By row of a panel: the factor of the price level since the row before, and whether any move is explained."""
+
+    factor: Floats
+    anything: Flags
+
+    @classmethod
+    def by(cls, actions: pl.DataFrame | None, panel: Panel, calendar: SessionCalendar) -> Self:
+        """Map actions to the first bar of their symbol on or after the ex-date; several on one bar multiply.
+
+        A cash amount is weighed against the close before the ex-date, the rule of CRSP.
+
+        Raises:
+            DataQualityError: a column is missing.
+        """
+        explained = cls(factor=np.ones(len(panel)), anything=np.zeros(len(panel), dtype=bool))
+        if actions is None or actions.is_empty() or not len(panel):
+            return explained
+        known = _needed(actions).filter(pl.col("symbol").is_in(panel.symbols))
+        code = {symbol: code for code, symbol in enumerate(panel.symbols)}
+        days = days_of(known["ex_date"], calendar)
+        before = panel.previous(panel.close)
+        for day, (symbol, _, kind, ratio, amount) in zip(days, known.iter_rows(), strict=True):
+            at = int(np.searchsorted(panel.order, code[symbol] * 1_000_000 + day))
+            if at == len(panel) or panel.symbol(at) != symbol or panel.first[at]:
+                continue
+            if ratio is None and amount is None:
+                explained.anything[at] |= kind in OPEN_ENDED
+                continue
+            paid = 1 - (amount or 0.0) / before[at]
+            explained.factor[at] *= max(paid, 0.01) / (ratio or 1.0)
+        return explained
+
+
+def _needed(actions: pl.DataFrame) -> pl.DataFrame:
+    absent = [name for name in COLUMNS if name not in actions.columns]
+    if absent:
+        raise DataQualityError(f"corporate actions: column {', '.join(absent)} is missing", missing=absent)
+    return actions.select(COLUMNS)

@@ -1,0 +1,102 @@
+"""One verdict a symbol-session: good, quarantined, or missing; and one a session: usable, or a hole of the vendor."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from trading_pipeline.core.quality.config import GateConfig
+from trading_pipeline.core.quality.panel import days_of, session_days
+from trading_pipeline.core.quality.reasons import Reason
+from trading_pipeline.core.sessions import SessionCalendar
+
+GOOD: Final = "good"
+QUARANTINED: Final = "quarantined"
+ABSENT: Final = "missing"
+
+VERDICT_SCHEMA: Final = pl.Schema(
+    {"session": pl.Date(), "symbol": pl.String(), "verdict": pl.String(), "reason": pl.String()}
+)
+SESSION_SCHEMA: Final = pl.Schema(
+    {
+        "session": pl.Date(),
+        "verdict": pl.String(),
+        "expected": pl.Int64(),
+        "good": pl.Int64(),
+        "quarantined": pl.Int64(),
+        "missing": pl.Int64(),
+    }
+)
+USABLE: Final = "usable"
+
+
+def symbol_verdicts(
+    bars: pl.DataFrame, quarantined: pl.DataFrame, calendar: SessionCalendar, config: GateConfig, last: date | None
+) -> pl.DataFrame:
+    """Return one row a session and symbol, in that order: its verdict, and the reasons joined by `;`.
+
+    A symbol is expected from its first row to its last and `gone_after` sessions on, at most to `last`.
+    """
+    good = bars.select("session", "symbol", pl.lit(GOOD).alias("verdict"), pl.lit("").alias("reason"))
+    named = quarantined.filter(pl.col("symbol").is_not_null())
+    kept_out = (
+        named.join(good, on=["session", "symbol"], how="anti")
+        .group_by("session", "symbol")
+        .agg(pl.lit(QUARANTINED).alias("verdict"), pl.col("reason").unique(maintain_order=True).str.join(";"))
+    )
+    seen = pl.concat([good, kept_out])
+    verdicts = pl.concat([seen, _missing(seen, calendar, config, last)])
+    return verdicts.select(VERDICT_SCHEMA.names()).cast(VERDICT_SCHEMA).sort("session", "symbol")
+
+
+def session_verdicts(verdicts: pl.DataFrame, config: GateConfig) -> pl.DataFrame:
+    """Return one row a session, usable or not: too large a share of what is expected is missing or unusable.
+
+    `vendor_hole` by name, or `look_ahead` when most of that are bars of another session.
+    """
+    count = pl.len().cast(pl.Int64)
+    unusable = (pl.col("good") == 0) | (pl.col("expected") - pl.col("good") >= config.hole_share * pl.col("expected"))
+    return (
+        verdicts.group_by("session")
+        .agg(
+            pl.col("reason").str.contains(f"{Reason.LOOK_AHEAD}|{Reason.REPEATED_BAR}").sum().alias("elsewhere"),
+            count.alias("expected"),
+            *((pl.col("verdict") == name).sum().cast(pl.Int64).alias(name) for name in (GOOD, QUARANTINED, ABSENT)),
+        )
+        .with_columns(
+            pl.when(unusable & (2 * pl.col("elsewhere") > pl.col("expected") - pl.col("good")))
+            .then(pl.lit(Reason.LOOK_AHEAD.value))
+            .when(unusable)
+            .then(pl.lit(Reason.VENDOR_HOLE.value))
+            .otherwise(pl.lit(USABLE))
+            .alias("verdict")
+        )
+        .select(SESSION_SCHEMA.names())
+        .sort("session")
+    )
+
+
+def _missing(seen: pl.DataFrame, calendar: SessionCalendar, config: GateConfig, last: date | None) -> pl.DataFrame:
+    """Return the sessions between two rows of a symbol, and the few after its last one."""
+    ordered = seen.select("session", "symbol").sort("symbol", "session")
+    if ordered.is_empty():
+        return VERDICT_SCHEMA.to_frame()
+    days = days_of(ordered["session"], calendar)
+    code = ordered["symbol"].rle_id().to_numpy()
+    end = int(days_of(pl.Series([last]), calendar)[0]) if last else int(days.max())
+    is_last = np.diff(code, append=-1) != 0
+    until = np.where(is_last, np.minimum(days + config.gone_after, end) + 1, np.append(days[1:], 0))
+    gap = np.maximum(until - days - 1, 0)
+    at = np.repeat(np.arange(len(days)), gap)
+    offset = np.arange(len(at)) - np.repeat(np.cumsum(gap) - gap, gap)
+    missing = session_days(calendar)[days[at] + 1 + offset]
+    return pl.DataFrame({"session": missing, "symbol": ordered["symbol"][at]}).with_columns(
+        pl.lit(ABSENT).alias("verdict"), pl.lit(Reason.MISSING.value).alias("reason")
+    )
+
+
+def sessions_without_rows(verdicts: pl.DataFrame, sessions: Sequence[date]) -> list[date]:
+    """Return the sessions of a range of which there is no verdict at all."""
+    return sorted(set(sessions) - set(verdicts["session"].unique()))

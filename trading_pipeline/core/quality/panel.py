@@ -1,0 +1,153 @@
+"""Rows of the bar format as arrays in order of symbol and session, with the shifts and means the rules are made of."""
+
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from typing import Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from trading_pipeline.core.sessions import SessionCalendar
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+_SYMBOL_STRIDE = 1_000_000
+"""More than any calendar has sessions."""
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Arrays of one length, a row each; `row` is the index of the row in the frame, `day` the index of its session.
+
+    Prices are dollars, volume shares. Values before the first row of a symbol and after its last are NaN.
+    """
+
+    row: Ints
+    code: Ints
+    day: Ints
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    symbols: list[str]
+    reach: int
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, calendar: SessionCalendar, reach: int) -> Self:
+        """Build the panel of rows with `row` (index) and sound values, one a symbol and session."""
+        ordered = rows.sort("symbol", "session")
+        return cls(
+            row=ordered["row"].cast(pl.Int64).to_numpy(),
+            code=ordered["symbol"].rle_id().cast(pl.Int64).to_numpy(),
+            day=days_of(ordered["session"], calendar),
+            open=ordered["open"].to_numpy(),
+            high=ordered["high"].to_numpy(),
+            low=ordered["low"].to_numpy(),
+            close=ordered["close"].to_numpy(),
+            volume=ordered["volume"].to_numpy(),
+            symbols=ordered["symbol"].unique(maintain_order=True).to_list(),
+            reach=reach,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.row)
+
+    def select(self, keep: Flags) -> "Panel":
+        """Return the panel without the other rows; symbols keep their codes."""
+        arrays = ("row", "code", "day", "open", "high", "low", "close", "volume")
+        return replace(self, **{name: getattr(self, name)[keep] for name in arrays})
+
+    def symbol(self, at: int) -> str:
+        """Return the symbol of a row."""
+        return self.symbols[int(self.code[at])]
+
+    @cached_property
+    def first(self) -> Flags:
+        """Whether a row is the first of its symbol."""
+        return np.not_equal(np.diff(self.code, prepend=-1), 0)
+
+    @cached_property
+    def last(self) -> Flags:
+        """Whether a row is the last of its symbol."""
+        return np.not_equal(np.diff(self.code, append=-1), 0)
+
+    @cached_property
+    def start(self) -> Ints:
+        """Index of the first row of the same symbol."""
+        return np.maximum.accumulate(np.where(self.first, np.arange(len(self)), 0))
+
+    @cached_property
+    def step(self) -> Ints:
+        """Sessions since the row before; 0 at the first row of a symbol."""
+        return np.where(self.first, 0, np.diff(self.day, prepend=0))
+
+    @cached_property
+    def next_day(self) -> Ints:
+        """Session of the next row of the symbol, -1 at its last."""
+        return np.where(self.last, -1, np.append(self.day[1:], -1))
+
+    @cached_property
+    def order(self) -> Ints:
+        """A number that grows with symbol and session."""
+        return self.code * _SYMBOL_STRIDE + self.day
+
+    def previous(self, values: Floats) -> Floats:
+        """Return the values of the row before."""
+        return np.where(self.first, np.nan, np.concatenate(([np.nan], values[:-1]))) if len(self) else values
+
+    def following(self, values: Floats) -> Floats:
+        """Return the values of the next row."""
+        return np.where(self.last, np.nan, np.append(values[1:], np.nan)) if len(self) else values
+
+    def mean_before(self, values: Floats, count: int, least: int) -> Floats:
+        """Return the mean of up to `count` rows before each, within reach; NaN where fewer than `least` are known."""
+        known = np.isfinite(values)
+        total = np.concatenate(([0.0], np.cumsum(np.where(known, values, 0.0))))
+        number = np.concatenate(([0], np.cumsum(known)))
+        at = np.arange(len(self))
+        begin = np.maximum(np.maximum(at - count, self.start), self._in_reach)
+        counted = number[at] - number[begin]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(counted >= least, (total[at] - total[begin]) / counted, np.nan)
+
+    def run_of(self, same: Flags) -> Ints:
+        """Return how many rows in a row, this one included, are each the same as the one before it."""
+        breaks = ~same | self.first
+        at = np.arange(len(self))
+        return at - np.maximum.accumulate(np.where(breaks, at, 0)) + 1
+
+    def median_of_session(self, values: Floats, least: int) -> Floats:
+        """Return the median over the symbols of the row's session; 0 where fewer than `least` are known."""
+        frame = pl.DataFrame({"day": self.day, "value": values}).with_columns(pl.col("value").fill_nan(None))
+        medians = frame.group_by("day").agg(
+            pl.when(pl.col("value").count() >= least).then(pl.col("value").median()).otherwise(0.0).alias("median")
+        )
+        table = np.zeros(int(self.day.max(initial=0)) + 1)
+        table[medians["day"].to_numpy()] = medians["median"].fill_null(0.0).to_numpy()
+        return table[self.day]
+
+    @cached_property
+    def _in_reach(self) -> Ints:
+        return np.searchsorted(self.order, self.order - self.reach)
+
+
+def days_of(sessions: pl.Series, calendar: SessionCalendar) -> Ints:
+    """Return the index of each session in the calendar; of a day that is none, the index of the session after it."""
+    return np.searchsorted(session_days(calendar), sessions.to_numpy().astype("datetime64[D]"))
+
+
+@cache
+def session_days(calendar: SessionCalendar) -> NDArray[np.datetime64]:
+    """Return the sessions of a calendar by their index."""
+    return np.array(calendar.sessions, dtype="datetime64[D]")
+
+
+@cache
+def session_closes(calendar: SessionCalendar) -> pl.Series:
+    """Return the closes (UTC) of a calendar's sessions by their index."""
+    return pl.Series(calendar.closes, dtype=pl.Datetime("us", "UTC"))
