@@ -22,7 +22,7 @@ QUARANTINED_SHARE = 0.05
     specs=[
         dg.AssetSpec(
             "bars",
-            deps=["raw_bars"],
+            deps=["raw_bars", "corporate_actions"],
             description="Daily bars that passed the quality gate. Everything downstream reads these and nothing else.",
             group_name="market_data",
             kinds={"parquet", "polars"},
@@ -30,7 +30,7 @@ QUARANTINED_SHARE = 0.05
         ),
         dg.AssetSpec(
             "quarantined_bars",
-            deps=["raw_bars"],
+            deps=["raw_bars", "corporate_actions"],
             description="Rows kept out of `bars`, each with its reasons. Never deleted.",
             group_name="market_data",
             kinds={"parquet", "polars"},
@@ -58,7 +58,13 @@ def gated_bars(
     `docs/quality.md`. A session whose verdict later bars have changed is written again.
     """
     sessions = sessions_of(context)
-    judged = judge_sessions(lake.lake(), sessions, market_data.gate, known_at=knowledge_of(context))
+    judged = judge_sessions(
+        lake.lake(),
+        sessions,
+        market_data.gate,
+        second_vendor=market_data.reference_vendor,
+        known_at=knowledge_of(context),
+    )
     report(
         context,
         sessions,

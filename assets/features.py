@@ -11,11 +11,12 @@ from resources import FeaturesResource, LakeResource, MarketDataResource, ModelR
 from trading_pipeline.adapters.plots import drift_plot
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.features.drift import MAJOR, MODERATE, feature_drift
-from trading_pipeline.core.manifest import FRESH, HISTORY, freshness_manifest
+from trading_pipeline.core.freshness import FRESH
+from trading_pipeline.core.manifest import freshness_manifest, insufficient_sessions, require_usable, sessions_back
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import ModelError, ServerUnavailable
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
-from trading_pipeline.services.features import feature_store
+from trading_pipeline.services.features import FeatureStore, feature_store
 
 DRIFT_SESSIONS = 20
 """Sessions up to the last one of a run whose features are compared with the training window: one alone says little."""
@@ -40,12 +41,14 @@ def features(
 
     Definitions are expressions in pyqlib's notation. Any range is computed in one run, and only what its bars have
     changed: a value whose bars, definitions and code are those it was made of is not computed again. A symbol of the
-    universe whose bar is missing or old is left out and listed; when fewer than `min_fresh_pct` of them are fresh the
-    session stops here. Drift is that of the last 20 sessions against the training window of the champion.
+    universe whose bar is missing or old is left out and listed. A session of which fewer than `min_fresh_pct` of them
+    are fresh stops here: the run fails and names it, after the other sessions of its range are done. Drift is that of
+    the last 20 sessions against the training window of the champion.
     """
     sessions = sessions_of(context)
     store = lake.lake()
     manifest = write_freshness(store, market_data, sessions)
+    _stop_insufficient(context, feature_store(store, feature_set.compiled()), sessions, manifest)
     update = feature_store(store, feature_set.compiled()).update(sessions, manifest)
     last = store.read_session(Dataset.FEATURES, sessions[-1])
     names = last.columns[2:]
@@ -68,9 +71,7 @@ def features(
             "last_session": table(last.select(last.columns[:14])),
             **_drift(store, models, sessions[-1]),
         },
-        per_session=numbers_by_session(
-            manifest, fresh=(pl.col("state") == FRESH).sum(), coverage_pct=(pl.col("state") == FRESH).mean() * 100
-        ),
+        per_session=_coverage(manifest),
     )
     context.log.info(
         "features of %s to %s: %d rows computed, %d reused", sessions[0], sessions[-1], update.computed, update.reused
@@ -80,13 +81,13 @@ def features(
 def write_freshness(store: Lake, market_data: MarketDataResource, sessions: list[date]) -> pl.DataFrame:
     """Judge the freshness of the universe at every session, store it, and return it.
 
-    Raises:
-        InsufficientFreshness: a session has too few fresh symbols.
+    Sessions with too few fresh symbols are stored as not usable; `require_usable` names them.
     """
+    back = sessions_back(market_data.max_age_minutes)
     manifest = freshness_manifest(
         store.read(
             Dataset.BARS,
-            start=xnys().shift(sessions[0], -HISTORY),
+            start=xnys().shift_within(sessions[0], -back),
             end=sessions[-1],
             columns=["session", "symbol", "ended_at"],
         ),
@@ -98,6 +99,39 @@ def write_freshness(store: Lake, market_data: MarketDataResource, sessions: list
     )
     store.write(Dataset.FRESHNESS, manifest, sessions=sessions)
     return manifest
+
+
+def _stop_insufficient(
+    context: dg.AssetExecutionContext, store: FeatureStore, sessions: list[date], manifest: pl.DataFrame
+) -> None:
+    """Stop a run that has sessions with too few fresh symbols, after the others were computed and reported.
+
+    Features that such a session had are emptied: nothing later may mistake them for good.
+
+    Raises:
+        InsufficientFreshness: names the sessions that failed.
+    """
+    failed = insufficient_sessions(manifest)
+    if not failed:
+        return
+    had = [session for session in failed if store.lake.has(Dataset.FEATURES, session)]
+    if had:
+        store.update(had, manifest.clear())
+    good = [session for session in sessions if session not in set(failed)]
+    if good:
+        usable = manifest.filter("session_usable")
+        store.update(good, usable)
+        coverage = _coverage(usable)
+        for session in good:
+            context.log_event(
+                dg.AssetMaterialization("features", partition=session.isoformat(), metadata=coverage[session])
+            )
+    require_usable(manifest)
+
+
+def _coverage(manifest: pl.DataFrame) -> dict[date, dict[str, Any]]:
+    fresh = pl.col("state") == FRESH
+    return numbers_by_session(manifest, fresh=fresh.sum(), coverage_pct=fresh.mean() * 100)
 
 
 def _drift(store: Lake, models: ModelRegistryResource, last: date) -> dict[str, Any]:

@@ -21,7 +21,8 @@ class MarketDataResource(dg.ConfigurableResource[Any]):
     """Imported bars first, then Alpaca's or the bundled sample; and what the gates ask of them.
 
     `outlier_threshold` is the largest move from the last good close, as a fraction of it; `max_age_minutes` counts
-    minutes in which the exchange was open; `min_fresh_pct` is the share of the universe that must be fresh, percent.
+    minutes in which the exchange was open; `reference_vendor` names whose imported reference bars closes are compared
+    with; `min_fresh_pct` is the share of the universe that must be fresh, percent.
     """
 
     lake: LakeResource
@@ -32,6 +33,7 @@ class MarketDataResource(dg.ConfigurableResource[Any]):
     news_volume: float = _DEFAULTS.news_volume
     spike_score: float = _DEFAULTS.spike_score
     vendor_tolerance: float = _DEFAULTS.vendor_tolerance
+    reference_vendor: str = ""
     max_age_minutes: int
     min_fresh_pct: float
 

@@ -58,6 +58,8 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "train_model",
         "initialize_risk_book",
         "rebuild_risk_book",
+        "accept_bars",
+        "revoke_acceptance",
         "engage_kill_switch",
         "disengage_kill_switch",
         "trip_circuit_breaker",

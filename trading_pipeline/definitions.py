@@ -43,6 +43,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             news_volume=settings.news_volume,
             spike_score=settings.spike_score,
             vendor_tolerance=settings.vendor_tolerance,
+            reference_vendor=settings.reference_vendor,
             max_age_minutes=settings.data_freshness_minutes,
             min_fresh_pct=settings.min_fresh_pct,
         ),

@@ -2,7 +2,8 @@
 
 PipelineError
 ├── ConfigError              fix the configuration; nothing was done
-│   └── NotASession          a key or date that is no session of the exchange
+│   ├── NotASession          a key or date that is no session of the exchange
+│   └── UnknownFreshnessMode a mode that freshness is not judged by
 ├── TransientError           try again later; nothing was lost
 │   ├── ServerUnavailable    PostgreSQL or Redis did not answer
 │   │   └── CommitUnknown    the answer to a COMMIT was lost and could not be looked up; read before you repeat
@@ -11,6 +12,10 @@ PipelineError
 │   ├── BarFileInvalid       a file offered for import breaks the bar format
 │   ├── BarsUnavailable      the source has no bars where some were expected
 │   ├── InsufficientFreshness  too few symbols are fresh to trade the session
+│   ├── MissingColumns       a frame lacks columns that it is read by
+│   ├── NaiveTimestamp       an instant without a time zone
+│   ├── FutureTimestamp      a bar that ends after the instant it is judged at
+│   ├── GateNotPassed        a session that a gate did not pass, or that no gate has judged: no order from it
 │   └── FeatureError         an expression cannot be parsed or computed
 ├── ModelError               the model cannot serve this session
 │   ├── ModelUnavailable     nothing is registered under the wanted name and alias
@@ -51,6 +56,10 @@ class NotASession(ConfigError):
     """A date that is not a trading session of the exchange."""
 
 
+class UnknownFreshnessMode(ConfigError):
+    """A name that is no mode of the freshness judgement."""
+
+
 class TransientError(PipelineError):
     """A failure that usually resolves itself; a retry is safe."""
 
@@ -81,6 +90,22 @@ class BarsUnavailable(DataQualityError):
 
 class InsufficientFreshness(DataQualityError):
     """Too few symbols are fresh for the session to be used."""
+
+
+class MissingColumns(DataQualityError):
+    """A frame without the columns it is read by."""
+
+
+class NaiveTimestamp(DataQualityError):
+    """An instant without a time zone, which could be any of two dozen."""
+
+
+class FutureTimestamp(DataQualityError):
+    """A bar that ends after the instant at which it is judged: nobody could have known it then."""
+
+
+class GateNotPassed(DataQualityError):
+    """A session that did not pass a gate, or that none has judged. No prediction, target or order comes from it."""
 
 
 class FeatureError(DataQualityError):

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     gap_threshold: float = Field(default=0.18, gt=0, allow_inf_nan=False)
     news_volume: float = Field(default=2.5, gt=0, allow_inf_nan=False)
     spike_score: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    reference_vendor: str = ""
     vendor_tolerance: float = Field(default=0.005, gt=0, allow_inf_nan=False)
     data_freshness_minutes: int = Field(default=30, ge=0)
     min_fresh_pct: float = Field(default=90.0, ge=0, le=100, allow_inf_nan=False)

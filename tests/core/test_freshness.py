@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from trading_pipeline.core.freshness import FreshnessMode, FreshnessReport, judge_freshness
 from trading_pipeline.core.sessions import xnys
-from trading_pipeline.errors import DataQualityError, InsufficientFreshness
+from trading_pipeline.errors import (
+    BarsUnavailable,
+    DataQualityError,
+    FutureTimestamp,
+    InsufficientFreshness,
+    MissingColumns,
+    NaiveTimestamp,
+    UnknownFreshnessMode,
+)
 
 FRIDAY_CLOSE = datetime(2024, 7, 12, 20, tzinfo=UTC)
 MONDAY_9 = datetime(2024, 7, 15, 13, tzinfo=UTC)
@@ -91,9 +99,16 @@ def test_modes(mode: str, ages: dict[str, int], usable: bool) -> None:
 
 
 @pytest.mark.parametrize("mode", list(FreshnessMode))
-def test_empty_frame_is_all_missing(mode: FreshnessMode) -> None:
-    """Without any bar no mode finds the data usable."""
-    report = judge(bars(), ["A", "B"], mode=mode)
+def test_an_empty_frame_is_an_error_by_name(mode: FreshnessMode) -> None:
+    """Whoever has no bar at all has lost a feed, not some symbols of it."""
+    with pytest.raises(BarsUnavailable, match="no newest bar of any symbol"):
+        judge(bars(), ["A", "B"], mode=mode)
+
+
+@pytest.mark.parametrize("mode", list(FreshnessMode))
+def test_without_a_bar_of_an_expected_symbol_no_mode_is_usable(mode: FreshnessMode) -> None:
+    """Bars of strangers make nothing fresh."""
+    report = judge(minutes_old(STRANGER=0), ["A", "B"], mode=mode)
     assert ["missing", "missing"] == report.table["state"].to_list()
     assert not report.usable
 
@@ -137,42 +152,73 @@ def test_oldest_implies_per_symbol_implies_latest(ages: dict[str, int], limit: i
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "error", "message"),
     [
-        ({"expected": []}, "at least one symbol"),
-        ({"expected": "AAPL"}, "collection of at least one symbol"),
-        ({"as_of": NOON.replace(tzinfo=None)}, "as_of .* no time zone"),
-        ({"mode": "newest"}, "unknown freshness mode 'newest': use one of latest, oldest, median, per_symbol"),
-        ({"max_age_minutes": -1}, "max_age_minutes must be 0 or more"),
-        ({"min_fresh_pct": 101}, "between 0 and 100"),
-        ({"min_fresh_pct": Decimal("NaN")}, "between 0 and 100"),
-        ({"min_fresh_pct": float("nan")}, "between 0 and 100"),
+        ({"expected": []}, ValueError, "at least one symbol"),
+        ({"expected": "AAPL"}, ValueError, "collection of at least one symbol"),
+        ({"as_of": NOON.replace(tzinfo=None)}, NaiveTimestamp, "as_of .* no time zone"),
+        ({"mode": "newest"}, UnknownFreshnessMode, "mode 'newest': use one of latest, oldest, median, per_symbol"),
+        ({"max_age_minutes": -1}, ValueError, "max_age_minutes must be 0 or more"),
+        ({"min_fresh_pct": 101}, ValueError, "between 0 and 100"),
+        ({"min_fresh_pct": Decimal("NaN")}, ValueError, "between 0 and 100"),
+        ({"min_fresh_pct": float("nan")}, ValueError, "between 0 and 100"),
     ],
 )
-def test_questions_without_sense_are_refused(changes: dict[str, object], message: str) -> None:
+def test_questions_without_sense_are_refused(changes: dict[str, object], error: type[Exception], message: str) -> None:
     """A wrong argument is named, never replaced by a default."""
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(error, match=message):
         judge(minutes_old(A=0), **{"expected": ["A"], **changes})
 
 
 @pytest.mark.parametrize(
-    ("latest", "message"),
+    ("latest", "error", "message"),
     [
-        (minutes_old(A=0).drop("ended_at"), "no column ended_at, only symbol"),
-        (pl.DataFrame(), "no column ended_at, symbol, only none"),
+        (minutes_old(A=0).drop("ended_at"), MissingColumns, "no column ended_at, only symbol"),
+        (pl.DataFrame(), MissingColumns, "no column ended_at, symbol, only none"),
         (
             minutes_old(A=0).with_columns(pl.col("ended_at").dt.replace_time_zone(None)),
-            "column ended_at .* is Datetime",
+            NaiveTimestamp,
+            "column ended_at .* without a time zone",
         ),
-        (minutes_old(A=0).with_columns(pl.lit(1).alias("symbol")), "column symbol .* not String"),
-        (minutes_old(A=0).with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("ended_at")), "has no ended_at"),
-        (minutes_old(A=-1, B=0), r"after as_of 2024-07-15T16:00:00\+00:00.*: A$"),
+        (minutes_old(A=0).with_columns(pl.lit(1).alias("symbol")), DataQualityError, "column symbol .* not String"),
+        (
+            minutes_old(A=0).with_columns(pl.col("ended_at").dt.date()),
+            DataQualityError,
+            "column ended_at .* is Date, not",
+        ),
+        (
+            minutes_old(A=0).with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("ended_at")),
+            DataQualityError,
+            "has no ended_at",
+        ),
+        (minutes_old(A=-1, B=0), FutureTimestamp, r"after as_of 2024-07-15T16:00:00\+00:00.*: A$"),
     ],
 )
-def test_unfit_frames_are_refused(latest: pl.DataFrame, message: str) -> None:
+def test_unfit_frames_are_refused(latest: pl.DataFrame, error: type[Exception], message: str) -> None:
     """What is wrong with the bars is named: column, type, or the symbols from the future."""
-    with pytest.raises(DataQualityError, match=message):
+    with pytest.raises(error, match=message):
         judge(latest, ["A"])
+
+
+@settings(deadline=None)
+@given(
+    bar=st.datetimes(datetime(2024, 2, 26), datetime(2024, 12, 2)),  # noqa: DTZ001 - the zone comes with timezones
+    minutes=st.integers(0, 20_000),
+)
+def test_ages_of_many_bars_are_those_of_one(bar: datetime, minutes: int) -> None:
+    """Half days, both changes of the clocks, weekends and holidays between them."""
+    ended_at = bar.replace(tzinfo=UTC)
+    as_of = ended_at + timedelta(minutes=minutes)
+    table = judge(bars(("A", ended_at)), ["A", "B"], as_of).table
+    assert [xnys().open_minutes(ended_at, as_of), None] == table["age_minutes"].to_list()
+
+
+def test_bars_of_another_time_zone_are_the_same_instants() -> None:
+    """Only the instant counts."""
+    local = minutes_old(A=30).with_columns(
+        pl.col("ended_at").dt.convert_time_zone("America/New_York").dt.cast_time_unit("ns")
+    )
+    assert [30] == judge(local, ["A"]).table["age_minutes"].to_list()
 
 
 def test_future_bar_of_a_stranger_is_ignored() -> None:

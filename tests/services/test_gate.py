@@ -9,6 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from support.corruptions import KINDS
 from support.panels import seeded_panel
+from support.pipeline import ACTION
 
 from trading_pipeline.adapters.store.actions import record_actions
 from trading_pipeline.adapters.store.lake import Dataset, Lake
@@ -16,11 +17,13 @@ from trading_pipeline.adapters.store.raw_bars import record_raw_bars
 from trading_pipeline.core.corporate_actions import ACTION_SCHEMA
 from trading_pipeline.core.quality import GateConfig
 from trading_pipeline.core.sessions import xnys
+from trading_pipeline.services.acceptances import accept_bars
 from trading_pipeline.services.gate import judge_sessions
 
 DAYS = xnys().between(date(2017, 1, 3), date(2018, 3, 29))
 CONFIG = GateConfig()
-FILED = (Dataset.BARS, Dataset.QUARANTINED_BARS, Dataset.VERDICTS)
+FILED = (Dataset.BARS, Dataset.QUARANTINED_BARS, Dataset.VERDICTS, Dataset.SESSION_VERDICTS)
+NOW = xnys().close_at(DAYS[-1])
 
 
 MISFILED = KINDS["look-ahead, 30 % of a session, +9"].spoil(
@@ -86,9 +89,10 @@ def test_evening_after_evening_ends_where_the_whole_history_does(tmp_path: Path,
 def test_nothing_is_dropped(lake: Lake, raw: pl.DataFrame) -> None:
     """Raw rows are bars and quarantined rows, and each symbol-session has one verdict."""
     judged = judge_sessions(lake, DAYS, CONFIG)
-    bars, quarantined, verdicts = filed(lake)
+    bars, quarantined, verdicts, sessions = filed(lake)
     assert raw.height == judged.raw_rows == bars.height + quarantined.height
     assert raw.height == verdicts.height == verdicts.select("session", "symbol").n_unique()
+    assert len(DAYS) == sessions.height
 
 
 def test_an_acceptance_and_a_late_action_release_what_they_explain(lake: Lake) -> None:
@@ -99,8 +103,10 @@ def test_an_acceptance_and_a_late_action_release_what_they_explain(lake: Lake) -
     one, two = splits.head(2).iter_rows(named=True)
     before = lake.read_session(Dataset.RAW_BARS, xnys().previous(two["session"]))
     ratio = round(before.filter(pl.col("symbol") == two["symbol"])["close"][0] / two["close"])
-    accepted = pl.DataFrame([{name: one[name] for name in ("session", "symbol", "close")}])
-    lake.write(Dataset.ACCEPTANCES, accepted, sessions=[one["session"]])
+    at = one["session"]
+    audited: list[str] = []
+    rows = accept_bars(lake, one["symbol"], at, at, action=ACTION, now=NOW, audit=lambda verb, _: audited.append(verb))
+    assert (["accept_bars"], [True]) == (audited, [row["accepted"] for row in rows])
     action = dict.fromkeys(ACTION_SCHEMA.names()) | {name: two[name] for name in ("symbol",)}
     action |= {"action_id": "late", "ex_date": two["session"], "kind": "split", "ratio": float(ratio), "source": "test"}
     late = [action | {"known_at": xnys().close_at(DAYS[-1])}]

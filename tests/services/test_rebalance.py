@@ -1,6 +1,6 @@
 """The order path reads its gates itself."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,9 +9,13 @@ import pytest
 from support.trading import SESSION, Kit
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
+from trading_pipeline.adapters.store.raw_bars import record_raw_bars
+from trading_pipeline.core.bars import BAR_SCHEMA
 from trading_pipeline.core.manifest import MANIFEST_SCHEMA
 from trading_pipeline.core.portfolio import TARGET_SCHEMA
-from trading_pipeline.errors import DataQualityError
+from trading_pipeline.core.quality import GateConfig
+from trading_pipeline.errors import GateNotPassed
+from trading_pipeline.services.gate import judge_sessions
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebalance import rebalance
 
@@ -21,8 +25,10 @@ PINS = {"model_name": "m", "model_version": "1", "model_digest": "d"}
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    """A lake with a target of three symbols, one of them stale and one judged by nobody."""
+    """A lake with a target of four symbols: one is stale, one in quarantine, and one judged by nobody."""
     opened = Lake(tmp_path)
+    _arrive(opened)
+    judge_sessions(opened, [SESSION], GateConfig())
     rows = [
         {
             "session": SESSION,
@@ -37,7 +43,7 @@ def lake(tmp_path: Path) -> Lake:
             "notional": Decimal(1000),
             "capped_by": None,
         }
-        for symbol in ("AAPL", "STALE", "UNSEEN")
+        for symbol in ("AAPL", "HELD", "STALE", "UNSEEN")
     ]
     target = pl.DataFrame(rows, schema=TARGET_SCHEMA).with_columns(
         **{name: pl.lit(text) for name, text in PINS.items()}
@@ -47,8 +53,29 @@ def lake(tmp_path: Path) -> Lake:
     return opened
 
 
+def _arrive(lake: Lake, *, restated: float = 0.0) -> None:
+    """Deliver bars of three symbols, one of them broken."""
+    rows = [
+        {
+            "session": SESSION,
+            "symbol": symbol,
+            "ended_at": CLOSE,
+            "open": 100.0 + restated,
+            "high": 101.0,
+            "low": low,
+            "close": 100.0,
+            "volume": volume,
+            "vwap": None,
+            "source": "test",
+        }
+        for symbol, low, volume in (("AAPL", 99.0, 1e6), ("HELD", 102.0, 2e6), ("MSFT", 99.0, 3e6))
+    ]
+    now = CLOSE + timedelta(hours=1 + restated)
+    record_raw_bars(lake, pl.DataFrame(rows, schema=BAR_SCHEMA), sessions=[SESSION], now=now)
+
+
 def _judge(lake: Lake, *, usable: bool) -> None:
-    states = {"AAPL": "fresh", "STALE": "stale"}
+    states = {"AAPL": "fresh", "HELD": "fresh", "STALE": "stale"}
     rows = [
         {
             "session": SESSION,
@@ -64,26 +91,72 @@ def _judge(lake: Lake, *, usable: bool) -> None:
 
 
 def test_only_symbols_judged_fresh_are_traded(kit: Kit, lake: Lake) -> None:
-    """Stale ones and those nobody judged are left out, by name."""
+    """Stale ones, those in quarantine and those nobody judged are left out, by name."""
     result = rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
     assert ["AAPL"] == [one.order.intent.symbol for one in result.submissions]
-    assert {"STALE": "its data are stale", "UNSEEN": "its data are not judged"} == {
-        one.symbol: one.reason for one in result.skipped
-    }
+    assert {
+        "HELD": "its bar is in quarantine: high_too_low;low_too_high",
+        "STALE": "its data are stale",
+        "UNSEEN": "its data are not judged",
+    } == {one.symbol: one.reason for one in result.skipped}
 
 
 def test_a_session_that_was_not_fresh_enough_makes_no_order(kit: Kit, lake: Lake) -> None:
     """Whatever an earlier run of another asset said."""
     _judge(lake, usable=False)
-    with pytest.raises(DataQualityError, match="not fresh enough"):
+    with pytest.raises(GateNotPassed, match="freshness gate: it was not fresh enough, 2 of 3 symbols"):
         rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
     assert [] == kit.broker.sent
 
 
-def test_a_session_without_a_judgement_makes_no_order(kit: Kit, lake: Lake) -> None:
-    """Unknown is no."""
-    (lake.root / Dataset.FRESHNESS / "manifest.json").unlink()
-    with pytest.raises(DataQualityError, match="freshness"):
+@pytest.mark.parametrize(
+    "dataset",
+    [Dataset.FRESHNESS, Dataset.SESSION_VERDICTS, Dataset.BARS, Dataset.QUARANTINED_BARS, Dataset.RAW_BARS],
+)
+def test_a_session_without_a_judgement_makes_no_order(kit: Kit, lake: Lake, dataset: Dataset) -> None:
+    """Unknown is no, whichever part of the judgement is not there."""
+    (lake.root / dataset / "manifest.json").unlink()
+    with pytest.raises(GateNotPassed, match=dataset):
+        rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
+    assert [] == kit.broker.sent
+
+
+def test_bars_restated_since_they_were_judged_make_no_order(kit: Kit, lake: Lake) -> None:
+    """What would be traded on is not what the gate has seen; once judged again it is."""
+    _arrive(lake, restated=0.5)
+    with pytest.raises(GateNotPassed, match=r"restated since.*Materialise `bars`"):
+        rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
+    assert [] == kit.broker.sent
+    judge_sessions(lake, [SESSION], GateConfig())
+    assert 1 == len(rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run")).submissions)
+
+
+def test_a_gate_interrupted_while_it_filed_makes_no_order(kit: Kit, lake: Lake) -> None:
+    """Bars without their quarantine are half an answer."""
+    rows = lake.read_session(Dataset.QUARANTINED_BARS, SESSION)
+    lake.write(Dataset.QUARANTINED_BARS, rows.clear(), sessions=[SESSION])
+    with pytest.raises(GateNotPassed, match="3 raw bars are not the 2 that were judged"):
+        rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
+    assert [] == kit.broker.sent
+
+
+def test_a_hole_of_the_vendor_makes_no_order(kit: Kit, lake: Lake) -> None:
+    """The refusal names the gate, the verdict and the counts."""
+    rows = lake.read_session(Dataset.SESSION_VERDICTS, SESSION).with_columns(verdict=pl.lit("vendor_hole"))
+    lake.write(Dataset.SESSION_VERDICTS, rows, sessions=[SESSION])
+    with pytest.raises(
+        GateNotPassed, match="quality gate calls it vendor_hole: of 3 expected symbols 2 good"
+    ) as caught:
+        rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
+    assert {"session": str(SESSION), "gate": "quality"} == caught.value.fields
+    assert [] == kit.broker.sent
+
+
+def test_a_session_that_has_lost_its_freshness_makes_no_order(kit: Kit, lake: Lake) -> None:
+    """An empty partition is no judgement."""
+    rows = lake.read_session(Dataset.FRESHNESS, SESSION)
+    lake.write(Dataset.FRESHNESS, rows.clear(), sessions=[SESSION])
+    with pytest.raises(GateNotPassed, match="no freshness was judged"):
         rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
     assert [] == kit.broker.sent
 

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -123,13 +124,15 @@ def verify_ledger(head: str | None, *, as_json: bool) -> None:
 
 @cli.command("import-bars")
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--reference", "vendor", help="Name of a second vendor: its bars are compared with, never traded on.")
 @AS_JSON
-def import_bars_file(file: Path, *, as_json: bool) -> None:
+def import_bars_file(file: Path, vendor: str | None, *, as_json: bool) -> None:
     """Import daily bars from a CSV or Parquet FILE: all of it, or nothing with the reasons."""
     from trading_pipeline.adapters.market_data.importing import import_bars  # noqa: PLC0415 - polars only where it is needed
 
     settings = _start()
-    report = import_bars(file, Lake(settings.lake_root), calendar=xnys(), now=SystemClock().now())
+    lake, now = Lake(settings.lake_root), SystemClock().now()
+    report = import_bars(file, lake, calendar=xnys(), now=now, reference=vendor)
     row = {
         "rows": report.rows,
         "symbols": ", ".join(report.symbols),
@@ -218,11 +221,14 @@ def _said(takes: Takes) -> Callable[[Callable[..., None]], Callable[..., None]]:
     limit = click.option(
         "--limit", "limits", multiple=True, metavar="NAME=VALUE", help="A limit to change; may be given more than once."
     )
+    session = click.option("--session", required=True, help="The session, or the first of a range, such as 2024-07-03.")
+    through = click.option("--through", default="", help="The last session of the range.")
     options = {
         Takes.NOTHING: (),
         Takes.SYMBOL: (symbol,),
         Takes.SYMBOL_AND_END: (symbol, until),
         Takes.LIMITS: (limit, symbol, until),
+        Takes.BARS: (symbol, session, through),
     }[takes]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -233,12 +239,12 @@ def _said(takes: Takes) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return decorate
 
 
-def _arguments(symbol: str, until: str, limits: tuple[str, ...]) -> Arguments:
+def _arguments(*, limits: tuple[str, ...] = (), **said: str) -> Arguments:
     pairs = [limit.partition("=") for limit in limits]
     for name, equals, value in pairs:
         if not name or not equals or not value:
             raise ConfigError(f"a limit is written NAME=VALUE, not {name}{equals}{value}")
-    return Arguments(symbol=symbol, until=until, limits={name.strip(): value.strip() for name, _, value in pairs})
+    return Arguments(**said, limits={name.strip(): value.strip() for name, _, value in pairs})
 
 
 def _operator_command(name: str, verb: Verb) -> None:
@@ -247,11 +253,9 @@ def _operator_command(name: str, verb: Verb) -> None:
     @click.option("--reason", required=True, help="Why, in 10 to 512 characters; kept in the audit trail.")
     @_said(verb.takes)
     @AS_JSON
-    def command(
-        operator: str, reason: str, symbol: str = "", until: str = "", limits: tuple[str, ...] = (), *, as_json: bool
-    ) -> None:
+    def command(operator: str, reason: str, *, as_json: bool, **said: Any) -> None:
         action = OperatorAction(operator=operator, reason=reason)
-        arguments = _arguments(symbol, until, limits)
+        arguments = _arguments(**said)
         settings = _start()
         with running_servers(settings) as environment, opened_account(settings, environment) as account:
             lake = Lake(settings.lake_root)

@@ -10,8 +10,20 @@ from statistics import median
 
 import polars as pl
 
+from trading_pipeline.core.open_time import open_minutes
 from trading_pipeline.core.sessions import SessionCalendar
-from trading_pipeline.errors import DataQualityError, InsufficientFreshness
+from trading_pipeline.errors import (
+    BarsUnavailable,
+    DataQualityError,
+    FutureTimestamp,
+    InsufficientFreshness,
+    MissingColumns,
+    NaiveTimestamp,
+    UnknownFreshnessMode,
+)
+
+FRESH, STALE, MISSING = "fresh", "stale", "missing"
+"""States of a symbol."""
 
 _TIME = pl.Datetime("us", "UTC")
 _NAMED = 10
@@ -43,12 +55,12 @@ class FreshnessReport:
     @property
     def fresh(self) -> list[str]:
         """Symbols that may be used."""
-        return self._symbols("fresh")
+        return self._symbols(FRESH)
 
     @property
     def excluded(self) -> dict[str, str]:
         """Symbols that may not be used, each with the reason in words."""
-        rows = self.table.filter(pl.col("state") != "fresh").iter_rows(named=True)
+        rows = self.table.filter(pl.col("state") != FRESH).iter_rows(named=True)
         return {row["symbol"]: self._reason(row["ended_at"], row["age_minutes"]) for row in rows}
 
     @property
@@ -65,7 +77,7 @@ class FreshnessReport:
         """
         if self.usable:
             return
-        stale, missing = self._symbols("stale"), self._symbols("missing")
+        stale, missing = self._symbols(STALE), self._symbols(MISSING)
         raise InsufficientFreshness(
             f"data are not fresh enough at {self.as_of.isoformat()} (mode {self.mode}): {len(self.fresh)} of "
             f"{self.table.height} symbols are fresh ({self.fresh_pct} %, {self.min_fresh_pct} % wanted, at most "
@@ -104,7 +116,7 @@ def judge_freshness(
     the youngest, oldest or median age is not above the maximum. A missing symbol is older than any other.
 
     Args:
-        latest: symbol: String and ended_at: Datetime in UTC; of several rows of a symbol the newest counts.
+        latest: symbol: String and ended_at: Datetime with any time zone; of several rows of a symbol the newest counts.
         expected: the symbols that should be there; others are ignored.
         as_of: the instant of the judgement, aware.
         max_age_minutes: trading minutes, 0 or more.
@@ -113,16 +125,20 @@ def judge_freshness(
         calendar: the exchange.
 
     Raises:
-        ValueError: nothing is expected, `as_of` is naive, the mode is unknown, or a limit is out of range.
-        DataQualityError: a column is missing or of another type, or a timestamp is null, naive or after `as_of`.
+        UnknownFreshnessMode: the mode is none of the four.
+        NaiveTimestamp: `as_of` or the bars have no time zone.
+        MissingColumns: the frame has no `symbol` or no `ended_at`.
+        BarsUnavailable: the frame has no rows.
+        FutureTimestamp: a bar of an expected symbol ends after `as_of`.
+        DataQualityError: a column is of another type, or a timestamp is null.
+        ValueError: nothing is expected, or a limit is out of range.
         NotASession: a timestamp is outside the calendar.
     """
     chosen = _mode(mode)
     share = Decimal(str(min_fresh_pct))
     _check_question(expected, as_of, max_age_minutes, share)
-    _check_types(latest)
-    ends = _newest_ends(latest, expected, as_of)
-    table = _table(ends, as_of, max_age_minutes, calendar)
+    ends = _newest_ends(_typed(latest), expected, as_of)
+    table = with_states(ends, as_of=pl.lit(as_of), max_age_minutes=max_age_minutes, calendar=calendar)
     return FreshnessReport(
         table=table,
         mode=chosen,
@@ -133,65 +149,99 @@ def judge_freshness(
     )
 
 
+def with_states(ends: pl.DataFrame, *, as_of: pl.Expr, max_age_minutes: int, calendar: SessionCalendar) -> pl.DataFrame:
+    """Add `age_minutes` and `state` to rows with the end of their newest bar, null where there is none.
+
+    Args:
+        ends: `ended_at`: Datetime(us, UTC), and whatever else the rows have.
+        as_of: the instant of each row, not before its `ended_at`.
+        max_age_minutes: trading minutes.
+        calendar: the exchange.
+
+    Raises:
+        NotASession: a timestamp is outside the calendar.
+    """
+    timed = ends.with_columns(as_of.cast(_TIME).alias("_as_of"))
+    ages = open_minutes(timed["ended_at"], timed["_as_of"], calendar)
+    age = pl.col("age_minutes")
+    return ends.with_columns(ages.alias("age_minutes")).with_columns(
+        pl.when(age.is_null())
+        .then(pl.lit(MISSING))
+        .when(age <= max_age_minutes)
+        .then(pl.lit(FRESH))
+        .otherwise(pl.lit(STALE))
+        .alias("state")
+    )
+
+
 def _mode(mode: FreshnessMode | str) -> FreshnessMode:
     try:
         return FreshnessMode(mode)
     except ValueError as error:
-        raise ValueError(f"unknown freshness mode {mode!r}: use one of {', '.join(FreshnessMode)}") from error
+        raise UnknownFreshnessMode(
+            f"unknown freshness mode {mode!r}: use one of {', '.join(FreshnessMode)}", mode=mode
+        ) from error
 
 
 def _check_question(expected: Collection[str], as_of: datetime, max_age_minutes: int, share: Decimal) -> None:
     if isinstance(expected, str) or not expected:
         raise ValueError(f"expected must be a collection of at least one symbol, not {expected!r}")
     if as_of.utcoffset() is None:
-        raise ValueError(f"as_of {as_of.isoformat()} has no time zone: give an aware datetime")
+        raise NaiveTimestamp(f"as_of {as_of.isoformat()} has no time zone: give an aware datetime", as_of=as_of)
     if max_age_minutes < 0:
         raise ValueError(f"max_age_minutes must be 0 or more, not {max_age_minutes}")
     if not share.is_finite() or not 0 <= share <= _HUNDRED:
         raise ValueError(f"min_fresh_pct must be between 0 and 100, not {share}")
 
 
-def _check_types(latest: pl.DataFrame) -> None:
+def _typed(latest: pl.DataFrame) -> pl.DataFrame:
     if absent := {"symbol", "ended_at"} - set(latest.columns):
-        raise DataQualityError(
+        raise MissingColumns(
             f"the newest bars have no column {', '.join(sorted(absent))}, only {', '.join(latest.columns) or 'none'}",
             missing=sorted(absent),
         )
-    for column, wanted in (("symbol", pl.String()), ("ended_at", _TIME)):
-        if latest.schema[column] != wanted:
+    symbol, ended_at = latest.schema["symbol"], latest.schema["ended_at"]
+    if isinstance(ended_at, pl.Datetime) and ended_at.time_zone is None:
+        raise NaiveTimestamp(
+            f"column ended_at of the newest bars is {ended_at} without a time zone: say which it is in",
+            column="ended_at",
+        )
+    for column, found, fits in (
+        ("symbol", symbol, symbol == pl.String),
+        ("ended_at", ended_at, isinstance(ended_at, pl.Datetime)),
+    ):
+        if not fits:
+            wanted = pl.String() if column == "symbol" else _TIME
             raise DataQualityError(
-                f"column {column} of the newest bars is {latest.schema[column]}, not {wanted}: cast it first",
-                column=column,
+                f"column {column} of the newest bars is {found}, not {wanted}: cast it first", column=column
             )
+    if latest.is_empty():
+        raise BarsUnavailable("there is no newest bar of any symbol: load bars first")
     if latest["ended_at"].has_nulls():
         raise DataQualityError("a newest bar has no ended_at: leave out symbols without bars", column="ended_at")
+    return latest.select("symbol", pl.col("ended_at").dt.convert_time_zone("UTC").cast(_TIME))
 
 
-def _newest_ends(latest: pl.DataFrame, expected: Collection[str], as_of: datetime) -> dict[str, datetime | None]:
-    known = latest.group_by("symbol").agg(pl.col("ended_at").max())
-    ends = dict(known.iter_rows())
-    newest = {symbol: ends.get(symbol) for symbol in sorted(set(expected))}
-    if future := [symbol for symbol, ended_at in newest.items() if ended_at is not None and ended_at > as_of]:
-        raise DataQualityError(
-            f"bars end after as_of {as_of.isoformat()}, which nobody could know then: {_some(future)}", symbols=future
+def _newest_ends(latest: pl.DataFrame, expected: Collection[str], as_of: datetime) -> pl.DataFrame:
+    universe = pl.DataFrame({"symbol": sorted(set(expected))}, schema={"symbol": pl.String})
+    newest = latest.group_by("symbol").agg(pl.col("ended_at").max())
+    ends = universe.join(newest, on="symbol", how="left", maintain_order="left")
+    refuse_future(ends.filter(pl.col("ended_at") > as_of), as_of)
+    return ends
+
+
+def refuse_future(ahead: pl.DataFrame, as_of: datetime) -> None:
+    """Raise FutureTimestamp when there are rows: bars (`symbol`, `ended_at`) that end after an instant."""
+    if ahead.height:
+        symbols = ahead["symbol"].to_list()
+        raise FutureTimestamp(
+            f"bars end after as_of {as_of.isoformat()}, which nobody could know then: {_some(symbols)}", symbols=symbols
         )
-    return newest
-
-
-def _table(
-    ends: Mapping[str, datetime | None], as_of: datetime, max_age_minutes: int, calendar: SessionCalendar
-) -> pl.DataFrame:
-    ages = [None if ended_at is None else calendar.open_minutes(ended_at, as_of) for ended_at in ends.values()]
-    states = ["missing" if age is None else "fresh" if age <= max_age_minutes else "stale" for age in ages]
-    return pl.DataFrame(
-        {"symbol": list(ends), "ended_at": list(ends.values()), "age_minutes": ages, "state": states},
-        schema={"symbol": pl.String, "ended_at": _TIME, "age_minutes": pl.Int64, "state": pl.String},
-    )
 
 
 def _usable(table: pl.DataFrame, mode: FreshnessMode, max_age_minutes: int, share: Decimal) -> bool:
     if mode is FreshnessMode.PER_SYMBOL:
-        fresh = table.filter(pl.col("state") == "fresh").height
+        fresh = table.filter(pl.col("state") == FRESH).height
         return fresh * _HUNDRED >= share * table.height
     ages = [math.inf if age is None else float(age) for age in table["age_minutes"]]
     return _STATISTICS[mode](ages) <= max_age_minutes

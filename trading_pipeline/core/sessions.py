@@ -91,6 +91,11 @@ class SessionCalendar:
             )
         return self.sessions[at]
 
+    def shift_within(self, session: date, count: int) -> date:
+        """Return what `shift` does, but the first or last session of the calendar beyond it; raises NotASession."""
+        at = self._position(session) + count
+        return self.sessions[min(max(at, 0), len(self.sessions) - 1)]
+
     def between(self, start: date, end: date) -> list[date]:
         """Return the sessions from `start` to `end`, both included; none when `end` is before `start`.
 

@@ -9,6 +9,7 @@ from dagster_celery import celery_executor
 from assets.features import write_freshness
 from resources import FeaturesResource, LakeResource, MarketDataResource
 from trading_pipeline.adapters.store.lake import Dataset
+from trading_pipeline.core.manifest import require_usable
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import DataQualityError
 from trading_pipeline.services.features import FeatureStore, feature_store
@@ -49,6 +50,7 @@ def plan_shards(
             "one of each"
         )
     manifest = write_freshness(lake.lake(), market_data, sessions)
+    require_usable(manifest)
     store = feature_store(lake.lake(), feature_set.compiled())
     groups = split_symbols(store, manifest["symbol"].to_list(), config.shards)
     context.log.info("%d sessions, %d symbols in %d shards", len(sessions), manifest["symbol"].n_unique(), len(groups))

@@ -45,11 +45,19 @@ class LimitsConfig(OperatorConfig):
     until: str = ""
 
 
+class BarsConfig(SymbolConfig):
+    """An operator's word on the bars of one symbol, of a session or of all from it through another (ISO dates)."""
+
+    session: str
+    through: str = ""
+
+
 CONFIGS: Mapping[Takes, type[OperatorConfig]] = {
     Takes.NOTHING: OperatorConfig,
     Takes.SYMBOL: SymbolConfig,
     Takes.SYMBOL_AND_END: QuarantineConfig,
     Takes.LIMITS: LimitsConfig,
+    Takes.BARS: BarsConfig,
 }
 
 

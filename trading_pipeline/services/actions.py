@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Self
 
@@ -10,7 +10,9 @@ from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.prices import last_closes
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
+from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import ConfigError
+from trading_pipeline.services.acceptances import accept_bars, revoke_acceptance
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.monitor import reset_equity_peak
 from trading_pipeline.services.operations import RiskOperations
@@ -27,17 +29,35 @@ class Arguments:
     Attributes:
         symbol: the symbol acted on, or whose own limits are changed.
         until: ISO instant with its offset, at which the change ends by itself.
+        session: the session acted on; with `through` the first of a range, both ends included.
+        through: the last of that range; empty: the same.
         limits: new values of single limits by name; `off` and, for a symbol, `inherit` are values too.
     """
 
     symbol: str = ""
     until: str = ""
     limits: Mapping[str, str] = field(default_factory=dict)
+    session: str = ""
+    through: str = ""
 
     @property
     def ticker(self) -> str:
         """The symbol in its usual form."""
         return self.symbol.strip().upper()
+
+    @property
+    def sessions(self) -> tuple[date, date]:
+        """First and last session acted on.
+
+        Raises:
+            NotASession: a key that is none.
+            ConfigError: the last comes before the first.
+        """
+        first = xnys().require(self.session.strip())
+        last = xnys().require(self.through.strip()) if self.through.strip() else first
+        if last < first:
+            raise ConfigError(f"{last} comes before {first}: give the first session, then the last", through=str(last))
+        return first, last
 
     @property
     def end(self) -> datetime | None:
@@ -77,6 +97,7 @@ class Takes(StrEnum):
     SYMBOL = "symbol"
     SYMBOL_AND_END = "symbol_and_end"
     LIMITS = "limits"
+    BARS = "bars"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +105,7 @@ class OperatorContext:
     """What a verb may need: the operations, prices to flatten at, the limits of a new book, and what was said."""
 
     account: TradingAccount
+    lake: Lake
     operations: RiskOperations
     quotes: Quotes
     limits: RiskLimits
@@ -99,6 +121,7 @@ class OperatorContext:
         """Build the context of an account whose prices come from the lake."""
         return cls(
             account=account,
+            lake=lake,
             operations=RiskOperations(account),
             quotes=lambda session, symbols: last_closes(lake, session, symbols),
             limits=limits,
@@ -121,6 +144,20 @@ def _set_limits(on: OperatorContext, action: OperatorAction) -> Rows:
     if on.said.symbol or on.said.until:
         raise ConfigError("name the limits to change: a symbol or an end alone changes nothing")
     return [book_row(on.operations.set_risk_limits(on.limits, action))]
+
+
+def _decide(on: OperatorContext, action: OperatorAction, decide: Callable[..., Rows]) -> Rows:
+    """Decide on the bars said, audited first: a decision that could not be stored is made again."""
+    first, last = on.said.sessions
+    return decide(
+        on.lake,
+        on.symbol,
+        first,
+        last,
+        action=action,
+        now=on.account.clock.now(),
+        audit=lambda verb, detail: on.account.ledger.books.record_action(on.account.account, verb, action, detail),
+    )
 
 
 OPERATOR_VERBS: Mapping[str, Verb] = {
@@ -185,6 +222,17 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
         description="Let a blocked symbol trade again.",
         act=lambda on, action: [book_row(on.operations.unblock_symbol(on.symbol, action))],
         takes=Takes.SYMBOL,
+    ),
+    "accept_bars": Verb(
+        description="Accept quarantined bars of a symbol as true, from a session through another. "
+        "They are released when their sessions are judged again; broken rows never are.",
+        act=lambda on, action: _decide(on, action, accept_bars),
+        takes=Takes.BARS,
+    ),
+    "revoke_acceptance": Verb(
+        description="Take back the acceptance of a symbol's bars: the gate judges them again.",
+        act=lambda on, action: _decide(on, action, revoke_acceptance),
+        takes=Takes.BARS,
     ),
     "cancel_all_orders": Verb(
         description="Cancel every live order at the broker, and every order that was never sent.",

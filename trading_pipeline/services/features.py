@@ -11,7 +11,7 @@ from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.features import CompiledFeatures, FeatureSet
 from trading_pipeline.core.features.incremental import KEY, bars_needed, compute_cells
 from trading_pipeline.core.features.inputs import input_digests
-from trading_pipeline.core.manifest import FRESH
+from trading_pipeline.core.freshness import FRESH
 from trading_pipeline.core.sessions import SessionCalendar, xnys
 from trading_pipeline.errors import DataQualityError
 

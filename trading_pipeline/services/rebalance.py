@@ -9,12 +9,12 @@ import structlog
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.ledger import NewOrder
-from trading_pipeline.core.manifest import FRESH
 from trading_pipeline.core.orders.model import ReferencePrice
 from trading_pipeline.core.orders.planning import OrderPlan, Skipped, TargetShares, plan_orders
-from trading_pipeline.errors import DataQualityError, SessionNotTradable
+from trading_pipeline.errors import SessionNotTradable
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.provenance import Provenance
+from trading_pipeline.services.session_gate import session_gate
 from trading_pipeline.services.settlement import settle_in_lane
 from trading_pipeline.services.submission import Submission, SubmissionService
 
@@ -59,7 +59,8 @@ def rebalance(account: TradingAccount, lake: Lake, session: date, *, provenance:
     already returns its stored orders and submits nothing.
 
     Raises:
-        DataQualityError: the target is missing, or the session was not fresh enough: the gates are read here again.
+        GateNotPassed: the session did not pass its gates, which are read here again.
+        DataQualityError: the target is missing.
         SessionNotTradable: the run is a backfill, a range or of another session; or the session lies before the one
             the account trades, and it never had orders.
     """
@@ -115,7 +116,9 @@ def _of_session(account: TradingAccount, session: date, touched: Sequence[Submis
 
 def _plan(account: TradingAccount, lake: Lake, session: date) -> tuple[OrderPlan, dict[str, dict[str, Any]]]:
     target = lake.read_session(Dataset.TARGET_PORTFOLIO, session)
-    excluded = _not_fresh(lake, session, target["symbol"].to_list())
+    gate = session_gate(lake, session)
+    named = sorted({*gate.fresh, *gate.excluded, *target["symbol"]})
+    excluded = {symbol: reason for symbol in named if (reason := gate.reason(symbol))}
     exposure = account.ledger.orders.exposure(account.account)
     targets = [
         TargetShares(
@@ -147,22 +150,6 @@ def _plan(account: TradingAccount, lake: Lake, session: date) -> tuple[OrderPlan
         for row in target.iter_rows(named=True)
     }
     return plan, origins
-
-
-def _not_fresh(lake: Lake, session: date, symbols: Sequence[str]) -> dict[str, str]:
-    """Read the freshness gate of the session again: no order comes from data whose age nobody has judged."""
-    manifest = lake.read_session(Dataset.FRESHNESS, session)
-    if manifest.is_empty() or not manifest["session_usable"].all():
-        raise DataQualityError(
-            f"session {session} was not fresh enough to trade: see the metadata of `features`",
-            session=session.isoformat(),
-        )
-    states = dict(manifest.select("symbol", "state").iter_rows())
-    return {
-        symbol: f"its data are {states.get(symbol, 'not judged')}"
-        for symbol in sorted({*states, *symbols})
-        if states.get(symbol) != FRESH
-    }
 
 
 def _refusal(submission: Submission) -> str:

@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 from trading_pipeline.core.bars import BAR_KEY, BAR_SCHEMA, closes_of, empty_bars, validate_bars
 from trading_pipeline.core.quality import GateConfig, GateResult, judge_bars
+from trading_pipeline.core.quality.gate import ACCEPTANCE_SCHEMA
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import DataQualityError
 
@@ -35,7 +36,7 @@ def frame(*rows: dict[str, object]) -> pl.DataFrame:
 
 def acceptance(day: date, close: float) -> pl.DataFrame:
     """Return an operator's acceptance of one bar of AAPL."""
-    return pl.DataFrame({"session": [day], "symbol": ["AAPL"], "close": [close]})
+    return frame(bar(day, close=close)).select(ACCEPTANCE_SCHEMA.names())
 
 
 def closes(values: Sequence[float], symbol: str = "AAPL") -> pl.DataFrame:
@@ -179,10 +180,11 @@ def test_an_accepted_jump_becomes_the_reference():
 
 
 def test_an_acceptance_is_of_the_bar_that_was_seen():
-    """Restated to another close it waits again."""
-    result = judge_bars(closes([98, 99, 100, 161]), last_good={}, accepted=acceptance(DAYS[3], 160.0))
-
-    assert {"outlier": 1} == result.reasons()
+    """Restated to another close, or with another volume, it waits again."""
+    raw, accepted = closes([98, 99, 100, 161]), acceptance(DAYS[3], 160.0)
+    assert {"outlier": 1} == judge_bars(raw, last_good={}, accepted=accepted).reasons()
+    raw = closes([98, 99, 100, 160]).with_columns(volume=pl.lit(1001.0))
+    assert {"outlier": 1} == judge_bars(raw, last_good={}, accepted=accepted).reasons()
 
 
 def test_acceptance_waives_no_other_rule():

@@ -86,8 +86,7 @@ def test_a_special_dividend_explains_its_drop() -> None:
 def test_an_acceptance_releases_the_level_it_accepts() -> None:
     """One bar is accepted and all after it are good."""
     raw = jumped(0.5)
-    close = raw.filter((pl.col("symbol") == NAME) & (pl.col("session") == DAY))["close"][0]
-    accepted = pl.DataFrame({"session": [DAY], "symbol": [NAME], "close": [close]})
+    accepted = raw.filter((pl.col("symbol") == NAME) & (pl.col("session") == DAY))
     assert {} == judged(raw, accepted=accepted).reasons()
 
 

@@ -34,6 +34,7 @@ class Dataset(StrEnum):
     REFERENCE_BARS = "reference_bars"
     ACCEPTANCES = "acceptances"
     VERDICTS = "verdicts"
+    SESSION_VERDICTS = "session_verdicts"
     FRESHNESS = "freshness"
     FEATURES = "features"
     FEATURE_INPUTS = "feature_inputs"

@@ -36,12 +36,11 @@ class Explained:
         if actions is None or actions.is_empty() or not len(panel):
             return explained
         known = _needed(actions).filter(pl.col("symbol").is_in(panel.symbols))
-        code = {symbol: code for code, symbol in enumerate(panel.symbols)}
         days = days_of(known["ex_date"], calendar)
         before = panel.previous(panel.close)
         for day, (symbol, _, kind, ratio, amount) in zip(days, known.iter_rows(), strict=True):
-            at = int(np.searchsorted(panel.order, code[symbol] * 1_000_000 + day))
-            if at == len(panel) or panel.symbol(at) != symbol or panel.first[at]:
+            at = panel.at_or_after(symbol, int(day))
+            if at < 0 or panel.first[at]:
                 continue
             if ratio is None and amount is None:
                 explained.anything[at] |= kind in OPEN_ENDED

@@ -51,22 +51,31 @@ def symbol_verdicts(
     return verdicts.select(VERDICT_SCHEMA.names()).cast(VERDICT_SCHEMA).sort("session", "symbol")
 
 
-def session_verdicts(verdicts: pl.DataFrame, config: GateConfig) -> pl.DataFrame:
-    """Return one row a session, usable or not: too large a share of what is expected is missing or unusable.
+def session_verdicts(
+    verdicts: pl.DataFrame, config: GateConfig, sessions: Sequence[date] | None = None
+) -> pl.DataFrame:
+    """Return one row a session (`SESSION_SCHEMA`), usable or not: too much of what is expected is missing or unusable.
 
     `vendor_hole` by name, or `look_ahead` when most of that are bars of another session.
+
+    Args:
+        verdicts: of symbols, as `symbol_verdicts` returns them.
+        config: thresholds.
+        sessions: those to judge; one without any verdict is a hole in which nothing was expected. None: those there.
     """
     count = pl.len().cast(pl.Int64)
     unusable = (pl.col("good") == 0) | (pl.col("expected") - pl.col("good") >= config.hole_share * pl.col("expected"))
+    counted = verdicts.group_by("session").agg(
+        pl.col("reason").str.contains(f"{Reason.LOOK_AHEAD}|{Reason.REPEATED_BAR}").sum().cast(pl.Int64).alias("other"),
+        count.alias("expected"),
+        *((pl.col("verdict") == name).sum().cast(pl.Int64).alias(name) for name in (GOOD, QUARANTINED, ABSENT)),
+    )
+    if sessions is not None:
+        asked = pl.DataFrame({"session": list(sessions)}, schema={"session": pl.Date})
+        counted = asked.join(counted, on="session", how="left").fill_null(0)
     return (
-        verdicts.group_by("session")
-        .agg(
-            pl.col("reason").str.contains(f"{Reason.LOOK_AHEAD}|{Reason.REPEATED_BAR}").sum().alias("elsewhere"),
-            count.alias("expected"),
-            *((pl.col("verdict") == name).sum().cast(pl.Int64).alias(name) for name in (GOOD, QUARANTINED, ABSENT)),
-        )
-        .with_columns(
-            pl.when(unusable & (2 * pl.col("elsewhere") > pl.col("expected") - pl.col("good")))
+        counted.with_columns(
+            pl.when(unusable & (2 * pl.col("other") > pl.col("expected") - pl.col("good")))
             .then(pl.lit(Reason.LOOK_AHEAD.value))
             .when(unusable)
             .then(pl.lit(Reason.VENDOR_HOLE.value))
@@ -95,8 +104,3 @@ def _missing(seen: pl.DataFrame, calendar: SessionCalendar, config: GateConfig, 
     return pl.DataFrame({"session": missing, "symbol": ordered["symbol"][at]}).with_columns(
         pl.lit(ABSENT).alias("verdict"), pl.lit(Reason.MISSING.value).alias("reason")
     )
-
-
-def sessions_without_rows(verdicts: pl.DataFrame, sessions: Sequence[date]) -> list[date]:
-    """Return the sessions of a range of which there is no verdict at all."""
-    return sorted(set(sessions) - set(verdicts["session"].unique()))

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from trading_pipeline.core.bars import BAR_KEY, BAR_SCHEMA, EXCHANGE_ZONE, require_bar_schema
+from trading_pipeline.core.bars import BAR_KEY, BAR_SCHEMA, EXCHANGE_ZONE, PRICE_COLUMNS, require_bar_schema
 from trading_pipeline.core.quality.actions import Explained
 from trading_pipeline.core.quality.config import GateConfig
 from trading_pipeline.core.quality.coverage import session_verdicts, symbol_verdicts
@@ -32,7 +32,8 @@ QUARANTINE_SCHEMA: Final = pl.Schema(
 )
 SEPARATOR: Final = ";"
 """Between the reasons of a row that breaks several rules."""
-ACCEPTANCE_SCHEMA: Final = pl.Schema({"session": pl.Date(), "symbol": pl.String(), "close": pl.Float64()})
+ACCEPTANCE_SCHEMA: Final = pl.Schema({name: BAR_SCHEMA[name] for name in (*BAR_KEY, *PRICE_COLUMNS, "volume")})
+"""An accepted bar, by the values that were seen."""
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -94,7 +95,7 @@ def judge_bars(
         config: thresholds.
         actions: corporate actions (`corporate_actions.ACTION_SCHEMA`) that explain jumps; prices must be raw. None:
             there are none.
-        accepted: bars that an operator has confirmed (`ACCEPTANCE_SCHEMA`); a bar restated to another close since is
+        accepted: bars that an operator has confirmed (`ACCEPTANCE_SCHEMA`); a bar restated since is
             not meant. Broken rows stay out.
         second_vendor: `session`, `symbol`, `close` of a second vendor. None: there is none.
         as_of: the session at whose close to judge. None: the newest.
@@ -241,7 +242,7 @@ def _accepted(sound: pl.DataFrame, accepted: pl.DataFrame | None) -> pl.Series:
     if accepted is None or accepted.is_empty():
         return pl.Series("row", [], dtype=sound.schema["row"])
     wanted = accepted.select(ACCEPTANCE_SCHEMA.names()).cast(ACCEPTANCE_SCHEMA).unique()
-    return sound.join(wanted, on=["session", "symbol", "close"], how="inner")["row"].unique()
+    return sound.join(wanted, on=ACCEPTANCE_SCHEMA.names(), how="inner")["row"].unique()
 
 
 def _result(

@@ -68,6 +68,7 @@ class JumpRule:
             before = before - void
         known = before >= panel.start
         carried = np.array([self.last_good.get(symbol, np.nan) for symbol in panel.symbols] or [np.nan])
+        carried[: len(panel.resumed)][panel.resumed] = np.nan
         closes = np.where(known, panel.close[np.maximum(before, 0)], carried[panel.code] if len(panel) else np.nan)
         return np.where(known, before, -1), closes * level
 
@@ -117,7 +118,9 @@ class JumpRule:
         here, before = np.array([at]), np.array([since])
         calm = bool(self._unheard_of(here, before)[0] or np.isnan(self.scores.usual_gap[at]))
         needed = self.config.jump_volume if strong and calm else self.config.news_volume
-        return bool(made * whole > 0 and abs(made) >= abs(whole) / 2 and self.scores.news[at] >= needed)
+        # In a crisis the sessions just before were news themselves: a nervous symbol is measured against calmer ones.
+        news = self.scores.news[at] if calm else np.fmax(self.scores.news[at], self.scores.news_of_months[at])
+        return bool(made * whole > 0 and abs(made) >= abs(whole) / 2 and news >= needed)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -189,7 +192,7 @@ class _Walk:
             return False
         first = pending[0]
         if reference_row >= 0 and reference_row - panel.start[first] + 1 < count <= len(pending):
-            return panel.symbol(first) not in rule.last_good
+            return bool(panel.resumed[panel.code[first]]) or panel.symbol(first) not in rule.last_good
         if reference_row != first - 1 or len(pending) != count + 1:
             return False
         before = panel.close[first - 1] * rule.scores.factor[first]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -22,7 +23,9 @@ _SYMBOL_STRIDE = 1_000_000
 class Panel:
     """Arrays of one length, a row each; `row` is the index of the row in the frame, `day` the index of its session.
 
-    Prices are dollars, volume shares. Values before the first row of a symbol and after its last are NaN.
+    Prices are dollars, volume shares. A series is the rows of a symbol; after more than `reach` sessions without one a
+    new series begins, as the old price says nothing any more, or was another company's. `code` is the number of the
+    series, `symbols` their names. Values before the first row of a series and after its last are NaN.
     """
 
     row: Ints
@@ -40,16 +43,18 @@ class Panel:
     def of(cls, rows: pl.DataFrame, calendar: SessionCalendar, reach: int) -> Self:
         """Build the panel of rows with `row` (index) and sound values, one a symbol and session."""
         ordered = rows.sort("symbol", "session")
+        name, day = ordered["symbol"].rle_id().cast(pl.Int64).to_numpy(), days_of(ordered["session"], calendar)
+        resumes = (np.diff(name, prepend=-1) != 0) | (np.diff(day, prepend=0) > reach)
         return cls(
             row=ordered["row"].cast(pl.Int64).to_numpy(),
-            code=ordered["symbol"].rle_id().cast(pl.Int64).to_numpy(),
-            day=days_of(ordered["session"], calendar),
+            code=np.cumsum(resumes) - 1,
+            day=day,
             open=ordered["open"].to_numpy(),
             high=ordered["high"].to_numpy(),
             low=ordered["low"].to_numpy(),
             close=ordered["close"].to_numpy(),
             volume=ordered["volume"].to_numpy(),
-            symbols=ordered["symbol"].unique(maintain_order=True).to_list(),
+            symbols=ordered["symbol"].filter(pl.Series(resumes, dtype=pl.Boolean)).to_list(),
             reach=reach,
         )
 
@@ -58,7 +63,7 @@ class Panel:
         return len(self.row)
 
     def select(self, keep: Flags) -> "Panel":
-        """Return the panel without the other rows; symbols keep their codes."""
+        """Return the panel without the other rows; series keep their codes."""
         arrays = ("row", "code", "day", "open", "high", "low", "close", "volume")
         return replace(self, **{name: getattr(self, name)[keep] for name in arrays})
 
@@ -67,33 +72,51 @@ class Panel:
         return self.symbols[int(self.code[at])]
 
     @cached_property
+    def resumed(self) -> Flags:
+        """Whether a series, by its code, is a later one of its symbol."""
+        return np.array([one == other for one, other in pairwise(["", *self.symbols])], dtype=bool)
+
+    def at_or_after(self, symbol: str, day: int) -> int:
+        """Return the index of the first row of a symbol at a session or after it, or -1."""
+        low, high = np.searchsorted(self._names, symbol), np.searchsorted(self._names, symbol, side="right")
+        for code in range(int(low), int(high)):
+            at = int(np.searchsorted(self.order, code * _SYMBOL_STRIDE + day))
+            if at < len(self) and self.code[at] == code:
+                return at
+        return -1
+
+    @cached_property
+    def _names(self) -> np.ndarray:
+        return np.array(self.symbols, dtype=object)
+
+    @cached_property
     def first(self) -> Flags:
-        """Whether a row is the first of its symbol."""
+        """Whether a row is the first of its series."""
         return np.not_equal(np.diff(self.code, prepend=-1), 0)
 
     @cached_property
     def last(self) -> Flags:
-        """Whether a row is the last of its symbol."""
+        """Whether a row is the last of its series."""
         return np.not_equal(np.diff(self.code, append=-1), 0)
 
     @cached_property
     def start(self) -> Ints:
-        """Index of the first row of the same symbol."""
+        """Index of the first row of the same series."""
         return np.maximum.accumulate(np.where(self.first, np.arange(len(self)), 0))
 
     @cached_property
     def step(self) -> Ints:
-        """Sessions since the row before; 0 at the first row of a symbol."""
+        """Sessions since the row before; 0 at the first row of a series."""
         return np.where(self.first, 0, np.diff(self.day, prepend=0))
 
     @cached_property
     def next_day(self) -> Ints:
-        """Session of the next row of the symbol, -1 at its last."""
+        """Session of the next row of the series, -1 at its last."""
         return np.where(self.last, -1, np.append(self.day[1:], -1))
 
     @cached_property
     def order(self) -> Ints:
-        """A number that grows with symbol and session."""
+        """A number that grows with series and session."""
         return self.code * _SYMBOL_STRIDE + self.day
 
     def previous(self, values: Floats) -> Floats:

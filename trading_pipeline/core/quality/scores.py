@@ -26,6 +26,7 @@ class Scores:
         factor: what actions make of the price level since the row before; 1 without any.
         news: volume relative to the sessions before, the lesser of shares and dollars; NaN while that is unknown. A
             split changes shares but not dollars, a wrong price dollars but not shares: only news raises both.
+        news_of_months: the same relative to the last 60 sessions.
         gap: log move from the close before to the open, without the market's; 0 where there is no close before.
         island: the bar is left behind overnight on both sides: lesser of the two opposite gaps, in usual gaps.
         spike: its close jumps and comes back, in usual moves.
@@ -38,6 +39,7 @@ class Scores:
 
     factor: Floats
     news: Floats
+    news_of_months: Floats
     gap: Floats
     island: Floats
     spike: Floats
@@ -56,11 +58,11 @@ class Scores:
             volume = np.where(panel.volume > 0, np.log(panel.volume), np.nan)
             usual_volume = panel.mean_before(volume, _VOLUME_BARS, 3)
             turnover = volume + np.log(panel.close)
-            news = np.exp(np.fmin(volume - usual_volume, turnover - panel.mean_before(turnover, _VOLUME_BARS, 3)))
             spread = panel.mean_before(np.abs(volume - usual_volume), _VOLUME_BARS, 5)
             return cls(
                 factor=factor,
-                news=news,
+                news=_raised(panel, volume, turnover, _VOLUME_BARS, 3),
+                news_of_months=_raised(panel, volume, turnover, _MOVE_BARS, _VOLUME_BARS),
                 gap=np.nan_to_num(gap),
                 island=_taken_back(gap, panel.following(gap), config.spike_minimum) / usual_gap,
                 spike=_taken_back(move, panel.following(move), config.spike_minimum) / usual_move,
@@ -69,6 +71,12 @@ class Scores:
                 usual_volume=usual_volume,
                 volume_spread=spread,
             )
+
+
+def _raised(panel: Panel, volume: Floats, turnover: Floats, bars: int, least: int) -> Floats:
+    """Return how many times the mean of the bars before both shares and dollars are."""
+    shares, dollars = (one - panel.mean_before(one, bars, least) for one in (volume, turnover))
+    return np.exp(np.fmin(shares, dollars))
 
 
 def _relative(panel: Panel, move: Floats) -> tuple[Floats, Floats]:

@@ -9,6 +9,7 @@ import polars as pl
 from trading_pipeline.adapters.market_data.importing.bar_file import read_bar_file
 from trading_pipeline.adapters.market_data.importing.cells import cell_checks, find, parse, type_faults
 from trading_pipeline.adapters.market_data.importing.problems import invalid
+from trading_pipeline.adapters.market_data.importing.reference import reference_source
 from trading_pipeline.adapters.market_data.importing.row_checks import (
     duplicate_check,
     first_row,
@@ -47,8 +48,10 @@ class ImportReport:
     changed_sessions: tuple[date, ...]
 
 
-def import_bars(path: Path, lake: Lake, *, calendar: SessionCalendar, now: datetime) -> ImportReport:
-    """Import daily bars from a CSV or Parquet file into the dataset `imported_bars`.
+def import_bars(
+    path: Path, lake: Lake, *, calendar: SessionCalendar, now: datetime, reference: str | None = None
+) -> ImportReport:
+    """Import daily bars from a CSV or Parquet file into the dataset `imported_bars`, or `reference_bars`.
 
     Columns, in any case and order: `symbol` (or `ticker`), `session` (or `date`) and / or `timestamp` (aware), `open`,
     `high`, `low`, `close` (dollars), `volume` (shares), optional `vwap`. A row whose symbol and session are in the lake
@@ -58,18 +61,22 @@ def import_bars(path: Path, lake: Lake, *, calendar: SessionCalendar, now: datet
         path: a `.csv` or `.parquet` file; one named after a symbol (`AAPL.csv`) may hold that symbol only.
         lake: where to.
         calendar: what is a session, and when it ends.
+        reference: name of a second vendor, whose bars the quality gate compares with; None: bars to be traded on.
         now: the present instant (aware); a session that has not closed by then is refused.
 
     Raises:
         BarFileInvalid: anything is wrong with the file. Nothing was imported; row, column and remedy are listed.
+        ConfigError: the second vendor has no name.
         ValueError: `now` has no time zone.
     """
     if now.utcoffset() is None:
         raise ValueError(f"now must have a time zone, not {now.isoformat()}")
-    bars = _read(path, calendar, now)
+    source = f"import:{path.name}" if reference is None else reference_source(reference)
+    bars = _read(path, calendar, now).with_columns(pl.lit(source).alias("source"))
     merge = _Merge(incoming=bars)
     sessions = sorted(bars["session"].unique())
-    changed = lake.update(Dataset.IMPORTED_BARS, merge, sessions=sessions)
+    dataset = Dataset.IMPORTED_BARS if reference is None else Dataset.REFERENCE_BARS
+    changed = lake.update(dataset, merge, sessions=sessions)
     return ImportReport(
         rows=bars.height,
         sessions=tuple(sessions),
