@@ -89,7 +89,7 @@ def test_many_symbols_are_computed_in_blocks_that_change_nothing(monkeypatch: py
     bars = _bars(A=[1, 2, 3, 4, 5], B=[5, 3, 1], C=[2, 4, 8, 16, 32])
     compiled = compile_features(_set("Sum($close,3)", "Std($close,3)"))
     whole = compiled.compute(bars, calendar=DAYS, sessions=DAYS)
-    monkeypatch.setattr("trading_pipeline.core.features.execution.BLOCK_ROWS", 6)
+    monkeypatch.setattr("trading_pipeline.core.features.execution.LARGE_BLOCK", 6)
     assert whole.equals(compiled.compute(bars, calendar=DAYS, sessions=DAYS))
 
 

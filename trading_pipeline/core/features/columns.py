@@ -1,6 +1,7 @@
 """The answers as columns of a frame, handed to Polars without a copy."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,20 @@ class Columns:
         wanted: the sessions.
         answers: how many columns.
         dtype: of the values.
+        threads: that finish the columns.
     """
 
     def __init__(
-        self, panel: Panel, *, symbols: range, wanted: pl.Series, answers: int, dtype: type[pl.Float32 | pl.Float64]
+        self,
+        panel: Panel,
+        *,
+        symbols: range,
+        wanted: pl.Series,
+        answers: int,
+        dtype: type[pl.Float32 | pl.Float64],
+        threads: int,
     ) -> None:
-        self._panel, self._symbols = panel, symbols
+        self._panel, self._symbols, self._threads = panel, symbols, threads
         rows = slice(int(panel.bounds[symbols.start]), int(panel.bounds[symbols.stop]))
         bounds = panel.bounds[symbols.start : symbols.stop + 1] - panel.bounds[symbols.start]
         firsts, bars = panel.firsts[symbols.start : symbols.stop], panel.bar_of[rows]
@@ -52,20 +61,21 @@ class Columns:
     def prepare(self, block: Block) -> Sink:
         """Return what writes the answers of a block."""
         rows = np.empty(int(block.bounds[-1]), dtype=np.int32)
-        answers = np.empty_like(rows)
+        sessions = len(block.panel.sessions)
+        starts, ends = np.empty(sessions, dtype=np.int32), np.empty(sessions, dtype=np.int64)
         offset = block.rows.start - self._first_row
         size = layout.order_answers(
             self._answer_of[offset : offset + rows.shape[0]],
             block.panel.firsts[block.start : block.end],
             block.bounds,
-            len(block.panel.sessions),
             rows,
-            answers,
+            starts,
+            ends,
         )
-        rows, answers = rows[:size], answers[:size]
+        rows = rows[:size]
 
         def sink(_: Block, answer: int, values: npt.NDArray[np.float64]) -> None:
-            layout.scatter(values, rows, answers, self._values[answer])
+            layout.scatter(values, rows, starts, ends, self._values[answer])
 
         return sink
 
@@ -73,15 +83,15 @@ class Columns:
         """Return the frame; NaN becomes null."""
         symbols = self._panel.symbols.slice(self._symbols.start, len(self._symbols))
         sessions = self._panel.sessions.gather(pl.Series(self._position_of))
-        arrays = [_arrow(values) for values in self._values]
-        answers = pl.from_arrow(pa.table(arrays, names=list(names)))
+        with ThreadPoolExecutor(self._threads) as pool:
+            answers = pl.from_arrow(pa.table(list(pool.map(_arrow, self._values)), names=list(names)))
         assert isinstance(answers, pl.DataFrame)  # noqa: S101  from_arrow's answer for a table
         keys = pl.DataFrame([sessions.alias(SESSION), symbols.gather(pl.Series(self._symbol_of)).alias(SYMBOL)])
         return keys.hstack(answers)
 
 
 def _arrow(values: Values) -> pa.Array:
-    missing = np.isnan(values)
-    absent = int(np.count_nonzero(missing))
-    bits = pa.py_buffer(np.packbits(~missing, bitorder="little")) if absent else None
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [bits, pa.py_buffer(values)], absent)
+    present = np.empty((len(values) + 7) // 8, dtype=np.uint8)
+    missing = layout.mark_present(values, present)
+    bits = pa.py_buffer(present) if missing else None
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [bits, pa.py_buffer(values)], missing)

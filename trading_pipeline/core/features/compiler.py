@@ -22,7 +22,7 @@ from trading_pipeline.errors import FeatureError
 if TYPE_CHECKING:
     from trading_pipeline.core.features.computation import Computation
 
-MEMORY_BUDGET_BYTES = 256 * 2**20
+MEMORY_BUDGET_BYTES = 128 * 2**20
 """Room for intermediate values, of all threads together, unless told otherwise."""
 
 Dtype = type[pl.Float32 | pl.Float64]

@@ -53,7 +53,14 @@ class Computation:
     ) -> pl.DataFrame:
         """Return the named answers of some symbols for the wanted sessions, by session and symbol."""
         wanted = pl.Series(sorted(set(sessions)), dtype=pl.Date)
-        columns = Columns(self.panel, symbols=symbols, wanted=wanted, answers=len(names), dtype=dtype)
+        columns = Columns(
+            self.panel,
+            symbols=symbols,
+            wanted=wanted,
+            answers=len(names),
+            dtype=dtype,
+            threads=self._options.threads,
+        )
         self._run(self._program, symbols, columns.prepare)
         return columns.frame(names)
 

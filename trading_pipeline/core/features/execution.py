@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from math import ceil
 from queue import SimpleQueue
 
 import numpy as np
@@ -17,8 +18,10 @@ from trading_pipeline.core.features.kernels.table import KERNELS
 from trading_pipeline.core.features.panel import Panel
 from trading_pipeline.core.features.program import Apply, Emit, Load, Program, Roll, Step
 
-BLOCK_ROWS = 20_480
-"""Rows computed together: about eight symbols of ten years, so that the registers in use stay in the caches."""
+SMALL_BLOCK, LARGE_BLOCK = 20_480, 81_920
+"""Rows computed together, eight to thirty symbols of ten years. A large block writes the answers of a session in long
+stretches and calls fewer functions; several for each thread let them end together."""
+BLOCKS_A_THREAD = 4
 
 Row = npt.NDArray[np.float64]
 
@@ -90,7 +93,9 @@ def run(
     """
     threads = min(options.threads, max(len(symbols), 1))
     most = options.memory_budget_bytes // (8 * max(program.registers, 1) * threads)
-    blocks = list(_blocks(panel, symbols, max(1, min(BLOCK_ROWS, most))))
+    rows = int(panel.bounds[symbols.stop] - panel.bounds[symbols.start])
+    a_thread = max(ceil(rows / (threads * LARGE_BLOCK)), min(rows // (threads * SMALL_BLOCK), BLOCKS_A_THREAD), 1)
+    blocks = list(_blocks(panel, symbols, max(1, min(ceil(rows / (threads * a_thread)), most))))
     threads = min(threads, max(len(blocks), 1))
     longest = max((block.rows.stop - block.rows.start for block in blocks), default=0)
     scratch: SimpleQueue[npt.NDArray[np.float64]] = SimpleQueue()

@@ -75,27 +75,33 @@ def order_answers(
     answer_of: npt.NDArray[np.int32],
     firsts: Places,
     bounds: Bounds,
-    sessions: int,
     rows: npt.NDArray[np.int32],
-    answers: npt.NDArray[np.int32],
+    starts: npt.NDArray[np.int32],
+    ends: Places,
 ) -> int:
-    """List rows and answers of a block by session and then symbol, so that they are written in order; return how many.
+    """List the rows of a block that have answers by session and then symbol; return how many.
+
+    The answers of a session are neighbours: the first one of each session is enough.
 
     Args:
-        answer_of: of the block's rows.
+        answer_of: of the block's rows, -1 without one.
         firsts: session of each symbol's first row.
         bounds: rows of the block's symbols, from 0.
-        sessions: how many.
         rows: takes the rows.
-        answers: takes their answers.
+        starts: takes the first answer of each session.
+        ends: takes the number of rows up to the end of each session.
     """
     size = 0
-    for session in range(sessions):
+    for session in range(starts.shape[0]):
+        starts[session] = -1
         for symbol in range(bounds.shape[0] - 1):
             row = bounds[symbol] + session - firsts[symbol]
             if bounds[symbol] <= row < bounds[symbol + 1] and answer_of[row] >= 0:
-                rows[size], answers[size] = row, answer_of[row]
+                if starts[session] < 0:
+                    starts[session] = answer_of[row]
+                rows[size] = row
                 size += 1
+        ends[session] = size
     return size
 
 
@@ -108,8 +114,31 @@ def gather(values: Row, bar_of: npt.NDArray[np.int32], out: Row) -> None:
 
 @compiled
 def scatter(
-    values: Row, rows: npt.NDArray[np.int32], answers: npt.NDArray[np.int32], out: npt.NDArray[np.floating]
+    values: Row,
+    rows: npt.NDArray[np.int32],
+    starts: npt.NDArray[np.int32],
+    ends: Places,
+    out: npt.NDArray[np.floating],
 ) -> None:
     """Write the answers of a block to their places in a column."""
-    for i in range(rows.shape[0]):
-        out[answers[i]] = values[rows[i]]
+    i = 0
+    for session in range(starts.shape[0]):
+        place = starts[session] - i
+        while i < ends[session]:
+            out[place + i] = values[rows[i]]
+            i += 1
+
+
+@compiled
+def mark_present(values: npt.NDArray[np.floating], bits: npt.NDArray[np.uint8]) -> int:
+    """Set a bit for each value that is not NaN, the lowest first, and return how many are."""
+    missing = 0
+    for byte in range(bits.shape[0]):
+        start = byte * 8
+        present = 0
+        for bit in range(min(8, values.shape[0] - start)):
+            value = values[start + bit]
+            present |= (value == value) << bit  # noqa: PLR0124  NaN is not equal to itself
+            missing += value != value  # noqa: PLR0124
+        bits[byte] = present
+    return missing
