@@ -13,8 +13,8 @@ run: $(STAMP) ## from nothing to filled orders on the bundled sample; again: res
 ui: $(STAMP) ## the Dagster UI on that data, http://127.0.0.1:3000
 	@$(BIN)/trading-pipeline ui
 
-test: $(STAMP) ## all tests, on real servers started by the project
-	$(BIN)/python -m pytest
+test: $(STAMP) ## all tests, on real servers started by the project, a process a core
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 simulate: $(STAMP) ## the order path under drawn faults, SEEDS=1000 of them or one SEED again
 	PYTHONPATH=.:tests $(BIN)/python -m simulation --seeds $(or $(SEEDS),1000) $(if $(SEED),--seed $(SEED))

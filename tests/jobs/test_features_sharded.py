@@ -26,7 +26,6 @@ from trading_pipeline.services.shards import ShardFolder, split_symbols
 
 FIRST = xnys().shift(LAST, -30)
 RANGE = {"start": xnys().shift(LAST, -9).isoformat(), "end": LAST.isoformat(), "shards": 6}
-CONFIG = {"ops": {"plan_shards": {"config": RANGE}}}
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +43,6 @@ def loaded(tmp_path_factory: pytest.TempPathFactory, servers: ServerUrls) -> Ite
         yield opened
 
 
-def features(opened: Pipeline) -> pl.DataFrame:
-    """Return what the range holds."""
-    start = date.fromisoformat(str(RANGE["start"]))
-    frames = [
-        opened.lake.read(dataset, start=start, end=LAST) for dataset in (Dataset.FEATURES, Dataset.FEATURE_INPUTS)
-    ]
-    return frames[0].join(frames[1], on=["session", "symbol"])
-
-
 def forget(opened: Pipeline) -> None:
     """Leave nothing of the range to reuse."""
     start = date.fromisoformat(str(RANGE["start"]))
@@ -62,10 +52,18 @@ def forget(opened: Pipeline) -> None:
         opened.lake.write(dataset, empty, sessions=sessions)
 
 
-def execute(job: str, opened: Pipeline, variables: dict[str, str], folder: Path) -> str:
+def stored_files(opened: Pipeline) -> dict[Dataset, list[str]]:
+    """Return the files of the features; their names are digests of their bytes."""
+    return {
+        dataset: [part.name for part in opened.lake.catalog(dataset).parts]
+        for dataset in (Dataset.FEATURES, Dataset.FEATURE_INPUTS)
+    }
+
+
+def execute(job: str, opened: Pipeline, variables: dict[str, str], folder: Path, *, shards: int = 6) -> str:
     """Run a job as an operator does, in a process of its own; return the id of its run."""
     config = folder / "config.json"
-    config.write_text(json.dumps(CONFIG))
+    config.write_text(json.dumps({"ops": {"plan_shards": {"config": RANGE | {"shards": shards}}}}))
     command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "trading_pipeline.definitions", "-j", job]
     before = set(opened.instance.get_run_ids())
     done = subprocess.run(
@@ -76,36 +74,43 @@ def execute(job: str, opened: Pipeline, variables: dict[str, str], folder: Path)
     return run_id
 
 
+def events_of(opened: Pipeline, run_id: str) -> list[dg.DagsterEvent]:
+    """Return the events of a run."""
+    records = opened.instance.get_records_for_run(run_id, limit=5_000).records
+    events = (record.event_log_entry.dagster_event for record in records)
+    return [event for event in events if event is not None]
+
+
 def test_two_celery_workers_store_what_one_process_stores(loaded: Pipeline, tmp_path: Path) -> None:
     """Real workers on a real Redis share the shards; every session is reported as materialised."""
     import os
 
-    before = features(loaded)
+    before = stored_files(loaded)
     forget(loaded)
     variables = {"PATH": os.environ["PATH"]} | celery_variables(loaded.environment["REDIS_URL"])
     with celery_workers(["one", "two"], loaded.environment | variables, tmp_path):
         run_id = execute("features_celery", loaded, variables, tmp_path)
-    assert before.equals(features(loaded))
-    records = loaded.instance.get_records_for_run(run_id, limit=5_000).records
-    messages = [record.event_log_entry.dagster_event for record in records]
+    assert before == stored_files(loaded)
+    messages = events_of(loaded, run_id)
     workers = {
         event.engine_event_data.metadata["Celery worker"].value
         for event in messages
-        if event is not None and event.is_engine_event and "Celery worker" in event.engine_event_data.metadata
+        if event.is_engine_event and "Celery worker" in event.engine_event_data.metadata
     }
     assert {"one@here", "two@here"} == workers
-    reported = {event.partition for event in messages if event is not None and event.is_step_materialization}
+    reported = {event.partition for event in messages if event.is_step_materialization}
     assert {day.isoformat() for day in xnys().between(date.fromisoformat(str(RANGE["start"])), LAST)} == reported
     assert not list((loaded.settings.shard_root).glob("*"))
 
 
-def test_processes_of_one_machine_store_what_one_process_stores(loaded: Pipeline) -> None:
-    """The same steps, one after another in this process: the executor does not matter."""
-    before = features(loaded)
+def test_processes_of_one_machine_store_what_one_process_stores(loaded: Pipeline, tmp_path: Path) -> None:
+    """Each shard is a process of its own; what is there already is not computed again."""
+    before = stored_files(loaded)
     forget(loaded)
-    result = loaded.run("features_sharded", plan_shards=RANGE)
-    assert "" == errors_of(result)
-    assert before.equals(features(loaded))
+    run_id = execute("features_sharded", loaded, {}, tmp_path, shards=2)
+    assert before == stored_files(loaded)
+    processes = {event.pid for event in events_of(loaded, run_id) if event.is_step_success}
+    assert 4 == len(processes)
     again = loaded.run("features_sharded", plan_shards=RANGE)
     assert "" == errors_of(again)
     computed = {
