@@ -1,6 +1,6 @@
 """What every asset asks of its run: which sessions, and metadata the UI can show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -76,6 +76,17 @@ def numbers_by_session(frame: pl.DataFrame, **aggregates: pl.Expr) -> dict[date,
     """Aggregate a frame by its `session` column into the numbers `report` takes."""
     grouped = frame.group_by("session").agg(**aggregates)
     return {row.pop("session"): row for row in grouped.to_dicts()}
+
+
+def done_before_failing(
+    asset: str, numbers: Mapping[date, Mapping[str, Any]], sessions: Sequence[date]
+) -> Iterator[dg.AssetMaterialization]:
+    """Return what an asset yields of the sessions of a range that are done, before it fails for the others.
+
+    Events that are logged instead are lost with the failure.
+    """
+    for session in sessions:
+        yield dg.AssetMaterialization(asset, partition=session.isoformat(), metadata=numbers.get(session, {}))
 
 
 def _plain(value: Any) -> str | int | float | bool | None:

@@ -1,12 +1,13 @@
 """The features of fresh symbols."""
 
+from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from assets.context import numbers_by_session, plot, report, sessions_of, table
+from assets.context import done_before_failing, numbers_by_session, plot, report, sessions_of, table
 from resources import FeaturesResource, LakeResource, MarketDataResource, ModelRegistryResource
 from trading_pipeline.adapters.plots import drift_plot
 from trading_pipeline.adapters.store.lake import Dataset, Lake
@@ -36,7 +37,7 @@ def features(
     feature_set: FeaturesResource,
     market_data: MarketDataResource,
     models: ModelRegistryResource,
-) -> None:
+) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult]:
     """The features that `FEATURE_SET` names, for every symbol that is fresh as of the session's close.
 
     Definitions are expressions in pyqlib's notation. Any range is computed in one run, and only what its bars have
@@ -48,8 +49,9 @@ def features(
     sessions = sessions_of(context)
     store = lake.lake()
     manifest = write_freshness(store, market_data, sessions)
-    _stop_insufficient(context, feature_store(store, feature_set.compiled()), sessions, manifest)
-    update = feature_store(store, feature_set.compiled()).update(sessions, manifest)
+    computed = feature_store(store, feature_set.compiled())
+    yield from _stop_insufficient(computed, sessions, manifest)
+    update = computed.update(sessions, manifest)
     last = store.read_session(Dataset.FEATURES, sessions[-1])
     names = last.columns[2:]
     report(
@@ -76,6 +78,7 @@ def features(
     context.log.info(
         "features of %s to %s: %d rows computed, %d reused", sessions[0], sessions[-1], update.computed, update.reused
     )
+    yield dg.MaterializeResult()
 
 
 def write_freshness(store: Lake, market_data: MarketDataResource, sessions: list[date]) -> pl.DataFrame:
@@ -102,8 +105,8 @@ def write_freshness(store: Lake, market_data: MarketDataResource, sessions: list
 
 
 def _stop_insufficient(
-    context: dg.AssetExecutionContext, store: FeatureStore, sessions: list[date], manifest: pl.DataFrame
-) -> None:
+    store: FeatureStore, sessions: list[date], manifest: pl.DataFrame
+) -> Iterator[dg.AssetMaterialization]:
     """Stop a run that has sessions with too few fresh symbols, after the others were computed and reported.
 
     Features that such a session had are emptied: nothing later may mistake them for good.
@@ -121,11 +124,7 @@ def _stop_insufficient(
     if good:
         usable = manifest.filter("session_usable")
         store.update(good, usable)
-        coverage = _coverage(usable)
-        for session in good:
-            context.log_event(
-                dg.AssetMaterialization("features", partition=session.isoformat(), metadata=coverage[session])
-            )
+        yield from done_before_failing("features", _coverage(usable), good)
     require_usable(manifest)
 
 

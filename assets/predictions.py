@@ -1,11 +1,12 @@
 """Scores of the champion model, pinned to its version."""
 
+from collections.abc import Iterator
 from datetime import date
 
 import dagster as dg
 import polars as pl
 
-from assets.context import numbers_by_session, report, sessions_of, table
+from assets.context import done_before_failing, numbers_by_session, report, sessions_of, table
 from resources import FeaturesResource, LakeResource, ModelRegistryResource
 from trading_pipeline.adapters.models import ModelRegistry, ModelVersion
 from trading_pipeline.adapters.store.lake import Dataset
@@ -15,6 +16,7 @@ from trading_pipeline.core.training import predict
 from trading_pipeline.errors import ModelError, ModelLooksAhead
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
 from trading_pipeline.services.features import require_features_of
+from trading_pipeline.services.session_gate import failed_gates, one_refusal
 
 SHOWN = 10
 """Differing features a message names; the fields of the error hold all."""
@@ -30,20 +32,25 @@ SHOWN = 10
 )
 def predictions(
     context: dg.AssetExecutionContext, lake: LakeResource, feature_set: FeaturesResource, models: ModelRegistryResource
-) -> None:
+) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult]:
     """The champion's score of every symbol with features, higher is better, rank 1 is best within the session.
 
     Each row carries the model's name, version and digest. A session that the model was trained on is refused: its score
-    would be a look-ahead.
+    would be a look-ahead. A session that did not pass its gates gets none: the run fails and names it, after the others
+    of its range are done.
     """
-    sessions = sessions_of(context)
+    store, asked = lake.lake(), sessions_of(context)
+    refused = failed_gates(store, asked)
+    if len(refused) == len(asked):
+        raise one_refusal(refused)
+    sessions = [session for session in asked if session not in refused]
     registry = models.registry()
     champion = registry.champion(models.model_name)
     _require_same_features(registry, champion, feature_set.compiled().feature_set)
     _require_unseen(champion.name, champion.version, champion.labels_known_at, sessions)
-    store = lake.lake()
     require_features_of(store, feature_set.compiled().feature_set, sessions)
     features = store.read(Dataset.FEATURES, start=sessions[0], end=sessions[-1])
+    features = features.filter(pl.col("session").is_in(sessions))
     scored = predict(registry.load(champion), features).with_columns(
         pl.lit(champion.name).alias("model_name"),
         pl.lit(champion.version).cast(pl.String).alias("model_version"),
@@ -52,6 +59,10 @@ def predictions(
     )
     store.write(Dataset.PREDICTIONS, scored, sessions=sessions)
     score = pl.col("score")
+    numbers = numbers_by_session(scored, rows=pl.len(), score_spread=score.max() - score.min())
+    if refused:
+        yield from done_before_failing("predictions", numbers, sessions)
+        raise one_refusal(refused)
     report(
         context,
         sessions,
@@ -61,8 +72,9 @@ def predictions(
             "total_rows": scored.height,
             "last_session": table(scored.filter(pl.col("session") == sessions[-1]).sort("rank")),
         },
-        per_session=numbers_by_session(scored, rows=pl.len(), score_spread=score.max() - score.min()),
+        per_session=numbers,
     )
+    yield dg.MaterializeResult()
 
 
 def _require_same_features(registry: ModelRegistry, champion: ModelVersion, served: FeatureSet) -> None:

@@ -110,13 +110,19 @@ def test_a_session_that_was_not_fresh_enough_makes_no_order(kit: Kit, lake: Lake
 
 
 @pytest.mark.parametrize(
-    "dataset",
-    [Dataset.FRESHNESS, Dataset.SESSION_VERDICTS, Dataset.BARS, Dataset.QUARANTINED_BARS, Dataset.RAW_BARS],
+    ("dataset", "says"),
+    [
+        (Dataset.FRESHNESS, "no freshness was judged"),
+        (Dataset.SESSION_VERDICTS, "no quality gate has judged it"),
+        (Dataset.BARS, "no bars of"),
+        (Dataset.QUARANTINED_BARS, "no quarantined_bars of"),
+        (Dataset.RAW_BARS, "no raw_bars at all"),
+    ],
 )
-def test_a_session_without_a_judgement_makes_no_order(kit: Kit, lake: Lake, dataset: Dataset) -> None:
+def test_a_session_without_a_judgement_makes_no_order(kit: Kit, lake: Lake, dataset: Dataset, says: str) -> None:
     """Unknown is no, whichever part of the judgement is not there."""
     (lake.root / dataset / "manifest.json").unlink()
-    with pytest.raises(GateNotPassed, match=dataset):
+    with pytest.raises(GateNotPassed, match=says):
         rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
     assert [] == kit.broker.sent
 

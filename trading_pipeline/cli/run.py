@@ -3,26 +3,32 @@
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 
 import dagster as dg
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.cli.console import out
 from trading_pipeline.cli.runtime import opened_account
 from trading_pipeline.cli.summary import print_summary
+from trading_pipeline.core.manifest import insufficient_sessions
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.definitions import build_resources, defs
-from trading_pipeline.errors import BarsUnavailable, PipelineError, TradingHalted
+from trading_pipeline.errors import BarsUnavailable, InsufficientFreshness, PipelineError, TradingHalted
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.status import read_status
 from trading_pipeline.settings import Settings
 
 CHUNK = 540
 """Sessions a run of the history backfill: a handful of runs, so that progress is seen and a crash loses little."""
+
+SHOWN = 10
+"""Sessions named in a message."""
+WHY = "select session, symbol, detail from quarantined_bars"
 
 OPERATOR = "trading-pipeline run"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -37,6 +43,8 @@ class PipelineRun:
     instance: dg.DagsterInstance
     progress: Progress
     done: dict[str, float] = field(default_factory=dict)
+    unfit: list[date] = field(default_factory=list)
+    """Sessions without features: too few of their symbols had a good bar."""
 
     @contextmanager
     def phase(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -90,6 +98,10 @@ def run_everything(settings: Settings, environment: dict[str, str], count: int) 
         _trade(run, sessions[-count:])
     with opened_account(settings, environment) as account:
         print_summary(account, sessions[-count:], run.done)
+    if run.unfit:
+        shown = ", ".join(map(str, run.unfit[:SHOWN])) + (", ..." if len(run.unfit) > SHOWN else "")
+        out.print(f"{len(run.unfit)} session(s) have no features, as too few symbols had a good bar: {shown}")
+        out.print(f"why: trading-pipeline sql '{WHY}'")
 
 
 def _covered_sessions(settings: Settings) -> list[date]:
@@ -111,20 +123,32 @@ def _initialise(run: PipelineRun) -> None:
 
 
 def _backfill(run: PipelineRun, sessions: Sequence[date]) -> None:
-    done = run.materialised("raw_bars") & run.materialised("bars") & run.materialised("features")
+    """Load what is not there yet. Sessions that are not fit to use are named in the end and stop only themselves."""
+    run.unfit = _unfit(run, sessions)
+    done = run.materialised("raw_bars") & run.materialised("bars") & {*run.materialised("features"), *run.unfit}
     missing = [session for session in sessions if session not in done]
     if not missing:
         return
     with run.phase("bars and features", len(missing)) as advance:
         for first, last in _ranges(missing):
-            run.execute(
-                "history",
-                tags={
-                    "dagster/asset_partition_range_start": first.isoformat(),
-                    "dagster/asset_partition_range_end": last.isoformat(),
-                },
-            )
+            with suppress(InsufficientFreshness):
+                run.execute(
+                    "history",
+                    tags={
+                        "dagster/asset_partition_range_start": first.isoformat(),
+                        "dagster/asset_partition_range_end": last.isoformat(),
+                    },
+                )
             advance(len(xnys().between(first, last)))
+    run.unfit = _unfit(run, sessions)
+
+
+def _unfit(run: PipelineRun, sessions: Sequence[date]) -> list[date]:
+    lake = Lake(run.settings.lake_root)
+    if not lake.sessions(Dataset.FRESHNESS, start=sessions[0], end=sessions[-1]):
+        return []
+    columns = ["session", "session_usable"]
+    return insufficient_sessions(lake.read(Dataset.FRESHNESS, start=sessions[0], end=sessions[-1], columns=columns))
 
 
 def _train(run: PipelineRun) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import polars as pl
 
@@ -14,6 +15,7 @@ from trading_pipeline.core.quality.coverage import USABLE
 from trading_pipeline.errors import DataQualityError, GateNotPassed
 
 _BAR = BAR_SCHEMA.names()
+_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,38 +44,64 @@ def session_gate(lake: Lake, session: date) -> SessionGate:
         GateNotPassed: the session was not judged, or judged as not usable; its raw bars, or what the gate has filed,
             have changed since; it has too few fresh symbols. Names the gate and what to do.
     """
-    _require_usable(lake, session)
+    for refused in failed_gates(lake, [session]).values():
+        raise refused
     held = _require_current(lake, session)
-    states = _freshness(lake, session)
+    states = dict(_rows(lake, Dataset.FRESHNESS, [session]).select("symbol", "state").iter_rows())
     fresh = frozenset(symbol for symbol, state in states.items() if state == FRESH and symbol not in held)
     excluded = {symbol: f"its data are {state}" for symbol, state in states.items() if state != FRESH}
     return SessionGate(session=session, fresh=fresh, excluded=dict(sorted((excluded | held).items())))
 
 
-def failed_gates(lake: Lake, sessions: Sequence[date]) -> dict[date, str]:
-    """Return the sessions that did not pass their gates, each with the reason in words."""
-    failed: dict[date, str] = {}
-    for session in sessions:
-        try:
-            session_gate(lake, session)
-        except GateNotPassed as refused:
-            failed[session] = refused.message
-    return failed
+def failed_gates(lake: Lake, sessions: Sequence[date]) -> dict[date, GateNotPassed]:
+    """Return the sessions of a range that were not judged, or judged as not usable, each with the refusal of it."""
+    judged = {row["session"]: row for row in _rows(lake, Dataset.SESSION_VERDICTS, sessions).iter_rows(named=True)}
+    manifest = _rows(lake, Dataset.FRESHNESS, sessions)
+    fresh = {row["session"]: row for row in _freshness(manifest).iter_rows(named=True)} if manifest.height else {}
+    refusals = {day: _quality_refusal(day, judged.get(day)) or _age_refusal(day, fresh.get(day)) for day in sessions}
+    return {day: refusal for day, refusal in refusals.items() if refusal is not None}
 
 
-def _require_usable(lake: Lake, session: date) -> None:
-    rows = _read(lake, Dataset.SESSION_VERDICTS, session)
-    if rows.height != 1:
-        raise _refused(session, "quality", "no quality gate has judged it: materialise `bars`")
-    row = rows.row(0, named=True)
-    if row["verdict"] != USABLE:
-        counts = ", ".join(f"{row[name]} {name}" for name in ("good", "quarantined", "missing"))
-        raise _refused(
-            session,
-            "quality",
-            f"the quality gate calls it {row['verdict']}: of {row['expected']} expected symbols {counts}. "
-            "Load the session again, then materialise `bars` and what follows",
-        )
+def one_refusal(refused: Mapping[date, GateNotPassed]) -> GateNotPassed:
+    """Return one error that names all sessions that were refused."""
+    days = [str(day) for day in sorted(refused)]
+    first = refused[min(refused)]
+    if len(days) == 1:
+        return first
+    named = ", ".join(days[:_NAMED]) + (f" and {len(days) - _NAMED} more" if len(days) > _NAMED else "")
+    return GateNotPassed(
+        f"{len(days)} sessions did not pass their gates: {named}. The first: {first.message}", sessions=days
+    )
+
+
+def _freshness(manifest: pl.DataFrame) -> pl.DataFrame:
+    fresh = (pl.col("state") == FRESH).sum().alias("fresh")
+    return manifest.group_by("session").agg(
+        pl.col("session_usable").all().alias("usable"), fresh, pl.len().alias("all")
+    )
+
+
+def _quality_refusal(session: date, row: dict[str, Any] | None) -> GateNotPassed | None:
+    if row is None:
+        return _refused(session, "quality", "no quality gate has judged it: materialise `bars`")
+    if row["verdict"] == USABLE:
+        return None
+    counts = ", ".join(f"{row[name]} {name}" for name in ("good", "quarantined", "missing"))
+    return _refused(
+        session,
+        "quality",
+        f"the quality gate calls it {row['verdict']}: of {row['expected']} expected symbols {counts}. "
+        "Load the session again, then materialise `bars` and what follows",
+    )
+
+
+def _age_refusal(session: date, row: dict[str, Any] | None) -> GateNotPassed | None:
+    if row is None:
+        return _refused(session, "freshness", "no freshness was judged: materialise `features`")
+    if row["usable"]:
+        return None
+    why = f"it was not fresh enough, {row['fresh']} of {row['all']} symbols: see the metadata of `features`"
+    return _refused(session, "freshness", why)
 
 
 def _require_current(lake: Lake, session: date) -> dict[str, str]:
@@ -96,26 +124,19 @@ def _require_current(lake: Lake, session: date) -> dict[str, str]:
     return {symbol: f"its bar is in quarantine: {reason}" for symbol, reason in reasons.iter_rows()}
 
 
-def _freshness(lake: Lake, session: date) -> dict[str, str]:
-    manifest = _read(lake, Dataset.FRESHNESS, session)
-    if manifest.is_empty():
-        raise _refused(session, "freshness", "no freshness was judged: materialise `features`")
-    if not manifest["session_usable"].all():
-        fresh = manifest.filter(pl.col("state") == FRESH).height
-        raise _refused(
-            session,
-            "freshness",
-            f"it was not fresh enough, {fresh} of {manifest.height} symbols: see the metadata of `features`",
-        )
-    return dict(manifest.select("symbol", "state").iter_rows())
+def _rows(lake: Lake, dataset: Dataset, sessions: Sequence[date]) -> pl.DataFrame:
+    """Return what was filed of some sessions; no rows where nothing was."""
+    first, last = min(sessions), max(sessions)
+    if not lake.sessions(dataset, start=first, end=last):
+        return pl.DataFrame()
+    return lake.read(dataset, start=first, end=last).filter(pl.col("session").is_in(list(sessions)))
 
 
 def _read(lake: Lake, dataset: Dataset, session: date) -> pl.DataFrame:
     try:
         return lake.read_session(dataset, session)
     except DataQualityError as missing:
-        gate = "freshness" if dataset is Dataset.FRESHNESS else "quality"
-        raise _refused(session, gate, missing.message) from missing
+        raise _refused(session, "quality", missing.message) from missing
 
 
 def _refused(session: date, gate: str, why: str) -> GateNotPassed:

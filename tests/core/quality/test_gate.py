@@ -67,7 +67,10 @@ def kept(result: GateResult) -> list[float]:
         ({"low": 100.5, "high": 102.0}, "low_too_high"),
         ({"ended_at": None}, "wrong_time"),
         ({"ended_at": datetime(2024, 7, 5, 20, tzinfo=UTC)}, "wrong_time"),
+        ({"ended_at": datetime(2024, 7, 1, 20, 1, tzinfo=UTC)}, "wrong_time"),
         ({"symbol": " "}, "missing_symbol"),
+        ({"symbol": "^GSPC"}, "not_an_equity"),
+        ({"symbol": "I:SPX"}, "not_an_equity"),
         ({"symbol": None}, "missing_symbol"),
     ],
 )
@@ -91,6 +94,15 @@ def test_a_thin_bar_with_a_vwap_is_sound():
 def test_a_day_without_trading_is_quarantined(day: date):
     """Holidays and weekends have no bars."""
     assert ["not_a_session"] == judge_bars(frame(bar(day)), last_good={}).quarantined["reason"].to_list()
+
+
+def test_the_usual_close_is_in_the_future_of_a_half_day():
+    """On the third of July trading ends at one o'clock."""
+    half = DAYS[2]
+    assert date(2024, 7, 3) == half
+    late = frame(bar(half), bar(half, "MSFT", ended_at=datetime(2024, 7, 3, 20, tzinfo=UTC)))
+
+    assert [("MSFT", "wrong_time")] == judge_bars(late, last_good={}).quarantined.select("symbol", "reason").rows()
 
 
 def test_the_detail_tells_the_values():

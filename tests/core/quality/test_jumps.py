@@ -103,6 +103,48 @@ def test_one_wrong_bar_is_quarantined_alone() -> None:
     assert [(DAY, NAME)] == result.quarantined.select("session", "symbol").rows()
 
 
+def test_a_wrong_bar_with_the_volume_of_news_is_found_when_the_next_one_is_back() -> None:
+    """And the bars after it do not wait for an explanation of its return."""
+    mine = CLEAN.filter(pl.col("symbol") == NAME)
+    before = mine.filter(pl.col("session") == DAYS[AT - 1])["close"][0]
+    usual = mine.filter(pl.col("session") < DAY)["volume"].tail(20).median()
+    raw = CLEAN
+    for day, level, volume in ((DAY, 0.73, 9 * usual), (DAYS[AT + 1], 1.165, usual)):
+        here = (pl.col("symbol") == NAME) & (pl.col("session") == day)
+        raw = raw.with_columns(
+            *(pl.when(here).then(before * level).otherwise(name).alias(name) for name in PRICE_COLUMNS),
+            pl.when(here).then(volume).otherwise("volume").alias("volume"),
+        )
+    result = judged(raw.filter(pl.col("session") <= DAYS[AT + 1]))
+    assert [(DAY, NAME, "outlier")] == result.quarantined.select("session", "symbol", "reason").rows()
+
+
+def test_in_a_turmoil_large_moves_are_real_while_shares_change_hands() -> None:
+    """A bank that loses nine tenths in a week and bounces by half: every bar was traded."""
+    path = [1.0, 0.7, 0.3, 0.25, 0.13, 0.14, 0.24, 0.26]
+    raw = CLEAN
+    for offset, level in enumerate(path):
+        here = (pl.col("symbol") == NAME) & (pl.col("session") == DAYS[AT + offset])
+        raw = raw.with_columns(
+            *(pl.when(here).then(pl.col(name) * level).otherwise(name).alias(name) for name in PRICE_COLUMNS),
+            pl.when(here).then(pl.col("volume") * 12).otherwise("volume").alias("volume"),
+        )
+    until = raw.filter(pl.col("session") <= DAYS[AT + len(path) - 1])
+    assert {} == judged(until).reasons()
+
+
+def test_a_symbol_that_comes_back_after_longer_than_any_rule_looks_begins_anew() -> None:
+    """Its name may be another company's by now; while features can still reach back the old close counts."""
+    for missing, held in ((71, 0), (69, 1)):
+        after = DAYS[AT + missing]
+        gone = (pl.col("symbol") == NAME) & (pl.col("session") >= DAY) & (pl.col("session") < after)
+        there = (pl.col("symbol") == NAME) & (pl.col("session") >= after)
+        raw = CLEAN.filter(~gone).with_columns(
+            pl.when(there).then(pl.col(name) * 3.45).otherwise(name).alias(name) for name in PRICE_COLUMNS
+        )
+        assert held == judged(raw.filter(pl.col("session") <= after)).quarantined.height
+
+
 def test_a_first_bar_that_all_later_ones_leave_behind_is_the_wrong_one() -> None:
     """Three bars agree against one."""
     wrong = (pl.col("symbol") == NAME) & (pl.col("session") == DAYS[0])

@@ -113,7 +113,8 @@ def judge_bars(
     if as_of is not None:
         rows = rows.filter(pl.col("session") <= as_of)
     rows = rows.sort(*BAR_KEY, "source", maintain_order=True).with_row_index("row")
-    unsound = _broken_rows(rows, row_rules(_non_sessions(rows, calendar)))
+    closes = {day: calendar.close_at(day) for day in rows["session"].unique() if calendar.is_session(day)}
+    unsound = _broken_rows(rows, row_rules(_non_sessions(rows, calendar), closes))
     # A copy that is broken by itself says nothing against the others of its key.
     readable = rows.join(unsound.select("row"), on="row", how="anti", maintain_order="left")
     broken = _dated(pl.concat([unsound, _duplicates(readable)]), rows, calendar)

@@ -99,6 +99,11 @@ class JumpRule:
         like: Flags = nearest <= np.minimum(self.config.split_tolerance, 0.5 * size)
         return like
 
+    def _in_turmoil(self, at: int, size: float) -> bool:
+        """Tell whether the last bars moved like this one, and shares still change hands as in no month before."""
+        scores = self.scores
+        return bool(scores.turmoil[at] >= size / 2 and scores.shares_of_months[at] >= self.config.jump_volume)
+
     def still_far(self, at: int, reference: float) -> bool:
         """Tell whether a bar of a run is still at the other level, whatever its volume."""
         moved, opened = self.panel.close[at] / reference - 1, self.panel.open[at] / reference - 1
@@ -118,9 +123,8 @@ class JumpRule:
         here, before = np.array([at]), np.array([since])
         calm = bool(self._unheard_of(here, before)[0] or np.isnan(self.scores.usual_gap[at]))
         needed = self.config.jump_volume if strong and calm else self.config.news_volume
-        # In a crisis the sessions just before were news themselves: a nervous symbol is measured against calmer ones.
-        news = self.scores.news[at] if calm else np.fmax(self.scores.news[at], self.scores.news_of_months[at])
-        return bool(made * whole > 0 and abs(made) >= abs(whole) / 2 and news >= needed)
+        carried = self.scores.news[at] >= needed or self._in_turmoil(at, abs(made))
+        return bool(made * whole > 0 and abs(made) >= abs(whole) / 2 and carried)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -208,14 +212,18 @@ class _Walk:
             self._leave_behind(range(start, reference_row + 1), pending[-1])
 
     def _came_back(self, row: int, reference_row: int) -> bool:
-        """Tell whether the bar only returns to where the price was before its reference: then that one was wrong."""
+        """Tell whether the bar only returns to where the price was before its reference: then that one was wrong.
+
+        Near enough is half the way that the reference went, or a distance that nobody would ask about.
+        """
         panel, factor = self.rule.panel, self.rule.scores.factor
         before = reference_row - 1
         if reference_row != row - 1 or before < panel.start[row] or before in self.flagged:
             return False
         away = np.log(panel.close[reference_row] / (panel.close[before] * factor[reference_row]))
         back = np.log(panel.close[row] / (panel.close[before] * factor[reference_row] * factor[row]))
-        return bool(abs(back) < abs(away) / 2)
+        unsuspicious = abs(np.expm1(back)) <= self.rule.config.gap_threshold and abs(back) < abs(away)
+        return bool(abs(back) < abs(away) / 2 or unsuspicious)
 
     def _leave_behind(self, rows: Sequence[int], at: int) -> None:
         panel = self.rule.panel

@@ -138,6 +138,15 @@ class Panel:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(counted >= least, (total[at] - total[begin]) / counted, np.nan)
 
+    def largest_before(self, values: Floats, count: int) -> Floats:
+        """Return the largest of up to `count` rows before each; 0 where none is known."""
+        largest = np.zeros(len(self))
+        shifted = values
+        for _ in range(count):
+            shifted = self.previous(shifted)
+            largest = np.fmax(largest, shifted)
+        return largest
+
     def run_of(self, same: Flags) -> Ints:
         """Return how many rows in a row, this one included, are each the same as the one before it."""
         breaks = ~same | self.first

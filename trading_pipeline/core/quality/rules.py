@@ -1,8 +1,8 @@
 """The rules that judge a row by itself or by rows of its own key, as Polars expressions; no history is needed."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import polars as pl
 
@@ -22,9 +22,14 @@ class Rule:
     detail: pl.Expr
 
 
-def row_rules(non_sessions: Collection[date]) -> list[Rule]:
-    """Return the rules that need nothing but the row; `non_sessions` are the days of the frame without trading."""
-    return [*_price_rules(), *_volume_rules(), *_shape_rules(), *_time_rules(non_sessions), _symbol_rule()]
+def row_rules(non_sessions: Collection[date], closes: Mapping[date, datetime]) -> list[Rule]:
+    """Return the rules that need nothing but the row.
+
+    Args:
+        non_sessions: the days of the frame without trading.
+        closes: when the sessions of the frame end (UTC).
+    """
+    return [*_price_rules(), *_volume_rules(), *_shape_rules(), *_time_rules(non_sessions, closes), _symbol_rule()]
 
 
 def with_copies(rows: pl.DataFrame) -> pl.DataFrame:
@@ -97,9 +102,11 @@ def _shape_rules() -> list[Rule]:
     ]
 
 
-def _time_rules(non_sessions: Collection[date]) -> list[Rule]:
+def _time_rules(non_sessions: Collection[date], closes: Mapping[date, datetime]) -> list[Rule]:
     ended_on = pl.col("ended_at").dt.convert_time_zone(EXCHANGE_ZONE).dt.date()
     closed_days = pl.Series(list(non_sessions), dtype=pl.Date).implode()
+    close = pl.col("session").replace_strict(closes, default=None, return_dtype=BAR_SCHEMA["ended_at"])
+    another_day = (ended_on != pl.col("session")) & ~ended_on.is_in(closed_days)
     return [
         Rule(
             reason=Reason.NOT_A_SESSION,
@@ -111,7 +118,7 @@ def _time_rules(non_sessions: Collection[date]) -> list[Rule]:
         ),
         Rule(
             reason=Reason.WRONG_TIME,
-            broken=((ended_on != pl.col("session")) & ~ended_on.is_in(closed_days)).fill_null(value=True),
+            broken=another_day.fill_null(value=True) | (pl.col("ended_at") > close),
             detail=pl.format("ended at {}, session {}", _text("ended_at"), pl.col("session")),
         ),
     ]

@@ -10,7 +10,7 @@ from trading_pipeline.core.quality.panel import Floats, Panel
 
 MARKET_SYMBOLS = 5
 """Fewer symbols have no median that stands for the market."""
-_VOLUME_BARS, _MOVE_BARS = 20, 60
+_VOLUME_BARS, _MOVE_BARS, _TURMOIL_BARS = 20, 60, 10
 _LARGEST = 0.1
 """Moves count up to this (log) in a symbol's habit, so that one crash does not hide the next defect."""
 _TICK = 0.01
@@ -26,7 +26,8 @@ class Scores:
         factor: what actions make of the price level since the row before; 1 without any.
         news: volume relative to the sessions before, the lesser of shares and dollars; NaN while that is unknown. A
             split changes shares but not dollars, a wrong price dollars but not shares: only news raises both.
-        news_of_months: the same relative to the last 60 sessions.
+        shares_of_months: shares relative to the mean of the last 60 sessions.
+        turmoil: the largest move (log) of the last ten bars whose shares were four times those of the months before.
         gap: log move from the close before to the open, without the market's; 0 where there is no close before.
         island: the bar is left behind overnight on both sides: lesser of the two opposite gaps, in usual gaps.
         spike: its close jumps and comes back, in usual moves.
@@ -39,7 +40,8 @@ class Scores:
 
     factor: Floats
     news: Floats
-    news_of_months: Floats
+    shares_of_months: Floats
+    turmoil: Floats
     gap: Floats
     island: Floats
     spike: Floats
@@ -58,11 +60,16 @@ class Scores:
             volume = np.where(panel.volume > 0, np.log(panel.volume), np.nan)
             usual_volume = panel.mean_before(volume, _VOLUME_BARS, 3)
             turnover = volume + np.log(panel.close)
+            shares, moved = (
+                np.exp(volume - panel.mean_before(volume, _MOVE_BARS, _VOLUME_BARS)),
+                np.abs(np.log(panel.close / before)),
+            )
             spread = panel.mean_before(np.abs(volume - usual_volume), _VOLUME_BARS, 5)
             return cls(
                 factor=factor,
-                news=_raised(panel, volume, turnover, _VOLUME_BARS, 3),
-                news_of_months=_raised(panel, volume, turnover, _MOVE_BARS, _VOLUME_BARS),
+                news=np.exp(np.fmin(volume - usual_volume, turnover - panel.mean_before(turnover, _VOLUME_BARS, 3))),
+                shares_of_months=shares,
+                turmoil=panel.largest_before(np.where(shares >= config.jump_volume, moved, 0.0), _TURMOIL_BARS),
                 gap=np.nan_to_num(gap),
                 island=_taken_back(gap, panel.following(gap), config.spike_minimum) / usual_gap,
                 spike=_taken_back(move, panel.following(move), config.spike_minimum) / usual_move,
@@ -71,12 +78,6 @@ class Scores:
                 usual_volume=usual_volume,
                 volume_spread=spread,
             )
-
-
-def _raised(panel: Panel, volume: Floats, turnover: Floats, bars: int, least: int) -> Floats:
-    """Return how many times the mean of the bars before both shares and dollars are."""
-    shares, dollars = (one - panel.mean_before(one, bars, least) for one in (volume, turnover))
-    return np.exp(np.fmin(shares, dollars))
 
 
 def _relative(panel: Panel, move: Floats) -> tuple[Floats, Floats]:

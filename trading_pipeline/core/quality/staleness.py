@@ -13,6 +13,8 @@ UNTRADED_RUN = 5
 """Bars in a row without volume whose price moves all the same: an index, not a security."""
 STUCK_BARS = 3
 """Bars in a row with the same prices, or the same volume, that make a series stuck."""
+INDEX_MARKS = ("^", "$", ".", "I:")
+"""How vendors write the symbols of indices, which have volumes in some feeds."""
 BUSY_VOLUME = 1_000
 """Shares; below, two sessions may well trade the same number."""
 
@@ -26,11 +28,13 @@ def find_stale(panel: Panel) -> pl.DataFrame:
     flat = panel.high == panel.low
     carried = idle & flat & (panel.close == panel.previous(panel.close))
     moving = idle & ~carried
-    index = moving & (_run(panel, idle) >= UNTRADED_RUN)
+    marked = np.array([symbol.startswith(INDEX_MARKS) for symbol in panel.symbols] or [False])[panel.code]
+    index = moving & (_run(panel, idle) >= UNTRADED_RUN) & ~marked
     return pl.concat(
         [
             findings(panel, carried, Reason.STALE, lambda at: f"no volume, close {panel.close[at]:g} carried forward"),
             findings(panel, moving & ~index, Reason.NO_TRADES, lambda at: f"no volume, yet close {panel.close[at]:g}"),
+            findings(panel, marked, Reason.NOT_AN_EQUITY, lambda at: f"{panel.symbol(at)} is the symbol of an index"),
             findings(
                 panel,
                 index,
