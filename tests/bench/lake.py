@@ -8,45 +8,24 @@ The lake is written as it is in use: a backfill, then sessions one by one (daily
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
+sys.path[:0] = [str(Path(__file__).parent)]
+
+from panel import market
+
 from trading_pipeline.adapters.store.lake import Dataset, Lake
-from trading_pipeline.core.bars import BAR_SCHEMA
 from trading_pipeline.core.sessions import xnys
 
 DAILY = 250
 RESTATED = 60
 TURNS = 7
-
-
-def panel(symbols: int, sessions: list[date]) -> pl.DataFrame:
-    """Return random walks in bar format."""
-    generator = np.random.default_rng(20240703)
-    steps = generator.normal(0, 0.01, (len(sessions), symbols))
-    close = np.round(50 * np.exp(np.cumsum(steps, axis=0)), 4).ravel()
-    days = np.repeat(np.array(sessions, dtype="datetime64[D]"), symbols)
-    frame = pl.DataFrame(
-        {
-            "session": days,
-            "symbol": [f"S{at:04}" for at in range(symbols)] * len(sessions),
-            "ended_at": days.astype("datetime64[us]") + np.timedelta64(20, "h"),
-            "open": np.round(close * 0.999, 4),
-            "high": np.round(close * 1.01, 4),
-            "low": np.round(close * 0.99, 4),
-            "close": close,
-            "volume": generator.integers(1_000, 5_000_000, close.size).astype(float),
-            "vwap": close,
-            "source": ["bench"] * close.size,
-        }
-    )
-    return frame.with_columns(pl.col("ended_at").dt.replace_time_zone("UTC")).cast(BAR_SCHEMA)
 
 
 def best(scans: dict[str, Callable[[], pl.DataFrame]]) -> dict[str, float]:
@@ -69,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     calendar = xnys().sessions
     sessions = list(calendar[-options.sessions :])
-    frame = panel(options.symbols, sessions)
+    frame, _ = market(options.symbols, sessions)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         lake, figures = Lake(Path(folder) / "lake"), {}
         begun = time.perf_counter()
