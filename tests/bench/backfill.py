@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
@@ -50,8 +51,16 @@ print(read_adjusted_bars(Lake(Path(sys.argv[1])), start=date.min, end=date.max).
 START = "import dagster as dg, trading_pipeline.definitions as d; i = dg.DagsterInstance.get(); i.get_runs_count()"
 
 
-def measured(command: Sequence[str], environment: dict[str, str], log: Path) -> tuple[float, float]:
-    """Run a command in a process of its own and return its wall seconds and peak memory in GB."""
+class Cost(NamedTuple):
+    """What a process took: wall and processor seconds, and peak memory in GB."""
+
+    seconds: float
+    cpu: float
+    peak: float
+
+
+def measured(command: Sequence[str], environment: dict[str, str], log: Path) -> Cost:
+    """Run a command in a process of its own."""
     with log.open("w") as out:
         begun = time.perf_counter()
         child = subprocess.Popen(command, env=os.environ | environment, stdout=out, stderr=subprocess.STDOUT)
@@ -60,7 +69,7 @@ def measured(command: Sequence[str], environment: dict[str, str], log: Path) -> 
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise RuntimeError(log.read_text()[-3000:])
-    return seconds, usage.ru_maxrss / 2**20
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20)
 
 
 def materialise(first: date, last: date) -> list[str]:
@@ -94,25 +103,26 @@ def backfill(symbols: int, days: list[date], folder: Path) -> dict[str, float]:
             "UNIVERSE": ",".join(opened.settings.universe),
             "DAGSTER_DISABLE_TELEMETRY": "yes",
         }
-        start, _ = measured([sys.executable, "-c", START], variables, folder / "start.log")
-        seconds, peak = measured(materialise(days[0], days[-2]), variables, folder / "backfill.log")
-        one, _ = measured(materialise(days[-1], days[-1]), variables, folder / "session.log")
-        adjusting, adjusting_peak = measured(
-            [sys.executable, "-c", ADJUST, str(opened.settings.lake_root)], variables, folder / "adjust.log"
-        )
+        start = measured([sys.executable, "-c", START], variables, folder / "start.log")
+        whole = measured(materialise(days[0], days[-2]), variables, folder / "backfill.log")
+        one = measured(materialise(days[-1], days[-1]), variables, folder / "session.log")
+        adjust = [sys.executable, "-c", ADJUST, str(opened.settings.lake_root)]
+        adjusting = measured(adjust, variables, folder / "adjust.log")
         kept = opened.lake.read(Dataset.BARS, start=days[0], end=days[-1], columns=["session"]).height
         gone = opened.lake.read(Dataset.QUARANTINED_BARS, start=days[0], end=days[-1], columns=["session"]).height
     figures = {
         "symbols": symbols,
         "rows": rows,
-        "start_seconds": start,
-        "backfill_seconds": seconds,
-        "adjust_seconds": adjusting,
-        "wall_seconds": seconds + adjusting,
-        "seconds_per_million_rows": (seconds + adjusting - start) / rows * 1e6,
-        "peak_gb": max(peak, adjusting_peak),
-        "session_seconds": one,
-        "session_beyond_start": one - start,
+        "start_seconds": start.seconds,
+        "backfill_seconds": whole.seconds,
+        "adjust_seconds": adjusting.seconds,
+        "wall_seconds": whole.seconds + adjusting.seconds,
+        "cpu_seconds": whole.cpu + adjusting.cpu,
+        "cpu_seconds_per_million_rows": (whole.cpu + adjusting.cpu - start.cpu) / rows * 1e6,
+        "peak_gb": max(whole.peak, adjusting.peak),
+        "session_seconds": one.seconds,
+        "session_beyond_start": one.seconds - start.seconds,
+        "session_cpu_beyond_start": one.cpu - start.cpu,
         "bars": kept,
         "quarantined": gone,
     }
@@ -121,7 +131,7 @@ def backfill(symbols: int, days: list[date], folder: Path) -> dict[str, float]:
 
 
 def pandas_gate(bars: pl.DataFrame) -> dict[str, float]:
-    """Judge the rows with plain pandas: prices, order of OHLC, volume, duplicates, jumps against the last good close."""
+    """Judge the rows with plain pandas: prices, OHLC, volume, duplicates, jumps against the last good close."""
     frame = bars.to_pandas()
     begun = time.perf_counter()
     prices = frame[["open", "high", "low", "close"]]
@@ -138,12 +148,12 @@ def pandas_gate(bars: pl.DataFrame) -> dict[str, float]:
     return {"pandas_gate_seconds": time.perf_counter() - begun, "pandas_gate_quarantined": int(bad.sum())}
 
 
-def our_gate(bars: pl.DataFrame) -> dict[str, float]:
+def our_gate(bars: pl.DataFrame, actions: pl.DataFrame) -> dict[str, float]:
     """Judge the rows with the pipeline's gate."""
     from trading_pipeline.core.quality import judge_bars
 
     begun = time.perf_counter()
-    result = judge_bars(bars, last_good={})
+    result = judge_bars(bars, last_good={}, actions=actions)
     return {"gate_seconds": time.perf_counter() - begun, "gate_quarantined": result.quarantined.height}
 
 
@@ -196,7 +206,7 @@ def main() -> None:
         figures["sizes"] = [backfill(symbols, days, folder / str(symbols)) for symbols in options.symbols]
         if options.references:
             bars, actions = market(options.references, days)
-            references = our_gate(bars) | pandas_gate(bars) | exports(bars, actions, days, folder / "qlib")
+            references = our_gate(bars, actions) | pandas_gate(bars) | exports(bars, actions, days, folder / "qlib")
             references["gate_ratio"] = references["pandas_gate_seconds"] / references["gate_seconds"]
             references["export_ratio"] = references["pyqlib_write_seconds"] / references["export_seconds"]
             figures["references"] = {"symbols": options.references, "rows": bars.height, **references}
