@@ -6,7 +6,7 @@ from assets.context import plot, table
 from resources import FeaturesResource, LakeResource, ModelRegistryResource
 from trading_pipeline.adapters.models import ic_plot
 from trading_pipeline.adapters.plots import as_data_uri
-from trading_pipeline.adapters.store.adjusted import read_adjusted_bars
+from trading_pipeline.adapters.store.adjusted import read_instrument_bars
 from trading_pipeline.adapters.store.lake import Dataset
 from trading_pipeline.core.labels import LABEL_HORIZON, LabelKind, compute_labels
 from trading_pipeline.core.sessions import xnys
@@ -59,8 +59,11 @@ def model(
     kind = LabelKind(config.label)
     features = store.read(Dataset.FEATURES, start=usable[0], end=usable[-1])
     label_end = xnys().shift(usable[-1], LABEL_HORIZON)
-    bars = read_adjusted_bars(store, start=usable[0], end=label_end)
-    labels = compute_labels(bars, calendar=xnys().between(usable[0], label_end), kind=kind)
+    bars = read_instrument_bars(store, start=usable[0], end=label_end)
+    calendar = xnys().between(usable[0], label_end)
+    labels = compute_labels(bars.drop("symbol").rename({"instrument": "symbol"}), calendar=calendar, kind=kind)
+    names = bars.select("session", "symbol", "instrument")
+    labels = labels.rename({"symbol": "instrument"}).join(names, on=["session", "instrument"]).select(labels.columns)
     context.log.info("training on %d sessions, %s to %s", len(usable), usable[0], usable[-1])
     trained = train(
         features,

@@ -1,5 +1,8 @@
 """Raw bars: what the source says, unjudged."""
 
+from dataclasses import asdict
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -12,6 +15,7 @@ from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
 
 
 @dg.asset(
+    deps=["corporate_actions"],
     partitions_def=SESSIONS,
     backfill_policy=IN_ONE_RUN,
     group_name="market_data",
@@ -41,7 +45,9 @@ def raw_bars(context: dg.AssetExecutionContext, lake: LakeResource, market_data:
         )
     changed = record_raw_bars(lake.lake(), frame, sessions=sessions, now=SystemClock().now())
     source.delivered(sessions, market_data.universe)
-    absent = sorted(set(market_data.universe) - set(frame["symbol"].unique()))
+    members = market_data.members()
+    expected = set(members.symbols) if len(sessions) > 1 else set(members.on(sessions[0])["symbol"])
+    absent = sorted(expected - set(frame["symbol"].unique()))
     report(
         context,
         sessions,
@@ -52,7 +58,18 @@ def raw_bars(context: dg.AssetExecutionContext, lake: LakeResource, market_data:
             "sessions_changed": len(changed),
             "source": source.name,
             "absent_symbols": ", ".join(absent) or "none",
+            "members": members.on(sessions[-1]).height,
+            **_versions_with_faults(context, market_data),
             "last_session": table(frame.filter(pl.col("session") == sessions[-1])),
         },
         per_session=numbers_by_session(frame, rows=pl.len()),
     )
+
+
+def _versions_with_faults(context: dg.AssetExecutionContext, market_data: MarketDataResource) -> dict[str, Any]:
+    """Name the versions of the universe's file whose sectors, members or symbols are not what they were before."""
+    faulty = [one for one in market_data.sector_drift() if one.problem or one.unreadable]
+    for one in faulty:
+        why = f"not used: {one.problem}" if one.problem else f"used without {', '.join(one.unreadable)}"
+        context.log.warning("UNIVERSE: the version of %s is %s", one.as_of, why)
+    return {"universe_versions_with_faults": table(pl.DataFrame(map(asdict, faulty)))} if faulty else {}

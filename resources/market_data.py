@@ -1,6 +1,7 @@
 """Where raw bars come from, and which symbols are expected."""
 
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,8 +12,12 @@ from resources.lake import LakeResource
 from trading_pipeline.adapters.market_data.bundled import BundledSample
 from trading_pipeline.adapters.market_data.imported import ImportedBars
 from trading_pipeline.adapters.market_data.source import BarSource, CombinedSource
-from trading_pipeline.core.corporate_actions import ACTION_SCHEMA
+from trading_pipeline.adapters.market_data.universe_file import read_universe
+from trading_pipeline.adapters.store.actions import read_actions
+from trading_pipeline.core.corporate_actions import ACTION_SCHEMA, ActionKind
 from trading_pipeline.core.quality import GateConfig
+from trading_pipeline.core.sectors import SectorDrift
+from trading_pipeline.core.universe import Universe
 
 _DEFAULTS = GateConfig()
 
@@ -22,12 +27,14 @@ class MarketDataResource(dg.ConfigurableResource[Any]):
 
     `outlier_threshold` is the largest move from the last good close, as a fraction of it; `max_age_minutes` counts
     minutes in which the exchange was open; `reference_vendor` names whose imported reference bars closes are compared
-    with; `min_fresh_pct` is the share of the universe that must be fresh, percent.
+    with; `universe` lists every symbol to keep bars of, `universe_file` says who was a member when (empty: all of them,
+    always); `min_fresh_pct` is the share of the universe that must be fresh, percent.
     """
 
     lake: LakeResource
     alpaca: AlpacaDataResource | None = None
     universe: list[str]
+    universe_file: str = ""
     outlier_threshold: float
     gap_threshold: float = _DEFAULTS.gap_threshold
     news_volume: float = _DEFAULTS.news_volume
@@ -48,6 +55,20 @@ class MarketDataResource(dg.ConfigurableResource[Any]):
             vendor_tolerance=self.vendor_tolerance,
         )
 
+    def members(self) -> Universe:
+        """Return who is expected on which day.
+
+        Raises:
+            ConfigError: the file of the universe is of no use.
+        """
+        if self.universe_file:
+            return read_universe(Path(self.universe_file))[0]
+        return Universe.always(self.universe)
+
+    def sector_drift(self) -> list[SectorDrift]:
+        """Return how each version of the universe's file compares with the one before it; nothing for spells."""
+        return read_universe(Path(self.universe_file))[1] if self.universe_file else []
+
     def actions(self, start: date, end: date) -> pl.DataFrame:
         """Return the corporate actions that the vendor knows of around some days; the sample's prices need none."""
         if self.alpaca is None:
@@ -56,5 +77,10 @@ class MarketDataResource(dg.ConfigurableResource[Any]):
 
     def source(self) -> BarSource:
         """Return the source of raw bars."""
-        vendor: BarSource = BundledSample() if self.alpaca is None else self.alpaca.data.bars
+        vendor: BarSource = BundledSample() if self.alpaca is None else self.alpaca.data.bars.cut_at(self._changes())
         return CombinedSource([ImportedBars(self.lake.lake()), vendor])
+
+    def _changes(self) -> set[date]:
+        """The days on which symbols changed, as far as `corporate_actions` knows."""
+        actions = read_actions(self.lake.lake())
+        return set(actions.filter(pl.col("kind") == ActionKind.SYMBOL_CHANGE.value)["ex_date"])

@@ -21,6 +21,7 @@ from resources import (
     TradingResource,
 )
 from sensors import sensors_of
+from trading_pipeline.adapters.market_data.universe_file import read_universe
 from trading_pipeline.jobs import ASSET_JOBS, CHECK_JOBS, OPERATOR_JOBS
 from trading_pipeline.schedules import ALL_SCHEDULES
 from trading_pipeline.settings import Settings, load_settings
@@ -37,7 +38,8 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "market_data": MarketDataResource(
             lake=lake,
             alpaca=_alpaca(settings),
-            universe=list(settings.universe),
+            universe=_symbols(settings),
+            universe_file=str(settings.universe_file or ""),
             outlier_threshold=settings.outlier_threshold,
             gap_threshold=settings.gap_threshold,
             news_volume=settings.news_volume,
@@ -72,6 +74,13 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             exchange_url=database,
         ),
     }
+
+
+def _symbols(settings: Settings) -> list[str]:
+    """Every symbol that is or was a member; a file of no use fails here, before anything runs."""
+    if settings.universe_file is None:
+        return list(settings.universe)
+    return read_universe(settings.universe_file)[0].symbols
 
 
 def _alpaca(settings: Settings) -> AlpacaDataResource | None:

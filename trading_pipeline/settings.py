@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     alpaca_requests_per_minute: int = Field(default=200, ge=1)
 
     universe: Annotated[tuple[str, ...], NoDecode] = SAMPLE_UNIVERSE
+    universe_file: Path | None = None
+    """Where UNIVERSE names a file; `universe` is empty then."""
     strategy_id: str = "alpha_baseline"
     account: str = "simulated"
     capital: Decimal = Field(default=Decimal(100_000), gt=0)
@@ -89,6 +91,14 @@ class Settings(BaseSettings):
     risk_max_sessions_without_freshness: int = Field(default=1, ge=0)
     risk_max_unconfirmed_order_seconds: int = Field(default=300, ge=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _file_of_the_universe(cls, values: dict[str, Any]) -> dict[str, Any]:
+        named = values.get("universe")
+        if isinstance(named, str) and named.strip().lower().endswith((".csv", ".parquet")):
+            return values | {"universe": (), "universe_file": Path(named.strip()).absolute()}
+        return values
+
     @field_validator("universe", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -99,10 +109,17 @@ class Settings(BaseSettings):
     @field_validator("universe")
     @classmethod
     def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value or len(set(value)) != len(value):
-            msg = "UNIVERSE must list at least one symbol, each once"
+        if len(set(value)) != len(value):
+            msg = "UNIVERSE must list each symbol once"
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _some_universe(self) -> Self:
+        if not self.universe and self.universe_file is None:
+            msg = "UNIVERSE must list at least one symbol, or name a .csv or .parquet file"
+            raise ValueError(msg)
+        return self
 
     @field_validator("dry_run")
     @classmethod

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from core.features.panels import FIELDS
+from polars.testing import assert_frame_equal
 
 from trading_pipeline.adapters.store.actions import record_actions
 from trading_pipeline.adapters.store.lake import Dataset, Lake
@@ -203,3 +204,63 @@ def test_a_split_leaves_no_trace_in_the_features(store: FeatureStore, tmp_path: 
     update(feature_store(split, store.compiled), SESSIONS)
 
     assert content(store.lake).equals(content(split))
+
+
+def rename(lake: Lake, day: date, old: str, new: str) -> None:
+    """Tell the lake that a symbol changed."""
+    row = dict.fromkeys(ACTION_SCHEMA) | {
+        "action_id": f"{old}>{new}",
+        "symbol": old,
+        "ex_date": day,
+        "kind": "symbol_change",
+        "other_symbol": new,
+        "source": "test",
+        "known_at": datetime(2023, 1, 2, tzinfo=UTC),
+    }
+    record_actions(lake, pl.DataFrame([row], schema=ACTION_SCHEMA))
+
+
+def test_a_window_follows_the_company_through_its_change_of_symbol(store: FeatureStore, tmp_path: Path) -> None:
+    """BBB becomes CCC: values are those of one company with one symbol, and only then another company is BBB."""
+    day, eve = SESSIONS[40], SESSIONS[39]
+    bars = store.lake.read(Dataset.BARS, start=SESSIONS[0], end=SESSIONS[-1])
+    later = pl.col("session") >= day
+    renamed = bars.with_columns(
+        pl.when(later).then(pl.col("symbol").replace({"BBB": "CCC", "AAA": "BBB"})).otherwise("symbol").alias("symbol")
+    )
+    other = feature_store(Lake(tmp_path / "renamed"), store.compiled)
+    other.lake.write(Dataset.BARS, renamed, sessions=SESSIONS)
+    rename(other.lake, day, "BBB", "CCC")
+    rename(other.lake, day, "AAA", "BBB")
+    for one in (store, other):
+        update(one, SESSIONS)
+
+    expected = store.lake.read(Dataset.FEATURES, start=day, end=SESSIONS[-1])
+    expected = expected.with_columns(pl.col("symbol").replace({"BBB": "CCC", "AAA": "BBB"})).sort(KEY)
+    assert_frame_equal(expected, other.lake.read(Dataset.FEATURES, start=day, end=SESSIONS[-1]).sort(KEY))
+    before = [one.lake.read(Dataset.FEATURES, start=SESSIONS[0], end=eve) for one in (store, other)]
+    assert_frame_equal(*before)
+
+
+def test_shards_by_symbol_hold_the_history_under_older_symbols(store: FeatureStore) -> None:
+    """The shard of CCC reads the bars of BBB."""
+    day = SESSIONS[40]
+    bars = store.lake.read(Dataset.BARS, start=day, end=SESSIONS[-1])
+    store.lake.write(Dataset.BARS, bars.with_columns(pl.col("symbol").replace({"BBB": "CCC"})), sessions=SESSIONS[40:])
+    rename(store.lake, day, "BBB", "CCC")
+    manifest = all_fresh(store.lake, SESSIONS[40:])
+    whole = store.compute(store.plan(SESSIONS[40:], manifest)).values
+    shard = store.compute(store.plan(SESSIONS[40:], manifest, ["CCC"])).values
+
+    assert_frame_equal(whole.filter(pl.col("symbol") == "CCC"), shard)
+    assert 0 == shard["RET"].null_count()
+
+
+def test_a_symbol_that_is_used_again_has_no_history(store: FeatureStore) -> None:
+    """The naive join would give its first day a return against another company's price."""
+    day = SESSIONS[40]
+    rename(store.lake, day, "BBB", "GONE")
+    update(store, SESSIONS)
+
+    values = store.lake.read(Dataset.FEATURES, start=SESSIONS[39], end=SESSIONS[41]).filter(pl.col("symbol") == "BBB")
+    assert [False, True, False] == values["RET"].is_null().to_list()

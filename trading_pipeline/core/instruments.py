@@ -1,9 +1,12 @@
 """Which instrument a symbol meant on a day: symbols change and are used again, instruments stay what they are."""
 
+from collections import defaultdict
+from datetime import date, timedelta
 from typing import Final
 
 import polars as pl
 
+from trading_pipeline.core.corporate_actions import ActionKind
 from trading_pipeline.errors import DataQualityError
 
 SYMBOL_SPELLS: Final = pl.Schema(
@@ -35,6 +38,71 @@ def spells_of_map_file(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+_ENDING: Final = (ActionKind.SYMBOL_CHANGE, ActionKind.MERGER, ActionKind.WORTHLESS)
+"""Kinds after which a symbol no longer means the company it meant."""
+
+
+def spells_of_actions(actions: pl.DataFrame) -> pl.DataFrame:
+    """Return the spells that changes of symbol, mergers and worthless removals state, without a gap in time.
+
+    A company that changes its symbol stays one instrument, named after its first symbol. A symbol that is used again
+    after its company left it means another instrument from then on, `WM@2009-08-05`, whether or not anybody says what
+    became of it. Later actions never rename an instrument. Symbols without such an action are absent: they are
+    instruments of their own.
+
+    Args:
+        actions: as `corporate_actions.ACTION_SCHEMA`, one version each; `ex_date` of a change is the first day under
+            the new symbol.
+
+    Raises:
+        DataQualityError: two companies take one symbol on one day.
+    """
+    wanted = [kind.value for kind in _ENDING]
+    rows = (
+        actions.filter(pl.col("kind").is_in(wanted))
+        .filter(pl.col("other_symbol").ne_missing(pl.col("symbol")) | (pl.col("kind") != ActionKind.SYMBOL_CHANGE))
+        .select("ex_date", "symbol", "kind", "other_symbol")
+        .unique()
+        .sort("ex_date", "symbol", "kind", "other_symbol", nulls_last=True)
+    )
+    starts: dict[str, list[tuple[date, str]]] = defaultdict(list)
+    for (day,), of_day in rows.group_by("ex_date", maintain_order=True):
+        if not isinstance(day, date):
+            continue
+        before = {symbol: _holder(starts, symbol) for symbol in (*of_day["symbol"], *of_day["other_symbol"]) if symbol}
+        taken: dict[str, str] = {}
+        for _, symbol, kind, other in of_day.iter_rows():
+            if kind != ActionKind.SYMBOL_CHANGE or not other:
+                continue
+            if taken.setdefault(other, before[symbol]) != before[symbol]:
+                raise DataQualityError(
+                    f"{before[symbol]} and {taken[other]} both become {other} on {day}: correct one of the changes",
+                    symbol=other,
+                    day=day,
+                )
+        left = {symbol: f"{symbol}@{day}" for symbol in of_day["symbol"] if symbol not in taken}
+        for symbol, instrument in (left | taken).items():
+            if not starts[symbol]:
+                starts[symbol].append((date.min, symbol))
+            starts[symbol].append((day, instrument))
+    return _spells(starts)
+
+
+def _holder(starts: dict[str, list[tuple[date, str]]], symbol: str) -> str:
+    return starts[symbol][-1][1] if starts[symbol] else symbol
+
+
+def _spells(starts: dict[str, list[tuple[date, str]]]) -> pl.DataFrame:
+    spells = [
+        (instrument, symbol, first, last)
+        for symbol, ordered in starts.items()
+        for (first, instrument), last in zip(
+            ordered, [*(later - timedelta(days=1) for later, _ in ordered[1:]), date.max], strict=True
+        )
+    ]
+    return require_spells(pl.DataFrame(spells, schema=SYMBOL_SPELLS, orient="row"))
+
+
 def require_spells(spells: pl.DataFrame) -> pl.DataFrame:
     """Return the spells in order when no symbol means two instruments on one day.
 
@@ -61,6 +129,8 @@ def identify(rows: pl.DataFrame, spells: pl.DataFrame, *, day: str = "session") 
     A symbol that no spell names is an instrument of its own. One that is named, but not on this day, is unknown then:
     null, never the instrument of another day.
     """
+    if spells.is_empty():
+        return rows.with_columns(pl.col("symbol").alias("instrument"))
     named = spells.select("symbol").unique()
     found = (
         rows.with_row_index("_row")
@@ -79,3 +149,21 @@ def identify(rows: pl.DataFrame, spells: pl.DataFrame, *, day: str = "session") 
     within = pl.when(pl.col(day) <= pl.col("last_day")).then("instrument")
     instrument = pl.when(pl.col("_named").is_null()).then("symbol").otherwise(within)
     return found.with_columns(instrument.alias("instrument")).select(*rows.columns, "instrument")
+
+
+def identify_actions(actions: pl.DataFrame, spells: pl.DataFrame) -> pl.DataFrame:
+    """Return actions with `symbol` and `other_symbol` replaced by the instruments they meant on the ex-date.
+
+    What happens on the day of a change of symbol is told under either symbol: the old one means the company that left
+    it.
+    """
+    if spells.is_empty():
+        return actions
+    found = actions
+    for name in ("symbol", "other_symbol"):
+        eve = pl.col("ex_date").dt.offset_by("-1d").alias("eve")
+        asked = actions.select(pl.col(name).alias("symbol"), "ex_date", eve)
+        on, before = (identify(asked, spells, day=day)["instrument"] for day in ("ex_date", "eve"))
+        left = on == (asked["symbol"] + "@" + asked["ex_date"].cast(pl.String))
+        found = found.with_columns(on.zip_with(~left.fill_null(value=False), before).alias(name))
+    return found

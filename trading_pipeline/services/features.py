@@ -6,12 +6,14 @@ from datetime import date
 
 import polars as pl
 
-from trading_pipeline.adapters.store.adjusted import read_adjusted_bars
+from trading_pipeline.adapters.store.adjusted import read_instrument_bars
+from trading_pipeline.adapters.store.instruments import read_spells
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.features import CompiledFeatures, FeatureSet
 from trading_pipeline.core.features.incremental import KEY, bars_needed, compute_cells
 from trading_pipeline.core.features.inputs import input_digests
 from trading_pipeline.core.freshness import FRESH
+from trading_pipeline.core.instruments import identify
 from trading_pipeline.core.sessions import SessionCalendar, xnys
 from trading_pipeline.errors import DataQualityError
 
@@ -32,7 +34,8 @@ class FeatureWork:
         sessions: all of them, in order.
         inputs: `session`, `symbol`, `digest`: every cell that shall be there.
         outdated: `session`, `symbol`: those of them to compute.
-        bars: those that the cells need.
+        bars: those that the cells need; their `symbol` is the instrument, which may have had several symbols.
+        names: `session`, `symbol`, `instrument`: who was meant in the sessions.
         calendar: all sessions that the bars span.
         first_sessions: of symbols that were listed before the bars begin.
     """
@@ -41,6 +44,7 @@ class FeatureWork:
     inputs: pl.DataFrame
     outdated: pl.DataFrame
     bars: pl.DataFrame
+    names: pl.DataFrame
     calendar: tuple[date, ...]
     first_sessions: Mapping[str, date]
 
@@ -105,22 +109,24 @@ class FeatureStore:
             manifest: the freshness of every symbol, as `freshness_manifest` returns it.
             symbols: only these; None for all.
         """
-        bars, calendar, first_sessions = self._bars(sessions)
+        bars, names, calendar, first_sessions = self._bars(sessions)
         if symbols is not None and not self.compiled.cross_section:
-            bars = bars.filter(pl.col("symbol").is_in(list(symbols)))
+            meant = names.filter(pl.col("symbol").is_in(list(symbols))).select("instrument").unique()
+            bars = bars.join(meant, left_on="symbol", right_on="instrument", how="semi", maintain_order="left")
         digests = input_digests(
             bars, compiled=self.compiled, calendar=calendar, sessions=sessions, first_sessions=first_sessions
         )
         fresh = manifest.filter(pl.col("state") == FRESH).select(*KEY)
         if symbols is not None:
             fresh = fresh.filter(pl.col("symbol").is_in(list(symbols)))
-        inputs = digests.join(fresh, on=KEY, how="semi", maintain_order="left")
+        inputs = _traded(digests, names).join(fresh, on=KEY, how="semi", maintain_order="left")
         outdated = inputs.join(self._stored_inputs(sessions), on=CELL, how="anti", maintain_order="left")
         return FeatureWork(
             sessions=tuple(sessions),
             inputs=inputs,
             outdated=outdated.select(*KEY),
             bars=bars,
+            names=names,
             calendar=tuple(calendar),
             first_sessions=first_sessions,
         )
@@ -129,13 +135,15 @@ class FeatureStore:
         """Compute the outdated cells from the bars they were judged by; nothing is written."""
         values = self._no_rows()
         if work.outdated.height:
-            values = compute_cells(
+            meant = work.outdated.join(work.names, on=KEY, how="inner", maintain_order="left")
+            computed = compute_cells(
                 self.compiled,
                 work.bars,
-                work.outdated,
+                meant.select("session", pl.col("instrument").alias("symbol")),
                 calendar=work.calendar,
                 first_sessions=work.first_sessions,
             )
+            values = _traded(computed, work.names)
         return FeatureResult(sessions=work.sessions, inputs=work.inputs, values=values)
 
     def store(self, result: FeatureResult) -> list[date]:
@@ -171,26 +179,31 @@ class FeatureStore:
         for start in range(0, len(sessions), length):
             yield list(sessions[start : start + length])
 
-    def _bars(self, sessions: Sequence[date]) -> tuple[pl.DataFrame, list[date], dict[str, date]]:
+    def _bars(self, sessions: Sequence[date]) -> tuple[pl.DataFrame, pl.DataFrame, list[date], dict[str, date]]:
         held = self.lake.sessions(Dataset.BARS)
         origin = min(held[0], sessions[0]) if held else sessions[0]
         end = min(self.calendar.shift(sessions[-1], self.compiled.lookahead), self.calendar.sessions[-1])
         span = bars_needed(self.compiled, sessions, self.calendar.between(origin, end))
         columns = [*KEY, *sorted(self.compiled.fields)]
         # A row is adjusted for the actions up to its session and no later one: nothing looks ahead.
-        bars = read_adjusted_bars(self.lake, start=span.start, end=span.end).select(columns)
+        rows = read_instrument_bars(self.lake, start=span.start, end=span.end)
+        asked = pl.Series(sessions, dtype=pl.Date).implode()
+        names = rows.filter(pl.col("session").is_in(asked)).select(*KEY, "instrument")
+        bars = rows.drop("symbol").rename({"instrument": "symbol"}).select(columns)
         calendar = self.calendar.between(span.start, span.end)
-        return bars, calendar, self._listed_before(bars, span.start, held)
+        return bars, names, calendar, self._listed_before(bars, span.start, held)
 
     def _listed_before(self, bars: pl.DataFrame, start: date, held: Sequence[date]) -> dict[str, date]:
         """Find out which symbols without a bar at the start had one before: their suspended sessions count."""
         unknown = set(bars["symbol"].unique()) - set(bars.filter(pl.col("session") == start)["symbol"])
         found: dict[str, date] = {}
         earlier = [session for session in held if session < start]
+        spells = read_spells(self.lake)
         while unknown and earlier:
             batch, earlier = earlier[-_BATCH:], earlier[:-_BATCH]
             rows = self.lake.read(Dataset.BARS, start=batch[0], end=batch[-1], columns=list(KEY))
-            seen = rows.filter(pl.col("symbol").is_in(list(unknown))).group_by("symbol").agg(pl.col("session").min())
+            meant = identify(rows, spells).filter(pl.col("instrument").is_in(list(unknown)))
+            seen = meant.group_by("instrument").agg(pl.col("session").min())
             found |= dict(seen.iter_rows())
             unknown -= found.keys()
         return found
@@ -218,6 +231,16 @@ class FeatureStore:
 
     def _named(self, inputs: pl.DataFrame) -> pl.DataFrame:
         return inputs.with_columns(pl.lit(self.compiled.feature_set.hash).alias("feature_set"))
+
+
+def _traded(cells: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
+    """Put the symbol of the session where the instrument is; cells without a bar of their session have none."""
+    if names["symbol"].equals(names["instrument"]):
+        return cells
+    named = cells.rename({"symbol": "instrument"}).join(
+        names, on=["session", "instrument"], how="inner", maintain_order="left"
+    )
+    return named.select(cells.columns)
 
 
 def require_features_of(lake: Lake, feature_set: FeatureSet, sessions: Sequence[date]) -> None:

@@ -202,3 +202,18 @@ def test_thousands_of_symbols_are_asked_for_in_urls_a_server_takes(make_source: 
     assert sorted(symbols) == sorted(",".join(named).split(","))
     assert 8 == len(named)
     assert max(map(len, named)) < 4096
+
+
+def test_no_request_spans_a_day_on_which_symbols_change(make_source: Sources, server: AlpacaServer) -> None:
+    """Alpaca would label the bars before it with a name that nobody traded under then."""
+    source = make_source().cut_at([date(2024, 7, 1), date(2024, 7, 6)])
+    rows = source.bars(SESSIONS, SYMBOLS)
+
+    assert make_source().bars(SESSIONS, SYMBOLS).equals(rows)
+    spans = {(query["start"][:10], query["asof"]) for _, path, query in server.journal if path == BARS_PATH}
+    assert {
+        ("2024-06-25", "2024-06-28"),
+        ("2024-07-01", "2024-07-05"),
+        ("2024-07-08", "2024-07-09"),
+        ("2024-06-25", "2024-07-09"),
+    } == spans

@@ -1,10 +1,12 @@
 """Daily and minute bars from Alpaca, always raw; judging them is the quality gate's work."""
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import copy
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -57,6 +59,17 @@ class AlpacaBars:
         self, reader: AlpacaReader, *, pages: StagedPages, calendar: SessionCalendar, clock: Clock, feed: Feed
     ) -> None:
         self._reader, self._pages, self._calendar, self._clock, self._feed = reader, pages, calendar, clock, feed
+        self._cuts: frozenset[date] = frozenset()
+
+    def cut_at(self, days: Collection[date]) -> Self:
+        """Return the source with no request that spans one of these days: those on which symbols change.
+
+        Alpaca labels all bars of an answer with the symbols of its `asof` day. Across a change of symbol that would be
+        a name that nobody traded under then.
+        """
+        other = copy(self)
+        other._cuts = frozenset(days)  # noqa: SLF001 - of our own class
+        return other
 
     @property
     def name(self) -> str:
@@ -82,7 +95,7 @@ class AlpacaBars:
             TransientError: Alpaca did not answer; what was fetched is kept for the next try.
         """
         pages: list[Page] = []
-        for run in _runs(sessions, self._calendar):
+        for run in _runs(sessions, self._calendar, self._cuts):
             parameters = self._parameters("1Day", _midnight(run[0]), _midnight(run[-1]), as_of=run[-1])
             pages += self._retrieve(parameters, symbols)
         if not any(page.rows.height for page in pages):
@@ -118,7 +131,7 @@ class AlpacaBars:
 
     def delivered(self, sessions: Sequence[date], symbols: Collection[str]) -> None:
         """Forget the kept pages of daily bars whose rows are now stored: the next call asks Alpaca anew."""
-        for run in _runs(sessions, self._calendar):
+        for run in _runs(sessions, self._calendar, self._cuts):
             parameters = self._parameters("1Day", _midnight(run[0]), _midnight(run[-1]), as_of=run[-1])
             for request, _ in _requests(parameters, symbols):
                 self._pages.forget(request)
@@ -164,11 +177,16 @@ def _requests(
         yield "&".join(f"{name}={value}" for name, value in sorted(of_request.items())), of_request
 
 
-def _runs(sessions: Collection[date], calendar: SessionCalendar) -> list[list[date]]:
+def _runs(sessions: Collection[date], calendar: SessionCalendar, cuts: Collection[date]) -> list[list[date]]:
     """Group sessions that follow each other, so that nothing between two distant ones is asked for."""
+    breaks = sorted(cuts)
     runs: list[list[date]] = []
     for session in sorted(set(sessions)):
-        if runs and calendar.next(runs[-1][-1]) == session:
+        if (
+            runs
+            and calendar.next(runs[-1][-1]) == session
+            and bisect_right(breaks, runs[-1][-1]) == bisect_right(breaks, session)
+        ):
             runs[-1].append(session)
         else:
             runs.append([session])
