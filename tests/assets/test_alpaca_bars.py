@@ -89,7 +89,7 @@ def test_a_run_that_alpaca_fails_stores_nothing_and_the_next_goes_on(traded: Pip
     server.plan(None, Fault(status=401, body='{"message": "unauthorized."}'))
     assert "ALPACA_API_KEY_ID" in materialise(traded)
     assert [] == traded.lake.sessions(Dataset.RAW_BARS)
-    server.journal.clear()
+    server.requests.clear()
     assert "" == materialise(traded)
     assert 1 == len(server.journal)
     assert 6 == traded.lake.read(Dataset.RAW_BARS, start=DAYS[0], end=DAYS[-1]).height

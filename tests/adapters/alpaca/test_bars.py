@@ -77,7 +77,7 @@ def test_a_restart_goes_on_after_the_last_page(make_source: Sources, server: Alp
     with pytest.raises(ServerUnavailable):
         make_source().bars(SESSIONS, SYMBOLS)
     before = asked(server)[:3]
-    server.journal.clear()
+    server.requests.clear()
     assert 40 == make_source().bars(SESSIONS, SYMBOLS).height
     assert not set(before) & set(asked(server))
     assert 3 == len(asked(server))
@@ -86,7 +86,7 @@ def test_a_restart_goes_on_after_the_last_page(make_source: Sources, server: Alp
 def test_a_crash_before_the_rows_are_stored_fetches_nothing_again(make_source: Sources, server: AlpacaServer) -> None:
     """Complete pages serve the next try; once the rows are said to be stored, Alpaca is asked anew."""
     first = make_source().bars(SESSIONS, SYMBOLS)
-    server.journal.clear()
+    server.requests.clear()
     source = make_source()
     assert first.equals(source.bars(SESSIONS, SYMBOLS))
     assert [] == asked(server)
@@ -102,7 +102,7 @@ def test_pages_of_another_day_are_not_mixed_with_new_ones(
     server.plan(None, None, None, *[Fault(status=503)] * 2)
     with pytest.raises(ServerUnavailable):
         make_source().bars(SESSIONS, SYMBOLS)
-    server.journal.clear()
+    server.requests.clear()
     waits.instant += MAX_AGE + timedelta(seconds=1)
     assert 40 == make_source().bars(SESSIONS, SYMBOLS).height
     assert 6 == len(asked(server))
@@ -113,7 +113,7 @@ def test_a_half_written_page_counts_as_absent(make_source: Sources, server: Alpa
     make_source().bars(SESSIONS, SYMBOLS)
     last = max(tmp_path.rglob("*.parquet"))
     last.rename(last.with_suffix(".999.tmp"))
-    server.journal.clear()
+    server.requests.clear()
     assert 40 == make_source().bars(SESSIONS, SYMBOLS).height
     assert 1 == len(asked(server))
 

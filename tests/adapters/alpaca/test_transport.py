@@ -37,7 +37,7 @@ def test_a_failure_that_passes_is_asked_again(
 ) -> None:
     """One failure costs one more request and a wait, and the answer is the one of a server that is well."""
     expected = make_reader().get("/stocks/bars", ASKED)
-    server.journal.clear()
+    server.requests.clear()
     server.plan(fault)
     assert expected == make_reader().get("/stocks/bars", ASKED)
     assert [BARS_PATH] * 2 == [path for _, path, _ in server.journal]

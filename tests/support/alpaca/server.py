@@ -10,12 +10,30 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 KEY_ID, SECRET = "PKTEST", "secret"
 Answer = Any
 Route = Callable[[Mapping[str, str]], Answer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request as it arrived. `body` is the text, untouched: what was a string and what a number can be seen."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: str = ""
+
+
+class Application(Protocol):
+    """Answers requests of its own paths."""
+
+    def handle(self, request: Request) -> tuple[int, Answer] | None:
+        """Return status and JSON (None: an empty body), or None for a path that is not its own; may raise Refusal."""
+        ...
 
 
 class Refusal(Exception):
@@ -47,9 +65,11 @@ class AlpacaServer:
     """The server's shared state: what tests plan and read."""
 
     routes: dict[tuple[str, str], Route]
+    application: Application | None = None
     url: str = ""
     faults: deque[Fault | None] = field(default_factory=deque)
-    journal: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    faults_of: dict[tuple[str, str], deque[Fault | None]] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -57,17 +77,33 @@ class AlpacaServer:
         """Let the next requests go wrong in this order; None is a request that goes well."""
         self.faults.extend(faults)
 
-    def take(self, method: str, path: str, query: dict[str, str]) -> Fault | None:
+    def plan_for(self, method: str, path: str, *faults: Fault | None) -> None:
+        """Let the next requests of one method and path go wrong in this order."""
+        self.faults_of.setdefault((method, path), deque()).extend(faults)
+
+    @property
+    def journal(self) -> list[tuple[str, str, dict[str, str]]]:
+        """Method, path and query of every request, in the order they arrived."""
+        return [(one.method, one.path, dict(one.query)) for one in self.requests]
+
+    def count(self, method: str, path: str) -> int:
+        """Tell how often something was asked."""
+        return sum((one.method, one.path) == (method, path) for one in self.requests)
+
+    def take(self, request: Request) -> Fault | None:
         """Write a request down and return what should go wrong with it."""
         with self.lock:
-            self.journal.append((method, path, query))
-            return self.faults.popleft() if self.faults else None
+            self.requests.append(request)
+            planned = self.faults_of.get((request.method, request.path)) or self.faults
+            return planned.popleft() if planned else None
 
 
 @contextmanager
-def alpaca_server(routes: dict[tuple[str, str], Route]) -> Iterator[AlpacaServer]:
-    """Serve routes, keyed by method and path, on a loopback port until the block ends."""
-    state = AlpacaServer(routes)
+def alpaca_server(
+    routes: dict[tuple[str, str], Route] | None = None, application: Application | None = None
+) -> Iterator[AlpacaServer]:
+    """Serve routes, keyed by method and path, and an application on a loopback port until the block ends."""
+    state = AlpacaServer(routes or {}, application)
 
     class Handler(_Handler):
         server_state = state
@@ -91,13 +127,26 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        self._serve("GET")
+
+    def do_POST(self) -> None:
+        self._serve("POST")
+
+    def do_PATCH(self) -> None:
+        self._serve("PATCH")
+
+    def do_DELETE(self) -> None:
+        self._serve("DELETE")
+
+    def _serve(self, method: str) -> None:
         parts = urlsplit(self.path)
-        query = dict(parse_qsl(parts.query))
-        fault = self.server_state.take("GET", parts.path, query)
+        body_text = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
+        request = Request(method=method, path=parts.path, query=dict(parse_qsl(parts.query)), body=body_text)
+        fault = self.server_state.take(request)
         if fault is not None and not fault.after:
             self._misbehave(fault, b"")
             return
-        status, body = self._answer("GET", parts.path, query)
+        status, body = self._answer(request)
         if fault is not None:
             self._misbehave(fault, body)
         else:
@@ -106,16 +155,22 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Say nothing."""
 
-    def _answer(self, method: str, path: str, query: dict[str, str]) -> tuple[int, bytes]:
+    def _answer(self, request: Request) -> tuple[int, bytes]:
         if (self.headers.get("APCA-API-KEY-ID"), self.headers.get("APCA-API-SECRET-KEY")) != (KEY_ID, SECRET):
             return 401, json.dumps({"message": "unauthorized."}).encode()
-        route = self.server_state.routes.get((method, path))
-        if route is None:
-            return 404, json.dumps({"code": 40410000, "message": f"endpoint not found: {path}"}).encode()
         try:
-            return 200, json.dumps(route(query)).encode()
+            status, answer = self._routed(request)
         except Refusal as refusal:
-            return refusal.status, json.dumps(refusal.body).encode()
+            status, answer = refusal.status, refusal.body
+        return status, b"" if answer is None else json.dumps(answer).encode()
+
+    def _routed(self, request: Request) -> tuple[int, Answer]:
+        route = self.server_state.routes.get((request.method, request.path))
+        if route is not None:
+            return 200, route(request.query)
+        application = self.server_state.application
+        handled = None if application is None else application.handle(request)
+        return handled or (404, {"code": 40410000, "message": f"endpoint not found: {request.path}"})
 
     def _misbehave(self, fault: Fault, body: bytes) -> None:
         self.close_connection = True

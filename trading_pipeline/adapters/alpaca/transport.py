@@ -79,6 +79,13 @@ class BoundedAdapter(HTTPAdapter):
         return b"".join(pieces)
 
 
+def bound(client: RESTClient, bounds: Bounds) -> None:
+    """Give a client of alpaca-py time-outs and take its blind repetitions away; it offers no argument for either."""
+    client._retry = 0  # noqa: SLF001
+    for scheme in ("https://", "http://"):
+        client._session.mount(scheme, BoundedAdapter(bounds))  # noqa: SLF001
+
+
 class AlpacaReader:
     """GET requests of one alpaca-py client. It must not be used for anything that changes something at Alpaca.
 
@@ -101,10 +108,7 @@ class AlpacaReader:
     ) -> None:
         self._bounds = bounds or Bounds()
         self._client, self._budget, self._clock, self._sleep = client, budget, clock, sleep
-        # alpaca-py offers no argument for either: no time-out, and three retries of whatever is asked.
-        client._retry = 0  # noqa: SLF001
-        for scheme in ("https://", "http://"):
-            client._session.mount(scheme, BoundedAdapter(self._bounds))  # noqa: SLF001
+        bound(client, self._bounds)
 
     def get(self, path: str, parameters: Mapping[str, str | int]) -> dict[str, Any]:
         """Return the JSON object of one answer, asking again while the failure may pass.
@@ -114,10 +118,22 @@ class AlpacaReader:
             ConfigError: credentials or subscription.
             DataQualityError: the request was refused for good, or the answer is no JSON object.
         """
-        bounds = self._bounds
+        answer = self._get(path, parameters)
+        if not isinstance(answer, dict):
+            raise _no(path, "object", answer)
+        return cast("dict[str, Any]", answer)
+
+    def get_list(self, path: str, parameters: Mapping[str, str | int]) -> list[dict[str, Any]]:
+        """Return the JSON array of objects of one answer; raises what `get` does."""
+        answer = self._get(path, parameters)
+        if not isinstance(answer, list) or not all(isinstance(one, dict) for one in answer):
+            raise _no(path, "array of objects", answer)
+        return cast("list[dict[str, Any]]", answer)
+
+    def _get(self, path: str, parameters: Mapping[str, str | int]) -> object:
         repetitions = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
-            stop=tenacity.stop_after_attempt(bounds.attempts),
+            stop=tenacity.stop_after_attempt(self._bounds.attempts),
             wait=self._wait,
             sleep=self._sleep,
             before_sleep=self._say,
@@ -125,18 +141,15 @@ class AlpacaReader:
         )
         return repetitions(self._get_once, path, parameters)
 
-    def _get_once(self, path: str, parameters: Mapping[str, str | int]) -> dict[str, Any]:
+    def _get_once(self, path: str, parameters: Mapping[str, str | int]) -> object:
         self._budget.take(patience_seconds=self._bounds.budget_patience_seconds)
         try:
             with alpaca_errors(f"GET {path}", self._clock):
-                answer = self._client.get(path, dict(parameters))
+                return self._client.get(path, dict(parameters))
         except TransientError as error:
             if (instant := error.fields.get("retry_at")) is not None:
                 self._budget.close_until(instant)
             raise
-        if not isinstance(answer, dict):
-            raise DataQualityError(f"GET {path}: Alpaca's answer is no JSON object but {type(answer).__name__}")
-        return cast("dict[str, Any]", answer)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -151,3 +164,7 @@ class AlpacaReader:
     def _say(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         log.warning("asking Alpaca again", attempt=state.attempt_number, reason=str(error))
+
+
+def _no(path: str, wanted: str, answer: object) -> DataQualityError:
+    return DataQualityError(f"GET {path}: Alpaca's answer is no JSON {wanted} but {type(answer).__name__}")

@@ -1,0 +1,114 @@
+"""An Alpaca account on loopback, and the real client's broker on it; time moves only when a test moves it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import redis
+from alpaca.trading.client import TradingClient
+
+from support.alpaca.exchange import ACCOUNT_ID, PaperExchange
+from support.alpaca.server import KEY_ID, SECRET, AlpacaServer, alpaca_server
+from support.alpaca.trading_api import TradingApi
+from support.trading import intent
+from trading_pipeline.adapters.alpaca.budget import RequestBudget
+from trading_pipeline.adapters.alpaca.transport import AlpacaReader, Bounds
+from trading_pipeline.adapters.broker.alpaca.broker import AlpacaBroker
+from trading_pipeline.adapters.broker.alpaca.writer import AlpacaWriter
+from trading_pipeline.adapters.broker.protocol import BrokerOrder
+from trading_pipeline.core.orders.model import OrderIntent
+from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, MarketFacts
+from trading_pipeline.core.risk.issuing import issue_clearance
+from trading_pipeline.core.sessions import xnys
+
+OPEN = datetime(2023, 9, 5, 14, 0, tzinfo=UTC)
+"""Half an hour into the session after `support.trading.SESSION`, whose orders work in it."""
+QUICK = Bounds(
+    connect_seconds=1, read_seconds=0.3, total_seconds=0.6, attempts=3, first_wait_seconds=1, budget_patience_seconds=5
+)
+
+
+@dataclass
+class Waits:
+    """A clock that moves only when somebody waits."""
+
+    instant: datetime = OPEN
+    waited: list[float] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        """Return the instant reached by waiting."""
+        return self.instant
+
+    def sleep(self, seconds: float) -> None:
+        """Move the clock."""
+        self.waited.append(seconds)
+        self.instant += timedelta(seconds=seconds)
+
+    def monotonic(self) -> float:
+        """Return the seconds since the beginning."""
+        return self.instant.timestamp()
+
+
+@dataclass
+class Bench:
+    """The account, its server and ways to make brokers of it."""
+
+    exchange: PaperExchange
+    server: AlpacaServer
+    counter: redis.Redis
+    waits: Waits
+
+    def broker(self, *, account_id: str = ACCOUNT_ID, secret: str = SECRET, per_minute: int = 60_000) -> AlpacaBroker:
+        """Open a broker as a process of its own would."""
+        client = TradingClient(KEY_ID, secret, raw_data=True, url_override=self.server.url)
+        budget = self._budget(per_minute)
+        return AlpacaBroker(
+            "Alpaca paper",
+            reader=AlpacaReader(client, budget=budget, clock=self.waits, bounds=QUICK, sleep=self.waits.sleep),
+            writer=self.writer(secret=secret, per_minute=per_minute),
+            account_id=account_id,
+            calendar=xnys(),
+            clock=self.waits,
+            monotonic=self.waits.monotonic,
+        )
+
+    def writer(self, *, url: str | None = None, secret: str = SECRET, per_minute: int = 60_000) -> AlpacaWriter:
+        """Open what sends."""
+        client = TradingClient(KEY_ID, secret, raw_data=True, url_override=url or self.server.url)
+        return AlpacaWriter(client, budget=self._budget(per_minute), clock=self.waits, bounds=QUICK)
+
+    def broker_client(self) -> TradingClient:
+        """Open a client of somebody else's, who trades the account by hand."""
+        return TradingClient(KEY_ID, SECRET, raw_data=True, url_override=self.server.url)
+
+    def _budget(self, per_minute: int) -> RequestBudget:
+        return RequestBudget(self.counter, key_id=KEY_ID, api="trading", per_minute=per_minute, sleep=self.waits.sleep)
+
+
+def send(broker: AlpacaBroker, wanted: OrderIntent | None = None) -> BrokerOrder:
+    """Send an order as if the guard had cleared it."""
+    order = wanted or intent()
+    return broker.submit(order, cleared(order))
+
+
+def cleared(order: OrderIntent) -> Clearance:
+    """Issue what the guard would."""
+    market = MarketFacts(reference_ticks=None, reference_age_seconds=None)
+    request = ClearanceRequest.of(order, market=market, epoch=1, min_sequence=0)
+    return issue_clearance(request, epoch=1, sequence=1)
+
+
+@contextmanager
+def alpaca_bench(redis_url: str) -> Iterator[Bench]:
+    """Give an account with money, no orders and four symbols."""
+    waits = Waits()
+    prices = {"AAPL": Decimal("189.46"), "MSFT": Decimal("330.25"), "NVDA": Decimal("485.09"), "F": Decimal("0.95")}
+    exchange = PaperExchange(now=waits.now, prices=prices)
+    counter = redis.Redis.from_url(redis_url, socket_timeout=5)
+    try:
+        with alpaca_server(application=TradingApi(exchange)) as server:
+            yield Bench(exchange, server, counter, waits)
+    finally:
+        counter.close()

@@ -1,0 +1,254 @@
+"""An Alpaca account in memory: orders, executions, positions and money, filled only when the test says so."""
+
+import copy
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from trading_pipeline.core.sessions import SessionCalendar, xnys
+
+ACCOUNT_ID = "e6fe16f3-64a4-4921-8928-cadf02f92f98"
+ZERO = Decimal(0)
+WORKING = frozenset({"new", "accepted", "pending_new", "partially_filled", "pending_cancel", "pending_replace", "held"})
+Payload = tuple[str | None, ...]
+
+
+@dataclass(kw_only=True)
+class PaperOrder:
+    """One order as the account holds it: dollars and shares are exact, instants aware."""
+
+    id: str
+    client_order_id: str
+    symbol: str
+    side: str
+    qty: Decimal
+    type: str
+    time_in_force: str
+    submitted_at: datetime
+    status: str
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    extended_hours: bool = False
+    filled_qty: Decimal = ZERO
+    paid: Decimal = ZERO
+    ended_at: datetime | None = None
+    updated_at: datetime | None = None
+    replaced_by: str | None = None
+    replaces: str | None = None
+
+    @property
+    def working(self) -> bool:
+        """True while it can still be filled, whatever strange name its status has."""
+        return self.ended_at is None
+
+    @property
+    def remaining(self) -> Decimal:
+        """Shares not filled."""
+        return self.qty - self.filled_qty
+
+    @property
+    def sign(self) -> int:
+        """+1 for a buy, -1 for a sell."""
+        return 1 if self.side == "buy" else -1
+
+
+@dataclass(kw_only=True)
+class PaperFill:
+    """One execution."""
+
+    id: str
+    order_id: str
+    symbol: str
+    side: str
+    qty: Decimal
+    price: Decimal
+    cum_qty: Decimal
+    leaves_qty: Decimal
+    at: datetime
+
+
+@dataclass(kw_only=True)
+class Books:
+    """What reads show; copied when reads lag behind."""
+
+    orders: dict[str, PaperOrder] = field(default_factory=dict)
+    fills: list[PaperFill] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Asset:
+    """What may be done with a symbol."""
+
+    tradable: bool = True
+    shortable: bool = True
+    easy_to_borrow: bool = True
+    fractionable: bool = True
+    asset_class: str = "us_equity"
+
+
+class PaperExchange:
+    """The account's state with a lock around it; tests fill, cancel, hide and break things through its methods.
+
+    Args:
+        now: the server's time; `clock_offset` is added to what it tells others.
+        prices: what one share of each symbol costs; a symbol without a price is no asset.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], datetime],
+        prices: dict[str, Decimal] | None = None,
+        cash: Decimal = Decimal(1_000_000),
+        calendar: SessionCalendar | None = None,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.now = now
+        self.calendar = calendar or xnys()
+        self.prices = prices or {}
+        self.assets = {symbol: Asset() for symbol in self.prices}
+        self.cash = cash
+        self.account_id = ACCOUNT_ID
+        self.account_number = "PA3XYZTEST01"
+        self.account_status = "ACTIVE"
+        self.flags: dict[str, bool] = {}
+        self.clock_offset = timedelta(0)
+        self.closed_all_day = False
+        self.unique_ids = True
+        self.largest_page = 500
+        self.books = Books()
+        self.accepted: list[PaperOrder] = []
+        self._shown: Books | None = None
+
+    def view(self) -> Books:
+        """Return what reads show now: the present, or the past while reads lag."""
+        return self._shown or self.books
+
+    def lag(self) -> None:
+        """Let reads show from now on what is there now."""
+        with self.lock:
+            self._shown = copy.deepcopy(self.books)
+
+    def catch_up(self) -> None:
+        """Let reads show the present again."""
+        self._shown = None
+
+    def accept(self, order: PaperOrder) -> None:
+        """Take an order on."""
+        self.books.orders[order.id] = order
+        self.accepted.append(order)
+
+    def accepted_per_intent(self) -> Counter[Payload]:
+        """Count accepted orders by what they ask for, whatever id they carry: the journal's answer to "ever twice?"."""
+        return Counter(
+            (order.symbol, order.side, str(order.qty), order.type, str(order.limit_price), str(order.stop_price))
+            for order in self.accepted
+            if order.replaces is None
+        )
+
+    def order(self, client_order_id: str) -> PaperOrder:
+        """Return the newest order with this client order id."""
+        return [one for one in self.books.orders.values() if one.client_order_id == client_order_id][-1]
+
+    def positions(self, books: Books | None = None) -> dict[str, Decimal]:
+        """Return signed shares by symbol, flat ones left out."""
+        held: dict[str, Decimal] = {}
+        for fill in (books or self.books).fills:
+            held[fill.symbol] = held.get(fill.symbol, ZERO) + (fill.qty if fill.side == "buy" else -fill.qty)
+        return {symbol: qty for symbol, qty in held.items() if qty}
+
+    def fill(self, client_order_id: str, qty: Decimal | int | None = None, price: Decimal | None = None) -> PaperFill:
+        """Execute some of an order, all that is left unless told otherwise, at its symbol's price unless told."""
+        with self.lock:
+            order = self.order(client_order_id)
+            return self._execute(
+                order, order.remaining if qty is None else Decimal(qty), price or self.prices[order.symbol]
+            )
+
+    def fill_all(self) -> list[PaperFill]:
+        """Execute whatever the prices allow: market orders, limits that are met, stops that are reached."""
+        with self.lock:
+            ready = [order for order in self.books.orders.values() if order.working and self._marketable(order)]
+            return [self._execute(order, order.remaining, self.prices[order.symbol]) for order in ready]
+
+    def buy_elsewhere(self, symbol: str, qty: Decimal) -> None:
+        """Let a position appear that no order of this client explains; negative shares are sold."""
+        with self.lock:
+            side = "buy" if qty > 0 else "sell"
+            order = self.new_order(symbol=symbol, side=side, qty=abs(qty), client_order_id=str(uuid.uuid4()))
+            self.books.orders[order.id] = order
+            self._execute(order, order.qty, self.prices[symbol])
+
+    def new_order(self, *, symbol: str, side: str, qty: Decimal, client_order_id: str, **more: Any) -> PaperOrder:
+        """Make an order object of the present instant; `accept` takes it on."""
+        opened = self.is_open()
+        made = {"type": "market", "time_in_force": "day", "status": "new" if opened else "accepted"} | more
+        return PaperOrder(
+            id=str(uuid.uuid4()),
+            client_order_id=client_order_id,
+            symbol=symbol,
+            side=side,
+            qty=qty,
+            submitted_at=self.now(),
+            **made,
+        )
+
+    def end(self, client_order_id: str, status: str) -> None:
+        """End an order: canceled, expired, rejected."""
+        with self.lock:
+            self.finish(self.order(client_order_id), status)
+
+    def finish(self, order: PaperOrder, status: str) -> None:
+        """End this order."""
+        order.status, order.ended_at = status, self.now()
+        order.updated_at = order.ended_at
+
+    def close_session(self) -> None:
+        """Expire what lives for the day."""
+        with self.lock:
+            for order in self.books.orders.values():
+                if order.working and order.time_in_force != "gtc":
+                    self.finish(order, "expired")
+
+    def is_open(self) -> bool:
+        """Tell whether the exchange is open, by the server's own calendar."""
+        now = self.now()
+        day = now.astimezone(self.calendar.zone).date()
+        if self.closed_all_day or not self.calendar.is_session(day):
+            return False
+        return self.calendar.open_at(day) <= now < self.calendar.close_at(day)
+
+    def _marketable(self, order: PaperOrder) -> bool:
+        price = self.prices[order.symbol]
+        if order.stop_price is not None and (price - order.stop_price) * order.sign < 0:
+            return False
+        return order.limit_price is None or (order.limit_price - price) * order.sign >= 0
+
+    def _execute(self, order: PaperOrder, qty: Decimal, price: Decimal) -> PaperFill:
+        order.filled_qty += qty
+        order.paid += qty * price
+        order.updated_at = self.now()
+        self.cash -= qty * price * order.sign
+        whole = order.filled_qty >= order.qty
+        if whole:
+            self.finish(order, "filled")
+        elif order.working:
+            order.status = "partially_filled"
+        fill = PaperFill(
+            id=str(uuid.uuid4()),
+            order_id=order.id,
+            symbol=order.symbol,
+            side=order.side,
+            qty=qty,
+            price=price,
+            cum_qty=order.filled_qty,
+            leaves_qty=max(order.remaining, ZERO),
+            at=self.now().astimezone(UTC),
+        )
+        self.books.fills.append(fill)
+        return fill
