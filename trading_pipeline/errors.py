@@ -3,10 +3,13 @@
 PipelineError
 ├── ConfigError              fix the configuration; nothing was done
 │   ├── NotASession          a key or date that is no session of the exchange
-│   └── UnknownFreshnessMode a mode that freshness is not judged by
+│   ├── UnknownFreshnessMode a mode that freshness is not judged by
+│   ├── WrongAccount         the broker's account is not the pinned one; nothing was read from it and nothing sent
+│   └── AccountBlocked       the broker lets the account send no orders
 ├── TransientError           try again later; nothing was lost
 │   ├── ServerUnavailable    PostgreSQL or Redis did not answer
 │   │   └── CommitUnknown    the answer to a COMMIT was lost and could not be looked up; read before you repeat
+│   ├── ClockUnreliable      broker, calendar and our clock do not tell the same time; no order is sent
 │   └── PoolExhausted        every pooled connection stayed in use; nothing was done
 ├── DataQualityError         the data of this session is not fit for use; stop the session
 │   ├── BarFileInvalid       a file offered for import breaks the bar format
@@ -26,6 +29,7 @@ PipelineError
 │   ├── OrderConflict        one client order id, two payloads
 │   ├── ExecutionConflict    one execution id, two contents
 │   ├── OrderRejected        the broker refused the order for good
+│   ├── DuplicateOrderId     the broker has an order of this client order id already
 │   ├── OrderStateUnknown    the answer was lost; reconcile, never resend
 │   ├── IllegalTransition    an event that the order's state cannot follow
 │   └── SessionNotTradable   orders for this session may not be sent now
@@ -60,6 +64,14 @@ class UnknownFreshnessMode(ConfigError):
     """A name that is no mode of the freshness judgement."""
 
 
+class WrongAccount(ConfigError):
+    """The keys belong to another account than the pinned one."""
+
+
+class AccountBlocked(ConfigError):
+    """The broker takes no orders of the account until somebody has seen to it there."""
+
+
 class TransientError(PipelineError):
     """A failure that usually resolves itself; a retry is safe."""
 
@@ -70,6 +82,10 @@ class ServerUnavailable(TransientError):
 
 class CommitUnknown(ServerUnavailable):
     """Whether a transaction was committed could not be found out."""
+
+
+class ClockUnreliable(TransientError):
+    """Broker, exchange calendar and our clock disagree about what time it is, or when the exchange is open."""
 
 
 class PoolExhausted(TransientError):
@@ -146,6 +162,10 @@ class ExecutionConflict(OrderError):
 
 class OrderRejected(OrderError):
     """The broker refused the order for good."""
+
+
+class DuplicateOrderId(OrderError):
+    """The broker has an order of this client order id already; which one is to be looked up."""
 
 
 class OrderStateUnknown(OrderError):

@@ -1,0 +1,182 @@
+"""What is read back from Alpaca: exact, complete over pages and faults, and unaltered by lagging reads."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from support.alpaca.bench import OPEN, Bench, send
+from support.alpaca.server import Fault
+from support.trading import intent
+
+from trading_pipeline.adapters.broker.alpaca.documents import broker_order, decimal_of, session_of
+from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.errors import DataQualityError, TransientError
+
+FILLS = "/v2/account/activities/FILL"
+
+
+def test_executions_are_exact_and_keep_their_order(bench: Bench) -> None:
+    """Partial fills of one instant come in the sequence of what the order had got, with fractions and sub-pennies."""
+    broker, wanted = bench.broker(), intent()
+    send(broker, wanted)
+    for qty, price in (("3.5", "189.461"), ("2.25", "189.4605"), ("4.25", "189.47")):
+        bench.exchange.fill(wanted.client_order_id, Decimal(qty), Decimal(price))
+    bench.exchange.books.fills.reverse()
+    executions = broker.executions([wanted.client_order_id])
+    assert [("3.5", "189.461"), ("2.25", "189.4605"), ("4.25", "189.47")] == [
+        (str(one.fill.qty), str(one.fill.price)) for one in executions
+    ]
+    assert [one.id for one in reversed(bench.exchange.books.fills)] == [one.fill.execution_id for one in executions]
+    assert {OPEN} == {one.executed_at for one in executions}
+    assert {xnys().next(wanted.session)} == {one.fill.session for one in executions}
+
+
+def test_executions_over_many_pages_are_complete(bench: Bench) -> None:
+    """More executions than a page holds, of which one page is asked for again after a fault."""
+    broker, wanted = bench.broker(), intent(qty=250)
+    send(broker, wanted)
+    for _ in range(250):
+        bench.exchange.fill(wanted.client_order_id, 1)
+    bench.server.plan_for("GET", FILLS, None, Fault(status=502), Fault(kind="drip", after=True))
+    assert 250 == len(broker.executions([wanted.client_order_id]))
+
+
+def test_executions_of_other_orders_are_left_out(bench: Bench) -> None:
+    """What was bought by hand, and orders nobody asked for, are not ours."""
+    broker, first, second = bench.broker(), intent(), intent("MSFT")
+    for one in (first, second):
+        send(broker, one)
+        bench.exchange.fill(one.client_order_id)
+    bench.exchange.buy_elsewhere("AAPL", Decimal(7))
+    assert [second.client_order_id] == [
+        one.client_order_id for one in broker.executions([second.client_order_id, "never sent"])
+    ]
+
+
+def test_all_open_orders_are_read_also_many_of_one_instant(bench: Bench) -> None:
+    """Pages overlap by an instant: 700 orders, of which 400 share one, are read once each and oldest first."""
+    exchange = bench.exchange
+    for number in range(700):
+        if number > 400:
+            bench.waits.sleep(1)
+        exchange.accept(
+            exchange.new_order(symbol="AAPL", side="buy", qty=Decimal(1), client_order_id=f"order {number:03d}")
+        )
+    found = [one.client_order_id for one in bench.broker().open_orders()]
+    assert {f"order {number:03d}" for number in range(700)} == set(found)
+    assert [f"order {number:03d}" for number in range(401, 700)] == found[-299:]
+    assert 700 == len(found)
+
+
+def test_pages_shorter_than_asked_lose_nothing(bench: Bench) -> None:
+    """A server with pages of its own size is read to the end."""
+    exchange = bench.exchange
+    exchange.largest_page = 7
+    for number in range(30):
+        bench.waits.sleep(1)
+        exchange.accept(exchange.new_order(symbol="AAPL", side="buy", qty=Decimal(1), client_order_id=str(number)))
+    assert [str(number) for number in range(30)] == [one.client_order_id for one in bench.broker().open_orders()]
+
+
+def test_more_orders_of_one_instant_than_a_page_holds_are_no_answer(bench: Bench) -> None:
+    """What cannot be read completely is an error, not a part."""
+    exchange = bench.exchange
+    for number in range(501):
+        exchange.accept(exchange.new_order(symbol="AAPL", side="buy", qty=Decimal(1), client_order_id=str(number)))
+    with pytest.raises(TransientError, match="share the instant"):
+        bench.broker().open_orders()
+
+
+def test_positions_keep_sign_and_fraction(bench: Bench) -> None:
+    """Long, short and fractional shares, exactly; a flat symbol is absent."""
+    for symbol, qty in (("AAPL", "10.123456789"), ("MSFT", "-5"), ("NVDA", "3"), ("NVDA", "-3")):
+        bench.exchange.buy_elsewhere(symbol, Decimal(qty))
+    assert {"AAPL": Decimal("10.123456789"), "MSFT": Decimal(-5)} == bench.broker().positions()
+
+
+def test_a_cancelled_order_reports_what_was_filled(bench: Bench) -> None:
+    """The answer after a cancellation is the order as it ended."""
+    broker, wanted = bench.broker(), intent()
+    send(broker, wanted)
+    bench.exchange.fill(wanted.client_order_id, 4)
+    ended = broker.cancel(wanted.client_order_id)
+    assert ended is not None
+    assert (OrderState.CANCELED, Decimal(4)) == (ended.state, ended.filled_qty)
+
+
+def test_a_cancellation_that_comes_too_late_reports_the_fill(bench: Bench) -> None:
+    """The 422 of an order that was filled meanwhile is no failure."""
+    broker, wanted = bench.broker(), intent()
+    order = bench.exchange.order(send(broker, wanted).client_order_id)
+    bench.exchange.lag()
+    bench.exchange.fill(wanted.client_order_id)
+    broker.cancel(wanted.client_order_id)
+    bench.exchange.catch_up()
+    ended = broker.cancel(wanted.client_order_id)
+    assert (OrderState.FILLED, "filled") == (ended and ended.state, order.status)
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(Fault(status=504, after=True), id="504"), pytest.param(Fault(kind="reset"), id="reset")]
+)
+def test_a_cancellation_without_an_answer_may_be_asked_again(fault: Fault, bench: Bench) -> None:
+    """Asking twice for an end does no harm."""
+    broker, wanted = bench.broker(), intent()
+    path = f"/v2/orders/{send(broker, wanted).broker_order_id}"
+    bench.server.plan_for("DELETE", path, fault)
+    with pytest.raises(TransientError, match="ask again"):
+        broker.cancel(wanted.client_order_id)
+    ended = broker.cancel(wanted.client_order_id)
+    assert OrderState.CANCELED is (ended and ended.state)
+
+
+def test_an_order_nobody_sent_cannot_be_cancelled(bench: Bench) -> None:
+    """None, as for any look-up."""
+    assert bench.broker().cancel("never sent") is None
+
+
+def test_one_listing_answers_many_look_ups(bench: Bench) -> None:
+    """After the executions of several orders were read, their look-ups cost nothing for a moment, then ask again."""
+    broker, orders = bench.broker(), [intent(repeat=number) for number in range(5)]
+    for one in orders:
+        send(broker, one)
+    ids = [one.client_order_id for one in orders]
+    broker.executions(ids)
+    before = len(bench.server.requests)
+    assert {OrderState.ACCEPTED} == {found.state for one in ids if (found := broker.find(one))}
+    assert before == len(bench.server.requests)
+    bench.waits.sleep(4)
+    bench.exchange.end(ids[0], "canceled")
+    found = broker.find(ids[0])
+    assert OrderState.CANCELED is (found and found.state)
+
+
+def test_a_replaced_order_has_ended_and_names_what_replaced_it(bench: Bench) -> None:
+    """An order changed by hand at the broker is over under its own id."""
+    broker, wanted = bench.broker(), intent(limit_price=Decimal("100.00"))
+    first = send(broker, wanted)
+    bench.broker_client().patch(f"/orders/{first.broker_order_id}", {"limit_price": "101.00"})
+    found = broker.find(wanted.client_order_id)
+    assert found is not None
+    assert OrderState.CANCELED is found.state
+    assert found.reason.startswith("replaced by ")
+
+
+@pytest.mark.parametrize("text", [10.5, None, "NaN", "Infinity"])
+def test_what_is_no_exact_number_is_not_read(text: object) -> None:
+    """A JSON number has been a float already; NaN and infinity are no money."""
+    with pytest.raises((TypeError, ValueError)):
+        decimal_of(text)
+
+
+def test_an_unreadable_order_names_what_is_wrong() -> None:
+    """A document without its fields is an error, not half an order."""
+    with pytest.raises(DataQualityError, match="an order of Alpaca cannot be read: KeyError: 'status'"):
+        broker_order({"id": "1"})
+
+
+def test_an_execution_at_night_belongs_to_the_next_session() -> None:
+    """Sunday night's trades are Monday's, or Tuesday's after a holiday."""
+    sunday = OPEN - timedelta(days=2)
+    assert OPEN.date() == session_of(sunday, xnys())
