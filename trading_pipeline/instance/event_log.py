@@ -1,20 +1,38 @@
-"""Dagster's PostgreSQL event log, with the planned events of a range run written in one statement, not one by one.
+"""Dagster's PostgreSQL event log, with the events of a range run written in one statement, not one by one.
 
 A run over 2,700 sessions of four assets plans 10,800 materialisations before it starts. Stock storage opens two
-connections for each, which takes minutes. `dagster.yaml` names this class; it adds no table and changes no row.
+connections for each, which takes minutes. Of each check it plans, stock storage writes a row a partition, and into each
+of them all partitions: 2,700 times 2,700. `dagster.yaml` names this class; it adds no table.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from dagster import DagsterEventType, EventLogEntry
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.utils import pg_url_from_config
-from sqlalchemy import column
+from dagster_shared.serdes import serialize_value
+from sqlalchemy import JSON, BigInteger, DateTime, Insert, TableClause, Text, cast, column, func, literal, select, table
 
 STATEMENT_TIMEOUT_MILLISECONDS = 60_000
 RECYCLE_SECONDS = 600
 MAX_OVERFLOW = 20
+
+_EVENTS = table(
+    "event_logs",
+    column("id", BigInteger),
+    *(column(name, Text) for name in ("run_id", "event", "dagster_event_type", "step_key", "asset_key", "partition")),
+    column("timestamp", DateTime),
+)
+_CHECKS = table(
+    "asset_check_executions",
+    *(column(name, Text) for name in ("asset_key", "check_name", "partition", "run_id", "execution_status")),
+    column("evaluation_event", Text),
+    column("evaluation_event_timestamp", DateTime),
+    column("evaluation_event_storage_id", BigInteger),
+)
 
 
 class BatchedEventLogStorage(PostgresEventLogStorage):
@@ -45,8 +63,37 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
         if others:
             super().store_event_batch(others)
 
+    def prepare_insert_event_batch(self, events: Sequence[EventLogEntry]) -> Any:
+        """Return the statement that inserts a batch, all of it as one parameter: binding each value takes longer."""
+        return _insert(_EVENTS, [self._event_to_row(event) for event in events])
+
+    def store_asset_check_event(self, event: EventLogEntry, event_id: int | None) -> None:
+        """Store what a run plans or finds of a check; a plan for many partitions in one statement.
+
+        Each row names its partition in its own column, so that the event in it need not name them all.
+        """
+        whole = event.get_dagster_event()
+        planned: Any = whole.event_specific_data
+        if whole.event_type is not DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED or not planned.partitions_subset:
+            super().store_asset_check_event(event, event_id)
+            return
+        short = type(planned)(asset_key=planned.asset_key, check_name=planned.check_name)
+        told = event._replace(dagster_event=whole._replace(event_specific_data=short))
+        row = {
+            "asset_key": planned.asset_key.to_string(),
+            "check_name": planned.check_name,
+            "run_id": event.run_id,
+            "execution_status": "PLANNED",
+            "evaluation_event": serialize_value(told),
+            "evaluation_event_timestamp": datetime.fromtimestamp(event.timestamp, UTC).replace(tzinfo=None),
+            "evaluation_event_storage_id": event_id,
+        }
+        keys = planned.partitions_subset.get_partition_keys()
+        with self.index_connection() as connection:
+            connection.execute(_insert(_CHECKS, [row | {"partition": key} for key in keys]))
+
     def _store_planned(self, planned: Sequence[EventLogEntry]) -> None:
-        insert = self.prepare_insert_event_batch(planned).returning(column("id"))
+        insert = self.prepare_insert_event_batch(planned).returning(_EVENTS.c.id)
         with self.index_transaction() as connection:
             ids = list(connection.execute(insert).scalars())
         last = {
@@ -55,6 +102,13 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
         }
         for event, event_id in last.values():
             self.store_asset_event(event, event_id)
+
+
+def _insert(into: TableClause, rows: Sequence[Mapping[str, Any]]) -> Insert:
+    names = list(rows[0])
+    text = cast(literal(json.dumps(list(rows), default=str), Text), JSON)
+    source = func.json_to_recordset(text).table_valued(*(column(name, into.c[name].type) for name in names))
+    return into.insert().from_select(names, select(source.render_derived(name="rows", with_types=True)))
 
 
 def _is_planned(event: EventLogEntry) -> bool:
