@@ -12,19 +12,23 @@ from resources import FeaturesResource, LakeResource, MarketDataResource, ModelR
 from trading_pipeline.adapters.plots import drift_plot
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.features.drift import MAJOR, MODERATE, feature_drift
-from trading_pipeline.core.freshness import FRESH
+from trading_pipeline.core.freshness import FRESH, MISSING, STALE
 from trading_pipeline.core.manifest import freshness_manifest, insufficient_sessions, require_usable, sessions_back
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import ModelError, ServerUnavailable
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
 from trading_pipeline.services.features import FeatureStore, feature_store
 
+SHOWN = 20
 DRIFT_SESSIONS = 20
 """Sessions up to the last one of a run whose features are compared with the training window: one alone says little."""
 
 
 @dg.asset(
     deps=["bars", "corporate_actions"],
+    check_specs=[
+        dg.AssetCheckSpec("fresh_enough", asset="features", description="Enough symbols of every session are fresh."),
+    ],
     partitions_def=SESSIONS,
     backfill_policy=IN_ONE_RUN,
     group_name="research",
@@ -37,7 +41,7 @@ def features(
     feature_set: FeaturesResource,
     market_data: MarketDataResource,
     models: ModelRegistryResource,
-) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult]:
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult | dg.MaterializeResult]:
     """The features that `FEATURE_SET` names, for every symbol that is fresh as of the session's close.
 
     Definitions are expressions in pyqlib's notation. Any range is computed in one run, and only what its bars have
@@ -78,7 +82,7 @@ def features(
     context.log.info(
         "features of %s to %s: %d rows computed, %d reused", sessions[0], sessions[-1], update.computed, update.reused
     )
-    yield dg.MaterializeResult()
+    yield dg.MaterializeResult(check_results=[_fresh_enough(manifest)])
 
 
 def write_freshness(store: Lake, market_data: MarketDataResource, sessions: list[date]) -> pl.DataFrame:
@@ -106,7 +110,7 @@ def write_freshness(store: Lake, market_data: MarketDataResource, sessions: list
 
 def _stop_insufficient(
     store: FeatureStore, sessions: list[date], manifest: pl.DataFrame
-) -> Iterator[dg.AssetMaterialization]:
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult]:
     """Stop a run that has sessions with too few fresh symbols, after the others were computed and reported.
 
     Features that such a session had are emptied: nothing later may mistake them for good.
@@ -125,7 +129,26 @@ def _stop_insufficient(
         usable = manifest.filter("session_usable")
         store.update(good, usable)
         yield from done_before_failing("features", _coverage(usable), good)
+    yield _fresh_enough(manifest)
     require_usable(manifest)
+
+
+def _fresh_enough(manifest: pl.DataFrame) -> dg.AssetCheckResult:
+    failed = insufficient_sessions(manifest)
+    states = dict(manifest["state"].value_counts().iter_rows())
+    worst = min(_coverage(manifest).items(), key=lambda one: one[1]["coverage_pct"])
+    return dg.AssetCheckResult(
+        check_name="fresh_enough",
+        passed=not failed,
+        metadata={
+            "sessions": manifest["session"].n_unique(),
+            "sessions_not_fresh_enough": len(failed),
+            "which": ", ".join(map(str, failed[:SHOWN])) or "none",
+            "worst_session": str(worst[0]),
+            "worst_coverage_pct": worst[1]["coverage_pct"],
+            **{state: states.get(state, 0) for state in (FRESH, STALE, MISSING)},
+        },
+    )
 
 
 def _coverage(manifest: pl.DataFrame) -> dict[date, dict[str, Any]]:

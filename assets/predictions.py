@@ -9,9 +9,10 @@ import polars as pl
 from assets.context import done_before_failing, numbers_by_session, report, sessions_of, table
 from resources import FeaturesResource, LakeResource, ModelRegistryResource
 from trading_pipeline.adapters.models import ModelRegistry, ModelVersion
-from trading_pipeline.adapters.store.lake import Dataset
+from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.features import FeatureSet
 from trading_pipeline.core.features.sets import differences
+from trading_pipeline.core.freshness import FRESH
 from trading_pipeline.core.training import predict
 from trading_pipeline.errors import ModelError, ModelLooksAhead
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
@@ -70,11 +71,18 @@ def predictions(
             "model": f"{champion.name} version {champion.version}",
             "model_digest": champion.digest,
             "total_rows": scored.height,
+            "excluded": _excluded(store, sessions[-1]),
             "last_session": table(scored.filter(pl.col("session") == sessions[-1]).sort("rank")),
         },
         per_session=numbers,
     )
     yield dg.MaterializeResult()
+
+
+def _excluded(store: Lake, session: date) -> str:
+    """Say which symbols of the universe get no score, as their data are not fresh."""
+    states = store.read_session(Dataset.FRESHNESS, session).filter(pl.col("state") != FRESH)
+    return ", ".join(f"{symbol}: {state}" for symbol, state in states.select("symbol", "state").iter_rows()) or "none"
 
 
 def _require_same_features(registry: ModelRegistry, champion: ModelVersion, served: FeatureSet) -> None:

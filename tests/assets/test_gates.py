@@ -60,6 +60,11 @@ def test_the_checks_say_what_was_found_in_numbers(in_cents: Pipeline) -> None:
     result = in_cents.run_range("history", BEFORE, AFTER)
     checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
     assert checks["nothing_dropped"].passed
+    assert not checks["fresh_enough"].passed
+    assert {"sessions_not_fresh_enough": 1, "fresh": 16, "stale": 2, "missing": 0} == {
+        name: checks["fresh_enough"].metadata[name].value
+        for name in ("sessions_not_fresh_enough", "fresh", "stale", "missing")
+    }
     assert {"raw": 18, "bars": 16, "quarantined": 2} == {
         name: checks["nothing_dropped"].metadata[name].value for name in ("raw", "bars", "quarantined")
     }

@@ -11,6 +11,7 @@ from support.corruptions import KINDS
 from support.panels import seeded_panel
 from support.pipeline import ACTION
 
+from trading_pipeline.adapters.market_data.importing import import_bars
 from trading_pipeline.adapters.store.actions import record_actions
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.raw_bars import record_raw_bars
@@ -118,3 +119,19 @@ def test_an_acceptance_and_a_late_action_release_what_they_explain(lake: Lake) -
         still.filter(pl.col("reason") == "awaiting_explanation")["symbol"].unique()
     )
     assert waiting.height > still.height
+
+
+def test_a_second_vendor_is_asked_only_where_it_is_named(lake: Lake, raw: pl.DataFrame, tmp_path: Path) -> None:
+    """Its imported bars are compared and never traded on; those of another vendor say nothing."""
+    day = DAYS[150]
+    bars = raw.filter(pl.col("session") == day).drop("ended_at", "source", "vwap")
+    wrong = pl.when(pl.col("symbol") == "S0001").then(pl.col("close") * 1.02).otherwise("close")
+    file = tmp_path / "second.parquet"
+    bars.with_columns(close=wrong).with_columns(high=pl.max_horizontal("high", "close")).write_parquet(file)
+    import_bars(file, lake, calendar=xnys(), now=NOW, reference="Second")
+
+    assert [] == lake.sessions(Dataset.IMPORTED_BARS)
+    for vendor, expected in (("second", {"S0001"}), ("third", set()), ("", set())):
+        judged = judge_sessions(lake, [day], CONFIG, second_vendor=vendor)
+        conflicts = judged.quarantined.filter(pl.col("reason").str.contains("vendor_conflict"))
+        assert expected == set(conflicts["symbol"])
