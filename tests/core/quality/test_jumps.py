@@ -97,6 +97,23 @@ def test_a_scale_error_waits_for_ever() -> None:
     assert 1 == reasons["scale_error"]
 
 
+def test_no_volume_makes_cents_of_dollars() -> None:
+    """A bar in cents on the day of news is a scale error all the same."""
+    result = judged(jumped(100.0, volume=9.0, until=DAY))
+    assert [(DAY, NAME, "scale_error")] == result.quarantined.select("session", "symbol", "reason").rows()
+
+
+def test_news_on_the_day_after_a_wrong_bar_is_measured_from_where_the_price_was() -> None:
+    """The wrong bar is alone at its level, and the drop that follows it was traded."""
+    after = (pl.col("symbol") == NAME) & (pl.col("session") >= DAYS[AT + 1])
+    first = (pl.col("symbol") == NAME) & (pl.col("session") == DAYS[AT + 1])
+    raw = jumped(0.01, until=DAY).with_columns(
+        *(pl.when(after).then(pl.col(name) * 0.78).otherwise(name).alias(name) for name in PRICE_COLUMNS),
+        pl.when(first).then(pl.col("volume") * 9).otherwise("volume").alias("volume"),
+    )
+    assert [(DAY, NAME)] == judged(raw).quarantined.select("session", "symbol").rows()
+
+
 def test_one_wrong_bar_is_quarantined_alone() -> None:
     """The bars before and after it are good."""
     result = judged(jumped(1.6, until=DAY))

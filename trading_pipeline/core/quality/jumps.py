@@ -1,6 +1,6 @@
 """Jumps against the last good close. A jump never becomes the new reference by itself: something must explain it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -104,20 +104,28 @@ class JumpRule:
         scores = self.scores
         return bool(scores.turmoil[at] >= size / 2 and scores.shares_of_months[at] >= self.config.jump_volume)
 
+    def scale_like(self, move: float) -> bool:
+        """Tell whether a move (log) is one of units."""
+        return bool(np.abs(SCALES - abs(move)).min() < 2 * self.config.split_tolerance)
+
     def still_far(self, at: int, reference: float) -> bool:
         """Tell whether a bar of a run is still at the other level, whatever its volume."""
         moved, opened = self.panel.close[at] / reference - 1, self.panel.open[at] / reference - 1
         both = moved * opened > 0 and min(abs(moved), abs(opened)) > self.config.gap_threshold
         return bool(abs(moved) > self.config.outlier_threshold + ROUNDING or both)
 
-    def explained(self, at: int, reference: float) -> bool:
+    def explained(self, at: int, reference: float, suspected: Container[int] = ()) -> bool:
         """Tell whether news carried the price here: the jump is made in this bar, at the volume news has."""
         if self.waived[at]:
             return True
         panel = self.panel
         whole = np.log(panel.close[at] / reference)
         since = panel.close[at - 1] * self.scores.factor[at] if not panel.first[at] else reference
+        if at - 1 in suspected and abs(panel.close[at] / since - 1) > self.config.gap_threshold:
+            since = reference  # the bar before was alone at its level: this one moved from where the price was
         made = np.log(panel.close[at] / since)
+        if self.scale_like(made):
+            return False  # nothing trades at a hundred times the price of yesterday, whatever its volume
         moved = panel.close[at] / reference - 1
         strong = abs(moved) > self.config.outlier_threshold + ROUNDING or self.split_like(np.array([moved]))[0]
         here, before = np.array([at]), np.array([since])
@@ -149,7 +157,7 @@ class _Walk:
         self._add(begin, level, first)
         for row in range(begin + 1, end):
             level *= rule.scores.factor[row]
-            if rule.explained(row, level) or not rule.still_far(row, level):
+            if rule.explained(row, level, pending) or not rule.still_far(row, level):
                 return row
             if first is not Reason.SCALE_ERROR and panel.day[row] - panel.day[begin] >= rule.config.patience:
                 return row
@@ -179,7 +187,7 @@ class _Walk:
         panel, rule = self.rule.panel, self.rule
         moved = panel.close[row] / level - 1
         size = abs(np.log(panel.close[row] / level))
-        if np.abs(SCALES - size).min() < 2 * rule.config.split_tolerance:
+        if rule.scale_like(size):
             return Reason.SCALE_ERROR
         factor = rule.scores.factor[row]
         if factor != 1 and abs(panel.close[row] * factor / level - 1) < abs(moved) / 2:
