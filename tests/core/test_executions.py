@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_pipeline.core.accounting import Fill, replay
-from trading_pipeline.core.executions import Cumulative, Executed, effective
+from trading_pipeline.core.executions import Cumulative, Executed, effective, replace_synthetic
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.pnl import session_pnl
 from trading_pipeline.core.sessions import xnys
@@ -194,10 +194,39 @@ def test_the_documented_gap() -> None:
     assert Decimal("102.66666666666666666667") == smaller.fill.price
 
 
-def test_an_execution_after_the_report_is_not_part_of_it() -> None:
-    """The missing 20 stay missing when newer shares arrive."""
-    counted = effective([_executed(1, "10", "100"), _executed(2, "5", "90", 40)], [_cumulative("30", "102")])
-    assert Decimal(35) == sum(one.fill.qty for one in counted)
+def test_an_execution_counts_against_what_was_reported_whenever_it_happened() -> None:
+    """No clock can make more shares of it than were filled: 25 are known or reported, 5 of them by name."""
+    counted = effective([_executed(1, "10", "100"), _executed(2, "5", "101", 40)], [_cumulative("25", "102")])
+    assert Decimal(25) == sum(one.fill.qty for one in counted)
+
+
+def _synthetic(number: int, qty: str, price: str, second: int) -> Executed:
+    one = _executed(number, qty, price, second)
+    return replace(one, fill=replace(one.fill, execution_id=f"s{number}"))
+
+
+def test_one_execution_takes_the_place_of_several_synthetic_ones() -> None:
+    """Of 10 at 100 and 20 at 103 an execution of 25 at 102 leaves 5: (1,000 + 2,060 - 2,550) / 5 = 102."""
+    standing = [_synthetic(1, "10", "100", 10), _synthetic(2, "20", "103", 20)]
+    done = replace_synthetic(standing, _executed(3, "25", "102", 5))
+    assert (tuple(standing), Decimal(30)) == (done.gone, done.shares)
+    assert done.left is not None
+    assert (Decimal(5), Decimal(102)) == (done.left.fill.qty, done.left.fill.price)
+    assert (done.left,) == done.standing
+
+
+def test_an_execution_begins_with_the_report_that_was_the_first_to_hold_it() -> None:
+    """One between two reports is part of the later one."""
+    standing = [_synthetic(1, "10", "100", 10), _synthetic(2, "20", "103", 20)]
+    done = replace_synthetic(standing, _executed(3, "20", "103", 15))
+    assert ((standing[1],), None, (standing[0],)) == (done.gone, done.left, done.standing)
+
+
+def test_what_is_left_keeps_its_price_where_the_figures_contradict_each_other() -> None:
+    """9 at 200 of 10 at 100 would leave a share for less than nothing."""
+    done = replace_synthetic([_synthetic(1, "10", "100", 10)], _executed(2, "9", "200", 5))
+    assert done.left is not None
+    assert (Decimal(1), Decimal(100)) == (done.left.fill.qty, done.left.fill.price)
 
 
 def test_one_execution_with_two_contents_is_a_conflict() -> None:

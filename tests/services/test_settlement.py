@@ -17,8 +17,10 @@ from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import BarsUnavailable, OrderError
+from trading_pipeline.services.differences import DifferenceKind
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.verification import verify_book
 
 NEXT = xnys().next(SESSION)
 
@@ -182,7 +184,7 @@ def test_a_session_without_any_bars_leaves_its_orders_waiting(
 def test_an_order_stays_live_until_every_share_the_broker_filled_is_booked(kit: Kit) -> None:
     """An end that is known before its fills frees nothing."""
     submitted = SubmissionService(kit.account, RUN).submit(order(qty=10)).order
-    kit.broker.hides_executions = True
+    kit.broker.hides_executions = kit.broker.hides_averages = True
     settle(kit.account, NEXT)
     waiting = kit.ledger.orders.get(submitted.client_order_id)
     snapshot = kit.guard.snapshot()
@@ -196,3 +198,37 @@ def test_an_order_stays_live_until_every_share_the_broker_filled_is_booked(kit: 
     filled = kit.ledger.orders.get(submitted.client_order_id)
     assert filled is not None
     assert OrderState.FILLED is filled.state
+
+
+def test_shares_whose_executions_are_missing_are_booked_from_the_average_until_they_come(kit: Kit) -> None:
+    """Position, book and order are right at once; the executions take the place without counting twice."""
+    order_id = SubmissionService(kit.account, RUN).submit(order(qty=10)).order.client_order_id
+    kit.broker.hides_executions = True
+    settle(kit.account, NEXT)
+    assert ["synthetic"] == [row["kind"] for row in kit.ledger.fills.of_order(order_id)]
+    assert {"AAPL": Decimal(10)} == kit.positions()
+    assert {"AAPL": 10} == _book(kit)
+    assert kit.ledger.orders.get(order_id).state is OrderState.FILLED
+
+    kit.broker.hides_executions = False
+    found = verify_book(kit.account).differences
+    assert {DifferenceKind.EXECUTION_NOT_BOOKED} == {one.kind for one in found}
+    settle(kit.account, NEXT)
+    assert ["execution"] == [row["kind"] for row in kit.ledger.fills.of_order(order_id)]
+    assert {"AAPL": 10} == _book(kit)
+    assert verify_book(kit.account).agrees
+    assert kit.ledger.seals.verify().sound
+
+
+def test_an_average_that_contradicts_the_executions_is_named_and_its_order_stays_live(kit: Kit) -> None:
+    """The shares that are missing would have cost less than nothing."""
+    order_id = SubmissionService(kit.account, RUN).submit(order(qty=10)).order.client_order_id
+    dear = Fill(
+        execution_id="x", symbol="AAPL", side=Side.BUY, qty=Decimal(9), price=Decimal(900), fee=Decimal(0), session=NEXT
+    )
+    kit.ledger.fills.book(ACCOUNT, order_id, dear, datetime.now(UTC))
+    kit.broker.hides_executions = True
+    settle(kit.account, NEXT)
+    assert kit.ledger.orders.get(order_id).state is OrderState.PARTIALLY_FILLED
+    assert {"AAPL": Decimal(9)} == kit.positions()
+    assert ["execution_conflict"] == [alert["kind"] for alert in kit.ledger.alerts.latest()]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -101,6 +101,7 @@ class FaultyBroker:
         self.cancel_failures: list[Exception] = []
         self.foreign: list[BrokerOrder] = []
         self.hides_executions = False
+        self.hides_averages = False
 
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Raise what was planned for before, submit, raise what was planned for after."""
@@ -117,6 +118,11 @@ class FaultyBroker:
         if self.cancel_failures:
             raise self.cancel_failures.pop(0)
         return self._broker.cancel(client_order_id)
+
+    def find(self, client_order_id: str) -> BrokerOrder | None:
+        """Pass on, without the average price if that is hidden."""
+        found = self._broker.find(client_order_id)
+        return replace(found, average_price=None) if found and self.hides_averages else found
 
     def open_orders(self) -> list[BrokerOrder]:
         """Show what others placed as well."""

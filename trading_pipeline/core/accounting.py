@@ -21,7 +21,8 @@ from trading_pipeline.core.orders.model import Side
 ZERO = Decimal(0)
 _UNSAID = Decimal("NaN")
 _AVERAGE_PLACES = Decimal("1e-10")
-_REALISED_PLACES = Decimal("1e-20")
+PRICE_PLACES = Decimal("1e-20")
+"""Where a price or a realised amount is rounded that a division does not give exactly."""
 _DIGITS = 100
 """Enough for products and sums of any shares and prices to be exact."""
 
@@ -138,7 +139,15 @@ def missed_fill_price(
             msg = f"cumulative quantity must grow: {previous_qty} to {cumulative_qty}"
             raise ValueError(msg)
         price = (cumulative_qty * cumulative_average - previous_qty * previous_average) / increment
-        return _at_most(price, _REALISED_PLACES)
+        return at_most(price, PRICE_PLACES)
+
+
+def at_most(value: Decimal, places: Decimal) -> Decimal:
+    """Round to these places what has more of them; leave the rest as it is."""
+    exponent, finest = value.as_tuple().exponent, places.as_tuple().exponent
+    return (
+        value.quantize(places) if isinstance(exponent, int) and isinstance(finest, int) and exponent < finest else value
+    )
 
 
 def _realised(position: Position, fill: Fill) -> Decimal:
@@ -147,12 +156,4 @@ def _realised(position: Position, fill: Fill) -> Decimal:
         return ZERO
     if abs(added) >= abs(held):
         return held * fill.price - position.cost
-    return _at_most(-added * fill.price - position.cost * abs(added) / abs(held), _REALISED_PLACES)
-
-
-def _at_most(value: Decimal, places: Decimal) -> Decimal:
-    """Round to these places what has more of them; leave the rest as it is."""
-    exponent, finest = value.as_tuple().exponent, places.as_tuple().exponent
-    return (
-        value.quantize(places) if isinstance(exponent, int) and isinstance(finest, int) and exponent < finest else value
-    )
+    return at_most(-added * fill.price - position.cost * abs(added) / abs(held), PRICE_PLACES)

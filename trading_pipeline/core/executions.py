@@ -3,14 +3,17 @@
 Each execution id counts once. They are replayed by the instant they happened, not by that of their arrival. Where the
 broker reports more shares of an order than its known executions add up to, the difference counts as one synthetic
 execution, priced from the cumulative averages; it shrinks and vanishes as the real ones arrive.
+
+Whatever is known counts against what was reported, whenever it happened: so the shares counted never exceed those that
+were really filled, whatever the clocks say, and the next report makes good what a late one left out.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal, localcontext
 
-from trading_pipeline.core.accounting import ZERO, Fill, missed_fill_price
+from trading_pipeline.core.accounting import PRICE_PLACES, ZERO, Fill, at_most, missed_fill_price
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.errors import ExecutionConflict
 
@@ -36,7 +39,7 @@ class Executed:
 class Cumulative:
     """What the broker says was filled of an order so far: shares, and dollars a share over all of them.
 
-    `as_of` is not before the last execution that is counted in.
+    `as_of` is the moment what is missing of it counts for, until its executions say better.
     """
 
     client_order_id: str
@@ -88,14 +91,10 @@ def effective(executions: Iterable[Executed], reports: Iterable[Cumulative] = ()
 def missing(known: Sequence[Executed], report: Cumulative) -> Executed | None:
     """Return the shares of a report that no known execution explains, as one synthetic execution; None when all do.
 
-    Executions after the report are not part of it.
-
     Raises:
         ExecutionConflict: the missing shares would have a price of zero or less.
     """
-    counted = [
-        one.fill for one in known if one.client_order_id == report.client_order_id and one.executed_at <= report.as_of
-    ]
+    counted = [one.fill for one in known if one.client_order_id == report.client_order_id]
     with localcontext(prec=DIGITS):
         qty = sum((fill.qty for fill in counted), ZERO)
         if qty >= report.qty:
@@ -126,4 +125,56 @@ def missing(known: Sequence[Executed], report: Cumulative) -> Executed | None:
             session=report.session,
         ),
         executed_at=report.as_of,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replacement:
+    """What an execution does to the synthetic ones of its order.
+
+    Attributes:
+        gone: the synthetic ones it takes the place of.
+        left: what of them it does not account for, as one synthetic execution; None when nothing is.
+        standing: all synthetic ones of the order that stand afterwards.
+    """
+
+    gone: tuple[Executed, ...]
+    left: Executed | None
+    standing: tuple[Executed, ...]
+
+    @property
+    def shares(self) -> Decimal:
+        """Shares that stood for the execution before it came, or stand for others still."""
+        return sum((one.fill.qty for one in self.gone), ZERO)
+
+
+def replace_synthetic(standing: Sequence[Executed], execution: Executed) -> Replacement:
+    """Let an execution take the place of as many synthetic shares of its order as it has, whole ones and parts.
+
+    It begins with the report that was the first to hold it. What is left keeps the dollars of both together; where
+    that gives no price above zero, the figures contradict each other and it keeps its own price.
+    """
+    first = sorted(standing, key=lambda one: (one.moment < execution.moment, one.moment))
+    gone: list[Executed] = []
+    shares = ZERO
+    while first and shares < execution.fill.qty:
+        gone.append(first.pop(0))
+        shares += gone[-1].fill.qty
+    left = _left(gone, execution, shares - execution.fill.qty) if shares > execution.fill.qty else None
+    return Replacement(gone=tuple(gone), left=left, standing=(*first, *([left] if left else [])))
+
+
+def _left(gone: Sequence[Executed], execution: Executed, qty: Decimal) -> Executed:
+    last, fill = gone[-1], execution.fill
+    with localcontext(prec=DIGITS):
+        paid = sum((one.fill.qty * one.fill.price for one in gone), ZERO) - fill.qty * fill.price
+        price = at_most(paid / qty, PRICE_PLACES)
+    return replace(
+        last,
+        fill=replace(
+            last.fill,
+            execution_id=f"{last.fill.execution_id}/{fill.execution_id}",
+            qty=qty,
+            price=price if price > 0 else last.fill.price,
+        ),
     )

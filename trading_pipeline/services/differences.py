@@ -112,6 +112,8 @@ class LedgerView:
     blocked: frozenset[str] = frozenset()
     quarantined: frozenset[str] = frozenset()
     cleared_by_session: Mapping[date, int] = field(default_factory=dict)
+    inferred: Mapping[str, Decimal] = field(default_factory=dict)
+    """Shares of orders that are booked from the broker's cumulative figures, without their executions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,13 +172,22 @@ def broker_differences(ledger: LedgerView, broker: BrokerView) -> Iterator[Diffe
             ledger="unknown",
             broker=f"{one.fill.side} {_plain(one.fill.qty)} {one.fill.symbol}",
         )
-    unbooked = _sums((one.fill.symbol, one.fill.side, one.fill.qty) for one in broker.unbooked)
+    unbooked = _sums(_to_come(ledger, broker))
     for symbol, (held, there) in _apart(ledger.positions, broker.positions):
         if held + unbooked.get(symbol, _NONE) != there:
             yield Difference(
                 kind=DifferenceKind.POSITION, subject=symbol, symbol=symbol, ledger=_plain(held), broker=_plain(there)
             )
     yield from _orders(ledger, broker)
+
+
+def _to_come(ledger: LedgerView, broker: BrokerView) -> Iterator[tuple[str, str, Decimal]]:
+    """What booking the broker's executions would add: those of inferred shares take their place first."""
+    inferred = dict(ledger.inferred)
+    for one in broker.unbooked:
+        known = min(inferred.get(one.client_order_id, _NONE), one.fill.qty)
+        inferred[one.client_order_id] = inferred.get(one.client_order_id, _NONE) - known
+        yield one.fill.symbol, one.fill.side, one.fill.qty - known
 
 
 def _executions(broker: BrokerView) -> Iterator[Difference]:

@@ -8,7 +8,7 @@ import structlog
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
 from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord
-from trading_pipeline.core.executions import Executed
+from trading_pipeline.core.executions import Cumulative, Executed
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
@@ -87,7 +87,7 @@ def _book_one_by_one(account: TradingAccount, executions: Sequence[Execution]) -
         try:
             booked += _book(account, [one])
         except ExecutionConflict as conflict:
-            report_conflict(account, one, conflict)
+            report_conflict(account, one.fill.execution_id, one.fill.symbol, conflict)
     return booked
 
 
@@ -95,12 +95,17 @@ def take_over(account: TradingAccount, order: OrderRecord, reported: BrokerOrder
     """Bring an order to where the broker says it is, its executions first.
 
     An order ends only when the ledger has every share the broker says was filled; until then it stays live, its
-    exposure held. An order that is further along already is returned as it is.
+    exposure held. Shares whose executions the broker does not show are booked from its cumulative figures. An order
+    that is further along already is returned as it is.
     """
     orders = account.ledger.orders
     if reported.filled_qty:
         book_executions(account, [order])
     stored = orders.get(order.client_order_id) or order
+    if stored.filled_qty < reported.filled_qty:
+        # Asked again, so that the figures hold every execution that was just read.
+        reported = account.broker.find(order.client_order_id) or reported
+        stored = _book_missing(account, stored, reported)
     wanted = reported.state
     if wanted.terminal and stored.filled_qty != reported.filled_qty:
         log.warning(
@@ -116,6 +121,34 @@ def take_over(account: TradingAccount, order: OrderRecord, reported: BrokerOrder
         )
     except IllegalTransition:
         return orders.get(order.client_order_id) or stored
+
+
+def _book_missing(account: TradingAccount, order: OrderRecord, reported: BrokerOrder) -> OrderRecord:
+    if reported.average_price is None:
+        return order
+    session = order.intent.trade_session
+    report = Cumulative(
+        client_order_id=order.client_order_id,
+        symbol=reported.symbol,
+        side=reported.side,
+        qty=reported.filled_qty,
+        average=reported.average_price,
+        session=session,
+        as_of=min(account.clock.now(), account.calendar.close_at(session)),
+    )
+    try:
+        inferred = account.ledger.fills.book_reported(account.account, report)
+    except ExecutionConflict as conflict:
+        report_conflict(account, order.client_order_id, order.intent.symbol, conflict)
+        return order
+    if inferred is not None:
+        log.warning(
+            "executions are missing: booked from the broker's cumulative figures",
+            client_order_id=order.client_order_id,
+            qty=str(inferred.fill.qty),
+            price=str(inferred.fill.price),
+        )
+    return account.ledger.orders.get(order.client_order_id) or order
 
 
 def tell_guard(account: TradingAccount) -> None:

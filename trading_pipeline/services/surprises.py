@@ -36,8 +36,10 @@ def report_open_orders(account: TradingAccount) -> None:
 
 def report_fills(account: TradingAccount, booked: Iterable[Execution]) -> None:
     """Name the fills just booked that exceed their order, or belong to one that had ended."""
+    booked = list(booked)
+    orders = account.ledger.orders.get_many({one.client_order_id for one in booked})
     for one in booked:
-        stored = account.ledger.orders.get(one.client_order_id)
+        stored = orders.get(one.client_order_id)
         if stored is None:
             continue
         symbol = stored.intent.symbol
@@ -51,9 +53,9 @@ def report_fills(account: TradingAccount, booked: Iterable[Execution]) -> None:
             _alert(account, "late_fill", one.fill.execution_id, symbol, why)
 
 
-def report_conflict(account: TradingAccount, execution: Execution, conflict: ExecutionConflict) -> None:
-    """Name an execution that contradicts what was booked under its id."""
-    _alert(account, "execution_conflict", execution.fill.execution_id, execution.fill.symbol, conflict.message)
+def report_conflict(account: TradingAccount, subject: str, symbol: str, conflict: ExecutionConflict) -> None:
+    """Name an execution that contradicts what was booked under its id, or an order whose figures contradict it."""
+    _alert(account, "execution_conflict", subject, symbol, conflict.message)
 
 
 def _late_arrival(account: TradingAccount, stored: OrderRecord, reported: BrokerOrder) -> None:

@@ -85,6 +85,7 @@ def read_views(account: TradingAccount) -> tuple[LedgerView, BrokerView]:
         blocked=frozenset(ledger.books.blocked(name)),
         quarantined=frozenset(ledger.books.quarantined(name)),
         cleared_by_session=ledger.orders.cleared_by_session(name),
+        inferred=ledger.fills.inferred(name),
     )
     absent = [order for order in live if order.client_order_id not in there]
     executions = broker.executions(_ids(account, live))

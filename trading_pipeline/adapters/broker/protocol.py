@@ -17,6 +17,8 @@ class BrokerOrder:
     """An order as the broker reports it. Shares; `reason` is the broker's own word.
 
     An order that is not ours (placed by hand, by another program) has the client order id the broker gave it.
+    `average_price` is dollars a share over all that is filled: executions that are missing are inferred with it. None
+    before the first fill, and where the broker does not tell.
     """
 
     client_order_id: str
@@ -26,6 +28,7 @@ class BrokerOrder:
     qty: Decimal
     state: OrderState
     filled_qty: Decimal
+    average_price: Decimal | None = None
     reason: str = ""
 
 

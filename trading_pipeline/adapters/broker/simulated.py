@@ -6,6 +6,7 @@ Takes orders for the next session's open and fills them when that session's bars
 from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from psycopg import Connection
 from psycopg.rows import DictRow
@@ -25,7 +26,30 @@ Openings = Callable[[date, Collection[str]], dict[str, OpeningBar]]
 
 _CLOCK = "select last_session from exchange.clocks where account = %s"
 # Takers of orders share the clock with each other, not with the matching of a session.
-_SHARED_CLOCK = "select last_session from exchange.clocks where account = %s for share"
+_TAKE = """
+with clock as (
+    select last_session from exchange.clocks where account = %(account)s for share
+), taken as (
+    insert into exchange.orders (client_order_id, broker_order_id, account, symbol, side, qty, order_type, limit_price,
+                                 time_in_force, trade_session, status, reason)
+    select %(client_order_id)s, %(broker_order_id)s, %(account)s, %(symbol)s, %(side)s, %(qty)s, %(order_type)s,
+           %(limit_price)s, %(time_in_force)s, %(trade_session)s, %(status)s, %(reason)s
+     where not exists (select from clock where last_session >= %(trade_session)s)
+    on conflict (client_order_id) do nothing returning *
+)
+select * from taken
+"""
+_ORDERS = """
+select o.*, (select sum(e.qty * e.price) / sum(e.qty) from exchange.executions e
+              where e.client_order_id = o.client_order_id) as average_price
+  from exchange.orders o
+"""
+_EXECUTE = """
+insert into exchange.executions
+       (execution_id, client_order_id, account, symbol, side, qty, price, fee, session, executed_at)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+_END = "update exchange.orders set status = %s, reason = %s, filled_qty = %s where client_order_id = %s"
 _LOCKED_CLOCK = "select last_session from exchange.clocks where account = %s for update"
 
 
@@ -34,6 +58,11 @@ class SimulatedExchange:
 
     Its time is the last session whose open it has matched: orders decided from session D work in the next session, so
     they may be sent only while the exchange stands at D. Matching a session is one transaction: it happened or not.
+
+    It lives in the ledger's PostgreSQL and does not wait for the disk itself. Both write one log, which reaches the
+    disk in order: what the ledger commits after an answer, with waiting, takes the answer to the disk before it. So a
+    server that crashes may forget an order only while nothing in the ledger says that the exchange has it. That looks
+    like an order that never arrived, and the look-up of the next run sees it so.
     """
 
     name = "simulated exchange"
@@ -52,7 +81,7 @@ class SimulatedExchange:
         self._calendar = calendar
         self._openings = openings
         self._costs = costs or ExchangeCosts()
-        self._pool = Pool(database_url, size=2)
+        self._pool = Pool(database_url, size=2, options="-c synchronous_commit=off")
         self._pool.open()
 
     def close(self) -> None:
@@ -62,13 +91,13 @@ class SimulatedExchange:
     @property
     def current_session(self) -> date | None:
         """The last session whose open was matched; None before the first."""
-        with self._pool.connection() as connection:
-            return _clock(connection, self._account, lock=False)
+        rows = self._pool.rows(_CLOCK, (self._account,))
+        return rows[0]["last_session"] if rows else None
 
     def advance(self, session: date) -> None:
         """Match every session up to and including this one; sessions already matched are left alone."""
         with self._pool.connection() as connection:
-            last = _clock(connection, self._account, lock=True)
+            last = _locked_clock(connection, self._account)
             if last is None:
                 _set_clock(connection, self._account, session)
                 return
@@ -108,66 +137,51 @@ class SimulatedExchange:
 
     def _take(self, intent: OrderIntent) -> tuple[BrokerOrder, bool]:
         """Record an order, accepted or rejected; return it and whether its id is new."""
-        with self._pool.connection() as connection:
-            row = connection.execute(_SHARED_CLOCK, (self._account,)).fetchone()
-            last = row["last_session"] if row else None
-            reason = reject_reason(intent.client_order_id, intent.symbol, intent.order_type, self._costs)
-            late = last is not None and intent.trade_session <= last
-            if late:
-                reason = f"session {intent.trade_session} has opened already: the exchange stands at {last}"
-            state = OrderState.ACCEPTED if reason is None else OrderState.REJECTED
-            inserted = None if late else _insert(connection, intent, state, reason or "")
-            if inserted is not None:
-                return _reported(inserted), True
-            known = _order(connection, intent.client_order_id)
+        reason = reject_reason(intent.client_order_id, intent.symbol, intent.order_type, self._costs)
+        state = OrderState.ACCEPTED if reason is None else OrderState.REJECTED
+        inserted = self._pool.rows(_TAKE, _columns(intent, state, reason or ""))
+        if inserted:
+            return _reported(inserted[0]), True
+        known = self.find(intent.client_order_id)
         if known is None:
-            raise OrderRejected(reason or "rejected", client_order_id=intent.client_order_id)
+            late = f"session {intent.trade_session} has opened already: the exchange stands at {self.current_session}"
+            raise OrderRejected(late, client_order_id=intent.client_order_id)
         return known, False
 
     def find(self, client_order_id: str) -> BrokerOrder | None:
         """Return the order, None when the exchange has never seen it."""
-        with self._pool.connection() as connection:
-            return _order(connection, client_order_id)
+        rows = self._pool.rows(f"{_ORDERS} where client_order_id = %s", (client_order_id,))
+        return _reported(rows[0]) if rows else None
 
     def open_orders(self) -> list[BrokerOrder]:
         """Return the orders that wait for the open of their session."""
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                """select * from exchange.orders where account = %s and status = 'accepted'
-                    order by submitted_at, client_order_id""",
-                (self._account,),
-            ).fetchall()
-        return [_reported(row) for row in rows]
+        working = f"{_ORDERS} where account = %s and status = 'accepted' order by submitted_at, client_order_id"
+        return [_reported(row) for row in self._pool.rows(working, (self._account,))]
 
     def cancel(self, client_order_id: str) -> BrokerOrder | None:
         """Cancel a working order; an ended one stays as it is."""
         with self._pool.connection() as connection:
-            _clock(connection, self._account, lock=True)
+            _locked_clock(connection, self._account)
             connection.execute(
                 """update exchange.orders set status = 'canceled', reason = 'cancelled on request'
                     where client_order_id = %s and status = 'accepted'""",
                 (client_order_id,),
             )
-            return _order(connection, client_order_id)
+        return self.find(client_order_id)
 
     def executions(self, client_order_ids: Sequence[str]) -> list[Execution]:
         """Return the executions of these orders, oldest first."""
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                "select * from exchange.executions where client_order_id = any(%s) order by seq",
-                (list(client_order_ids),),
-            ).fetchall()
-        return [_execution(row) for row in rows]
+        ours = "select * from exchange.executions where client_order_id = any(%s) order by seq"
+        return [_execution(row) for row in self._pool.rows(ours, (list(client_order_ids),))]
 
     def positions(self) -> dict[str, Decimal]:
         """Return what all executions add up to, flat symbols left out."""
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                """select symbol, sum(case side when 'buy' then qty else -qty end) as qty
-                     from exchange.executions where account = %s group by symbol
-                   having sum(case side when 'buy' then qty else -qty end) <> 0 order by symbol""",
-                (self._account,),
-            ).fetchall()
+        rows = self._pool.rows(
+            """select symbol, sum(case side when 'buy' then qty else -qty end) as qty
+                 from exchange.executions where account = %s group by symbol
+               having sum(case side when 'buy' then qty else -qty end) <> 0 order by symbol""",
+            (self._account,),
+        )
         return {row["symbol"]: row["qty"] for row in rows}
 
     def _match_session(self, connection: Connection[DictRow], session: date) -> None:
@@ -179,46 +193,41 @@ class SimulatedExchange:
         if not rows:
             return
         bars = self._openings(session, {row["symbol"] for row in rows})
-        for row in rows:
-            outcome = match(
-                client_order_id=row["client_order_id"],
-                side=Side(row["side"]),
-                qty=row["qty"],
-                limit_price=row["limit_price"],
-                bar=bars.get(row["symbol"]),
-                costs=self._costs,
-            )
-            self._apply(connection, row, outcome, session)
+        matched = [(row, self._match(row, bars.get(row["symbol"]))) for row in rows]
+        filled = [self._executed(row, one, session) for row, one in matched if one.price is not None]
+        ended = [(one.state.value, one.reason, one.qty, row["client_order_id"]) for row, one in matched]
+        with connection.cursor() as cursor:
+            cursor.executemany(_EXECUTE, filled)
+            cursor.executemany(_END, ended)
 
-    def _apply(self, connection: Connection[DictRow], row: DictRow, outcome: Match, session: date) -> None:
-        if outcome.price is not None:
-            connection.execute(
-                """insert into exchange.executions
-                          (execution_id, client_order_id, account, symbol, side, qty, price, fee, session, executed_at)
-                   values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
-                (
-                    f"{row['broker_order_id']}-1",
-                    row["client_order_id"],
-                    row["account"],
-                    row["symbol"],
-                    row["side"],
-                    outcome.qty,
-                    outcome.price,
-                    outcome.fee,
-                    session,
-                    self._calendar.open_at(session),
-                ),
-            )
-        connection.execute(
-            "update exchange.orders set status = %s, reason = %s, filled_qty = %s where client_order_id = %s",
-            (outcome.state.value, outcome.reason, outcome.qty, row["client_order_id"]),
+    def _match(self, row: DictRow, bar: OpeningBar | None) -> Match:
+        return match(
+            client_order_id=row["client_order_id"],
+            side=Side(row["side"]),
+            qty=row["qty"],
+            limit_price=row["limit_price"],
+            bar=bar,
+            costs=self._costs,
+        )
+
+    def _executed(self, row: DictRow, outcome: Match, session: date) -> tuple[Any, ...]:
+        return (
+            f"{row['broker_order_id']}-1",
+            row["client_order_id"],
+            row["account"],
+            row["symbol"],
+            row["side"],
+            outcome.qty,
+            outcome.price,
+            outcome.fee,
+            session,
+            self._calendar.open_at(session),
         )
 
 
-def _clock(connection: Connection[DictRow], account: str, *, lock: bool) -> date | None:
-    if lock:
-        connection.execute("insert into exchange.clocks (account) values (%s) on conflict do nothing", (account,))
-    row = connection.execute(_LOCKED_CLOCK if lock else _CLOCK, (account,)).fetchone()
+def _locked_clock(connection: Connection[DictRow], account: str) -> date | None:
+    connection.execute("insert into exchange.clocks (account) values (%s) on conflict do nothing", (account,))
+    row = connection.execute(_LOCKED_CLOCK, (account,)).fetchone()
     return row["last_session"] if row else None
 
 
@@ -226,32 +235,21 @@ def _set_clock(connection: Connection[DictRow], account: str, session: date) -> 
     connection.execute("update exchange.clocks set last_session = %s where account = %s", (session, account))
 
 
-def _insert(connection: Connection[DictRow], intent: OrderIntent, state: OrderState, reason: str) -> DictRow | None:
-    return connection.execute(
-        """insert into exchange.orders (client_order_id, broker_order_id, account, symbol, side, qty, order_type,
-                                        limit_price, time_in_force, trade_session, status, reason)
-           values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-           on conflict (client_order_id) do nothing returning *""",
-        (
-            intent.client_order_id,
-            _broker_id(intent.client_order_id),
-            intent.account,
-            intent.symbol,
-            intent.side.value,
-            intent.qty,
-            intent.order_type.value,
-            intent.limit_price,
-            intent.time_in_force.value,
-            intent.trade_session,
-            state.value,
-            reason,
-        ),
-    ).fetchone()
-
-
-def _order(connection: Connection[DictRow], client_order_id: str) -> BrokerOrder | None:
-    row = connection.execute("select * from exchange.orders where client_order_id = %s", (client_order_id,)).fetchone()
-    return None if row is None else _reported(row)
+def _columns(intent: OrderIntent, state: OrderState, reason: str) -> dict[str, Any]:
+    return {
+        "client_order_id": intent.client_order_id,
+        "broker_order_id": f"sim-{intent.client_order_id}",
+        "account": intent.account,
+        "symbol": intent.symbol,
+        "side": intent.side.value,
+        "qty": intent.qty,
+        "order_type": intent.order_type.value,
+        "limit_price": intent.limit_price,
+        "time_in_force": intent.time_in_force.value,
+        "trade_session": intent.trade_session,
+        "status": state.value,
+        "reason": reason,
+    }
 
 
 def _reported(row: DictRow) -> BrokerOrder:
@@ -263,12 +261,9 @@ def _reported(row: DictRow) -> BrokerOrder:
         qty=Decimal(row["qty"]),
         state=OrderState(row["status"]),
         filled_qty=row["filled_qty"],
+        average_price=row.get("average_price"),
         reason=row["reason"],
     )
-
-
-def _broker_id(client_order_id: str) -> str:
-    return f"sim-{client_order_id}"
 
 
 def _execution(row: DictRow) -> Execution:

@@ -1,10 +1,12 @@
 """Connections to PostgreSQL: a bounded pool, one transaction a lend, and a COMMIT whose lost answer is looked up."""
 
+import select
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any
 
 import psycopg
 import structlog
@@ -48,6 +50,7 @@ class Pool(ConnectionPool[Connection[DictRow]]):
         observer: Observer = unobserved,
         wait_seconds: float = CONNECT_SECONDS,
         resolve_seconds: float = RESOLVE_SECONDS,
+        options: str = "",
     ) -> None:
         self._database_url = database_url
         self._observer = observer
@@ -64,7 +67,7 @@ class Pool(ConnectionPool[Connection[DictRow]]):
                 "autocommit": True,
                 "row_factory": dict_row,
                 "connect_timeout": CONNECT_SECONDS,
-                "options": _OPTIONS,
+                "options": f"{_OPTIONS} {options}".rstrip(),
             },
             open=False,
         )
@@ -91,6 +94,33 @@ class Pool(ConnectionPool[Connection[DictRow]]):
             finally:
                 self._give_back(lent)
             self._observer(COMMITTED)
+
+    def rows(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[DictRow]:
+        """Run one statement that is a transaction of its own, in one message, and return its rows.
+
+        For reading, and for writers who look up by themselves what became of a lost answer: nothing else does.
+
+        Raises:
+            PoolExhausted: every connection stayed lent; nothing was done.
+            ServerUnavailable: PostgreSQL did not answer, or went away; what was to be written may be there.
+        """
+        with unavailable():
+            self._observer(BEGIN)
+            lent = self._alive(self._wait_seconds)
+            try:
+                return lent.execute(statement.encode(), parameters).fetchall()
+            finally:
+                self._give_back(lent)
+
+    def _alive(self, timeout: float) -> Connection[DictRow]:
+        """Take a connection of which nothing says that it has died: an idle one has nothing to read but its end."""
+        for _ in range(self.max_size):
+            lent = self._take(timeout)
+            if not _has_ended(lent):
+                return lent
+            lent.close()
+            self._give_back(lent)
+        return self._take(timeout)
 
     def _begun(self, timeout: float) -> Connection[DictRow]:
         # A connection that died while it lay in the pool shows at its first statement: nothing is lost, the next is
@@ -202,6 +232,14 @@ def unavailable() -> Iterator[None]:
                 sqlstate=error.sqlstate,
             ) from error
         raise ServerUnavailable(f"PostgreSQL did not answer: {error}; check DATABASE_URL and the server") from error
+
+
+def _has_ended(lent: Connection[DictRow]) -> bool:
+    if lent.closed:
+        return True
+    waiting = select.poll()
+    waiting.register(lent.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _lost(lent: Connection[DictRow], error: psycopg.OperationalError) -> bool:

@@ -1,10 +1,17 @@
-"""Books executions: once each, in one transaction with the position and the order they change.
+"""Books executions: once each, in one transaction with the positions and the orders they change.
 
 When the broker's cumulative figures are ahead of the executions we know, the difference is booked as a synthetic fill.
 The executions that arrive later take its place: what is left of it is booked anew, and the symbol's positions are
 replayed as if the executions had always stood there.
+
+The guard is told of every fill once, under its own id, a superseded one too; of an execution that took the place of
+synthetic shares it is told only what it adds. So it does not matter when it is told, how often, or between which
+bookings.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -12,13 +19,22 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.store.ledger.events import Report, append_events
-from trading_pipeline.core.accounting import ZERO, Booking, Fill, Position, apply_fill
-from trading_pipeline.core.executions import DIGITS, Executed
-from trading_pipeline.core.orders.model import Side
+from trading_pipeline.adapters.store.ledger.positions import (
+    executed_of,
+    locked_positions_in,
+    newest_fills_in,
+    replay_positions_in,
+    store_positions_in,
+)
+from trading_pipeline.core.accounting import ZERO, Booking, Position, apply_fill
+from trading_pipeline.core.executions import DIGITS, Cumulative, Executed, missing, replace_synthetic
 from trading_pipeline.core.orders.states import TERMINAL, OrderState, Source
 from trading_pipeline.errors import ExecutionConflict, OrderError
 
-_ORDER = "select * from ledger.orders where client_order_id = %s for update"
+_ORDERS = "select * from ledger.orders where client_order_id = any(%s) order by client_order_id for update"
+_KNOWN = "select * from ledger.fills where execution_id = any(%s)"
+_STANDING = "select * from ledger.effective_fills where client_order_id = any(%s) and kind = 'synthetic'"
+_OF_ORDER = "select * from ledger.effective_fills where client_order_id = %s"
 _INSERT = """
 insert into ledger.fills (execution_id, account, client_order_id, symbol, side, qty, price, fee, session, executed_at,
                           position_after, average_after, cost_after, realised, kind, told_qty, posted)
@@ -26,281 +42,203 @@ values (%(execution_id)s, %(account)s, %(client_order_id)s, %(symbol)s, %(side)s
         %(session)s, %(executed_at)s, %(position_after)s, %(average_after)s, %(cost_after)s, %(realised)s, %(kind)s,
         %(told_qty)s, %(posted)s)
 """
-_STORE_POSITION = """
-insert into ledger.positions (account, symbol, qty, cost, average_price, realised, fees)
-values (%(account)s, %(symbol)s, %(qty)s, %(cost)s, %(average_price)s, %(realised)s, %(fees)s)
-on conflict (account, symbol) do update
-   set qty = excluded.qty, cost = excluded.cost, average_price = excluded.average_price,
-       realised = excluded.realised, fees = excluded.fees, updated_at = now()
-"""
-_STANDING_SYNTHETIC = """
-select * from ledger.effective_fills where client_order_id = %s and kind = 'synthetic'
-"""
-_OF_SYMBOL = """
-select * from ledger.effective_fills where account = %s and symbol = %s order by session, executed_at, execution_id
-"""
-_LATER = """
-select 1 from ledger.fills
- where account = %(account)s and symbol = %(symbol)s
-   and (session, executed_at, execution_id) > (%(session)s, %(executed_at)s, %(execution_id)s) limit 1
-"""
-_REPLAYED = """
-update ledger.fills set position_after = %s, average_after = %s, cost_after = %s, realised = %s
- where execution_id = %s
-"""
-_OVERFILL = """
-insert into ledger.alerts (key, kind, message, detail) values (%s, 'overfill', %s, '{}') on conflict (key) do nothing
+_SUPERSEDE = "insert into ledger.superseded_fills (execution_id, superseded_by) values (%s, %s)"
+_COUNT = """
+update ledger.orders set filled_qty = filled_qty + %s, filled_notional = filled_notional + %s where client_order_id = %s
 """
 _FACTS = ("client_order_id", "symbol", "side", "qty", "price", "session")
+_UNCOUNTED = Booking(position=Position(symbol=""), realised=ZERO)
 
 
-def book_in(connection: Connection[DictRow], account: str, execution: Executed) -> Booking | None:
-    """Book one execution inside a transaction the caller holds; None when its id was booked before.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """A fill about to be written. `told` are shares of it that the guard hears of as part of others."""
+
+    executed: Executed
+    kind: str = "execution"
+    told: Decimal = ZERO
+
+
+def book_in(connection: Connection[DictRow], account: str, executions: Sequence[Executed]) -> list[Booking | None]:
+    """Book executions inside a transaction the caller holds; None stands for each whose id was booked before.
+
+    Raises:
+        OrderError: an order is not in the ledger.
+        ExecutionConflict: an id was booked with other contents.
+    """
+    orders = _locked_orders(connection, executions)
+    fresh = _unbooked(connection, executions)
+    in_order = sorted(fresh.values(), key=lambda one: one.moment)
+    entries, superseded = _entries(_standing(connection, orders), in_order)
+    bookings = _write(connection, account, entries, superseded)
+    _count(connection, entries, superseded)
+    _move(connection, orders, in_order, Source.BROKER)
+    return [bookings.pop(one.fill.execution_id, None) for one in executions]
+
+
+def book_reported_in(connection: Connection[DictRow], account: str, report: Cumulative) -> Executed | None:
+    """Book what a report holds beyond the fills of its order, as a synthetic one; None when it holds no more.
 
     Raises:
         OrderError: the order is not in the ledger.
-        ExecutionConflict: the id was booked with other contents.
+        ExecutionConflict: the fills contradict the broker's average.
     """
-    fill = execution.fill
-    order = _locked_order(connection, execution)
-    known = connection.execute("select * from ledger.fills where execution_id = %s", (fill.execution_id,)).fetchone()
-    if known is not None:
-        _require_same(known, execution)
+    orders = _locked_orders(connection, [report])
+    known = [executed_of(row) for row in connection.execute(_OF_ORDER, (report.client_order_id,)).fetchall()]
+    gap = missing(known, report)
+    if gap is None:
         return None
-    standing = connection.execute(_STANDING_SYNTHETIC, (execution.client_order_id,)).fetchone()
-    if standing is None:
-        booking = _apply(connection, account, execution)
-        _count(connection, order, fill.qty, fill.qty * fill.price)
-    else:
-        booking = _replace(connection, account, order, standing, execution)
-    _move(connection, execution)
-    return booking
+    entries = [_Entry(executed=gap, kind="synthetic")]
+    _write(connection, account, entries, {})
+    _count(connection, entries, {})
+    _move(connection, orders, [gap], Source.RECONCILIATION)
+    return gap
 
 
-def book_difference_in(
-    connection: Connection[DictRow], account: str, execution: Executed, *, cumulative_qty: Decimal
-) -> Booking | None:
-    """Book the difference to the broker's cumulative figures, as `core.executions.missing` gives it.
-
-    It must still be the difference once the order is locked: when another process has booked meanwhile, nothing is
-    booked, and the answer is None.
-    """
-    order = _locked_order(connection, execution)
-    if order["filled_qty"] + execution.fill.qty != cumulative_qty:
-        return None
-    booking = _apply(connection, account, execution, kind="synthetic")
-    _count(connection, order, execution.fill.qty, execution.fill.qty * execution.fill.price)
-    _move(connection, execution, Source.RECONCILIATION)
-    return booking
-
-
-def _apply(connection: Connection[DictRow], account: str, execution: Executed, *, kind: str = "execution") -> Booking:
-    """Write a fill and what follows: on top of the position, or by a replay when others happened after it."""
-    fill = execution.fill
-    held = _locked_position(connection, account, fill.symbol)
-    booking = apply_fill(held, fill)
-    _write(connection, account, execution, booking, kind=kind)
-    moment = dict(zip(("session", "executed_at", "execution_id"), execution.moment, strict=True))
-    if connection.execute(_LATER, {"account": account, "symbol": fill.symbol, **moment}).fetchone() is not None:
-        return replay_symbol_in(connection, account, fill.symbol)[fill.execution_id]
-    _store_position(connection, account, booking.position)
-    return booking
-
-
-def _replace(
-    connection: Connection[DictRow], account: str, order: DictRow, standing: DictRow, execution: Executed
-) -> Booking:
-    fill, told = execution.fill, standing["told_qty"]
-    nothing = Booking(position=Position(symbol=fill.symbol), realised=ZERO)
-    _locked_position(connection, account, fill.symbol)
-    _write(connection, account, execution, nothing, told_qty=min(told, fill.qty))
-    connection.execute(
-        "insert into ledger.superseded_fills (execution_id, superseded_by) values (%s, %s)",
-        (standing["execution_id"], fill.execution_id),
-    )
-    shares, dollars = fill.qty - standing["qty"], fill.qty * fill.price - standing["qty"] * standing["price"]
-    if shares < 0:
-        left = _left_over(standing, fill)
-        again = Executed(client_order_id=execution.client_order_id, fill=left, executed_at=standing["executed_at"])
-        told_left = max(told - fill.qty, ZERO)
-        _write(connection, account, again, nothing, kind="synthetic", told_qty=told_left)
-        shares, dollars = ZERO, dollars + left.qty * left.price
-    _count(connection, order, shares, dollars)
-    return replay_symbol_in(connection, account, fill.symbol)[fill.execution_id]
-
-
-def replay_symbol_in(connection: Connection[DictRow], account: str, symbol: str) -> dict[str, Booking]:
-    """Replay all effective fills of a symbol and store what follows: each fill's outcome, and the position."""
-    position, bookings = Position(symbol=symbol), dict[str, Booking]()
-    for row in connection.execute(_OF_SYMBOL, (account, symbol)).fetchall():
-        bookings[row["execution_id"]] = booking = apply_fill(position, fill_of(row))
-        position = booking.position
-    outcomes = [
-        (one.position.qty, one.position.average_price, one.position.cost, one.realised, key)
-        for key, one in bookings.items()
-    ]
-    with connection.cursor() as cursor:
-        cursor.executemany(_REPLAYED, outcomes)
-    _store_position(connection, account, position)
-    return bookings
-
-
-def fill_of(row: DictRow) -> Fill:
-    """Build the fill from a row of `ledger.fills`."""
-    return Fill(
-        execution_id=row["execution_id"],
-        symbol=row["symbol"],
-        side=Side(row["side"]),
-        qty=row["qty"],
-        price=row["price"],
-        fee=row["fee"],
-        session=row["session"],
-    )
-
-
-def executed_of(row: DictRow) -> Executed:
-    """Build the execution from a row of `ledger.fills`."""
-    return Executed(client_order_id=row["client_order_id"], fill=fill_of(row), executed_at=row["executed_at"])
-
-
-def position_of(row: DictRow) -> Position:
-    """Build the position from a row of `ledger.positions`."""
-    return Position(
-        symbol=row["symbol"],
-        qty=row["qty"],
-        cost=row["cost"],
-        average_price=row["average_price"],
-        realised=row["realised"],
-        fees=row["fees"],
-    )
-
-
-def _left_over(standing: DictRow, fill: Fill) -> Fill:
-    """What of a synthetic fill the execution does not account for; its price keeps the dollars of both together."""
-    qty = standing["qty"] - fill.qty
-    with localcontext(prec=DIGITS):
-        price = (standing["qty"] * standing["price"] - fill.qty * fill.price) / qty
-    return Fill(
-        execution_id=f"{standing['execution_id']}/{fill.execution_id}",
-        symbol=fill.symbol,
-        side=fill.side,
-        qty=qty,
-        price=price if price > 0 else standing["price"],  # figures that contradict each other keep the shares right
-        fee=max(standing["fee"] - fill.fee, ZERO),
-        session=standing["session"],
-    )
-
-
-def _locked_order(connection: Connection[DictRow], execution: Executed) -> DictRow:
-    order = connection.execute(_ORDER, (execution.client_order_id,)).fetchone()
-    if order is None:
-        execution_id = execution.fill.execution_id
-        raise OrderError(
-            f"execution {execution_id} belongs to order {execution.client_order_id}, which is not in the ledger",
-            client_order_id=execution.client_order_id,
-            execution_id=execution_id,
-        )
-    return order
-
-
-def _require_same(known: DictRow, execution: Executed) -> None:
-    fill = execution.fill
-    offered = (execution.client_order_id, fill.symbol, fill.side.value, fill.qty, fill.price, fill.session)
-    differing = [
-        f"{name} {known[name]} and {value}" for name, value in zip(_FACTS, offered, strict=True) if known[name] != value
-    ]
-    if differing:
-        raise ExecutionConflict(
-            f"execution {fill.execution_id} was booked with other contents: {', '.join(differing)}; ask the broker",
-            client_order_id=execution.client_order_id,
-            execution_id=fill.execution_id,
-        )
+def _entries(
+    standing: dict[str, tuple[Executed, ...]], executions: Iterable[Executed]
+) -> tuple[list[_Entry], dict[Executed, str]]:
+    """Return the fills to write, and which synthetic ones (their shares and dollars) give way to which execution."""
+    entries: list[_Entry] = []
+    superseded: dict[Executed, str] = {}
+    for execution in executions:
+        done = replace_synthetic(standing.get(execution.client_order_id, ()), execution)
+        standing[execution.client_order_id] = done.standing
+        entries.append(_Entry(executed=execution, told=min(done.shares, execution.fill.qty)))
+        if done.left is not None:
+            entries.append(_Entry(executed=done.left, kind="synthetic", told=done.left.fill.qty))
+        superseded |= dict.fromkeys(done.gone, execution.fill.execution_id)
+    return entries, superseded
 
 
 def _write(
-    connection: Connection[DictRow],
-    account: str,
-    execution: Executed,
-    booking: Booking,
-    *,
-    kind: str = "execution",
-    told_qty: Decimal = ZERO,
-) -> None:
-    fill, after = execution.fill, booking.position
-    row: dict[str, Any] = {
+    connection: Connection[DictRow], account: str, entries: Sequence[_Entry], superseded: Mapping[Executed, str]
+) -> dict[str, Booking]:
+    """Write fills and the positions that follow: on top of them, or by a replay when others happened after."""
+    symbols = sorted({entry.executed.fill.symbol for entry in entries})
+    if not symbols:
+        return {}
+    held = locked_positions_in(connection, account, symbols)
+    newest = newest_fills_in(connection, account, symbols)
+    replayed = {one.fill.symbol for one in superseded}
+    bookings: dict[str, Booking] = {}
+    for one in (entry.executed for entry in entries):
+        symbol = one.fill.symbol
+        if symbol in newest and newest[symbol] > one.moment:
+            replayed.add(symbol)
+        if symbol not in replayed:
+            bookings[one.fill.execution_id] = booking = apply_fill(held[symbol], one.fill)
+            held[symbol] = booking.position
+    rows = [_row(account, entry, bookings.get(entry.executed.fill.execution_id, _UNCOUNTED)) for entry in entries]
+    gone = [(one.fill.execution_id, by) for one, by in superseded.items()]
+    with connection.cursor() as cursor:
+        cursor.executemany(_INSERT, rows)
+        cursor.executemany(_SUPERSEDE, gone)
+    store_positions_in(connection, account, [held[symbol] for symbol in symbols if symbol not in replayed])
+    return bookings | replay_positions_in(connection, account, sorted(replayed))
+
+
+def _locked_orders(connection: Connection[DictRow], said: Iterable[Executed | Cumulative]) -> dict[str, DictRow]:
+    wanted = {one.client_order_id: one for one in said}
+    orders = {row["client_order_id"]: row for row in connection.execute(_ORDERS, (sorted(wanted),)).fetchall()}
+    for order_id, one in wanted.items():
+        if order_id not in orders:
+            what = f"execution {one.fill.execution_id}" if isinstance(one, Executed) else "a report"
+            raise OrderError(
+                f"{what} belongs to order {order_id}, which is not in the ledger", client_order_id=order_id
+            )
+    return orders
+
+
+def _unbooked(connection: Connection[DictRow], executions: Sequence[Executed]) -> dict[str, Executed]:
+    ids = [one.fill.execution_id for one in executions]
+    known = {row["execution_id"]: executed_of(row) for row in connection.execute(_KNOWN, (ids,)).fetchall()}
+    fresh: dict[str, Executed] = {}
+    for one in executions:
+        present = known.get(one.fill.execution_id)
+        if present is None:
+            present = fresh.setdefault(one.fill.execution_id, one)
+        _require_same(present, one)
+    return fresh
+
+
+def _require_same(known: Executed, offered: Executed) -> None:
+    facts = [
+        (one.client_order_id, one.fill.symbol, one.fill.side, one.fill.qty, one.fill.price, one.fill.session)
+        for one in (known, offered)
+    ]
+    differing = [
+        f"{name} {ours} and {theirs}" for name, ours, theirs in zip(_FACTS, *facts, strict=True) if ours != theirs
+    ]
+    if differing:
+        execution_id = offered.fill.execution_id
+        raise ExecutionConflict(
+            f"execution {execution_id} was booked with other contents: {', '.join(differing)}; ask the broker",
+            client_order_id=offered.client_order_id,
+            execution_id=execution_id,
+        )
+
+
+def _standing(connection: Connection[DictRow], orders: Iterable[str]) -> dict[str, tuple[Executed, ...]]:
+    standing: defaultdict[str, tuple[Executed, ...]] = defaultdict(tuple)
+    for row in connection.execute(_STANDING, (list(orders),)).fetchall():
+        standing[row["client_order_id"]] += (executed_of(row),)
+    return standing
+
+
+def _row(account: str, entry: _Entry, booking: Booking) -> dict[str, Any]:
+    fill, after = entry.executed.fill, booking.position
+    return {
         "execution_id": fill.execution_id,
         "account": account,
-        "client_order_id": execution.client_order_id,
+        "client_order_id": entry.executed.client_order_id,
         "symbol": fill.symbol,
         "side": fill.side.value,
         "qty": fill.qty,
         "price": fill.price,
         "fee": fill.fee,
         "session": fill.session,
-        "executed_at": execution.executed_at,
+        "executed_at": entry.executed.executed_at,
         "position_after": after.qty,
         "average_after": after.average_price,
         "cost_after": after.cost,
         "realised": booking.realised,
-        "kind": kind,
-        "told_qty": told_qty,
-        "posted": told_qty == fill.qty,
+        "kind": entry.kind,
+        "told_qty": entry.told,
+        "posted": entry.told == fill.qty,
     }
-    connection.execute(_INSERT, row)
 
 
-def _store_position(connection: Connection[DictRow], account: str, position: Position) -> None:
-    connection.execute(
-        _STORE_POSITION,
-        {
-            "account": account,
-            "symbol": position.symbol,
-            "qty": position.qty,
-            "cost": position.cost,
-            "average_price": position.average_price,
-            "realised": position.realised,
-            "fees": position.fees,
-        },
-    )
+def _count(connection: Connection[DictRow], entries: Iterable[_Entry], superseded: Iterable[Executed]) -> None:
+    """Count what was written for the orders, less what gave way."""
+    shares: defaultdict[str, Decimal] = defaultdict(Decimal)
+    dollars: defaultdict[str, Decimal] = defaultdict(Decimal)
+    counted = [(entry.executed, 1) for entry in entries] + [(one, -1) for one in superseded]
+    with localcontext(prec=DIGITS):
+        for one, sign in counted:
+            shares[one.client_order_id] += sign * one.fill.qty
+            dollars[one.client_order_id] += sign * one.fill.qty * one.fill.price
+    with connection.cursor() as cursor:
+        cursor.executemany(_COUNT, [(shares[one], dollars[one], one) for one in sorted(shares)])
 
 
-def _locked_position(connection: Connection[DictRow], account: str, symbol: str) -> Position:
-    connection.execute(
-        "insert into ledger.positions (account, symbol) values (%s, %s) on conflict do nothing", (account, symbol)
-    )
-    row = connection.execute(
-        "select * from ledger.positions where account = %s and symbol = %s for update", (account, symbol)
-    ).fetchone()
-    return Position(symbol=symbol) if row is None else position_of(row)
-
-
-def _count(connection: Connection[DictRow], order: DictRow, shares: Decimal, dollars: Decimal) -> None:
-    filled = order["filled_qty"] + shares
-    connection.execute(
-        """update ledger.orders set filled_qty = %s, filled_notional = filled_notional + %s
-            where client_order_id = %s""",
-        (filled, dollars, order["client_order_id"]),
-    )
-    if filled > order["qty"]:
-        key = f"overfill:{order['client_order_id']}:{filled}"
-        message = (
-            f"order {order['client_order_id']} of {order['qty']} {order['symbol']} has {filled} shares filled: "
-            f"the excess is booked; compare with the broker (`trading-pipeline verify-book`)"
+def _move(
+    connection: Connection[DictRow], before: Mapping[str, DictRow], executions: Sequence[Executed], source: Source
+) -> None:
+    """Bring the orders that had not ended to where their fills take them; the last execution says why."""
+    last = {one.client_order_id: one for one in executions}
+    rows = connection.execute(_ORDERS, (sorted(last),)).fetchall() if last else []
+    reports = [
+        Report(
+            client_order_id=row["client_order_id"],
+            state=OrderState.FILLED if row["filled_qty"] >= row["qty"] else OrderState.PARTIALLY_FILLED,
+            reason=f"execution {last[row['client_order_id']].fill.execution_id}",
+            detail={"filled": str(row["filled_qty"])},
+            source=source,
+            broker_at=last[row["client_order_id"]].executed_at,
         )
-        connection.execute(_OVERFILL, (key, message))
-
-
-def _move(connection: Connection[DictRow], execution: Executed, source: Source = Source.BROKER) -> None:
-    order = connection.execute(_ORDER, (execution.client_order_id,)).fetchone()
-    if order is None or OrderState(order["state"]) in TERMINAL:
-        return
-    filled = order["filled_qty"]
-    report = Report(
-        client_order_id=execution.client_order_id,
-        state=OrderState.FILLED if filled >= order["qty"] else OrderState.PARTIALLY_FILLED,
-        reason=f"execution {execution.fill.execution_id}",
-        detail={"filled": str(filled)},
-        source=source,
-        broker_at=execution.executed_at,
-    )
-    append_events(connection, [report])
+        for row in rows
+        if OrderState(before[row["client_order_id"]]["state"]) not in TERMINAL
+    ]
+    if reports:
+        append_events(connection, reports)

@@ -49,9 +49,8 @@ class Books:
 
     def get(self, account: str) -> BookRecord:
         """Return what the ledger knows of the account's book; epoch 0 when it was never initialised."""
-        with self._pool.connection() as connection:
-            row = connection.execute(_SELECT, {"account": account}).fetchone()
-        return BookRecord(account=account) if row is None else _record(row)
+        rows = self._pool.rows(_SELECT, {"account": account})
+        return _record(rows[0]) if rows else BookRecord(account=account)
 
     def begin_epoch(
         self,

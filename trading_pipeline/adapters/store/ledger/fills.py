@@ -6,20 +6,15 @@ from decimal import Decimal
 
 from psycopg.rows import DictRow
 
-from trading_pipeline.adapters.store.ledger.booking import (
-    book_difference_in,
-    book_in,
-    executed_of,
-    fill_of,
-    position_of,
-)
+from trading_pipeline.adapters.store.ledger.booking import book_in, book_reported_in
+from trading_pipeline.adapters.store.ledger.positions import IN_ORDER, fill_of, position_of
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.accounting import Booking, Fill, Position
-from trading_pipeline.core.executions import Cumulative, Executed, missing
+from trading_pipeline.core.executions import Cumulative, Executed
 
 _UNPOSTED = """
 select f.*, f.qty as whole_qty, f.qty - f.told_qty as qty
-  from ledger.effective_fills f where account = %s and not posted order by session, executed_at, execution_id
+  from ledger.fills f where account = %s and not posted order by seq
 """
 
 
@@ -50,40 +45,33 @@ class Fills:
             ExecutionConflict: an id was booked with other contents.
         """
         with self._pool.connection() as connection:
-            return [book_in(connection, account, execution) for execution in executions]
+            return book_in(connection, account, executions)
 
     def book_reported(self, account: str, report: Cumulative) -> Executed | None:
-        """Book what the broker's cumulative figures hold beyond the executions we know, as a synthetic one.
+        """Book what the broker's cumulative figures hold beyond the fills we know, as a synthetic one.
 
-        The executions replace it when they arrive. None: nothing is missing, or another process has booked meanwhile.
+        The executions replace it when they arrive. None: nothing is missing.
 
         Raises:
             OrderError: the order is not in the ledger.
-            ExecutionConflict: the executions known contradict the broker's average.
+            ExecutionConflict: the fills known contradict the broker's average.
         """
-        known = [executed_of(row) for row in self.of_order(report.client_order_id)]
-        gap = missing(known, report)
-        if gap is None:
-            return None
         with self._pool.connection() as connection:
-            done = book_difference_in(connection, account, gap, cumulative_qty=report.qty)
-        return gap if done is not None else None
+            return book_reported_in(connection, account, report)
 
     def unposted(self, account: str) -> list[DictRow]:
-        """Return booked fills of which the guard has not been told, in order of booking.
+        """Return booked fills of which the guard has not been told, in order of booking; superseded ones too.
 
         `qty` is the shares it has not been told of, `whole_qty` those of the fill.
         """
-        with self._pool.connection() as connection:
-            return connection.execute(_UNPOSTED, (account,)).fetchall()
+        return self._pool.rows(_UNPOSTED, (account,))
 
     def booked(self, execution_ids: Collection[str]) -> dict[str, DictRow]:
         """Return symbol, side, qty and price of those of these executions that are booked, by id."""
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                "select execution_id, symbol, side, qty, price from ledger.fills where execution_id = any(%s)",
-                (list(execution_ids),),
-            ).fetchall()
+        rows = self._pool.rows(
+            "select execution_id, symbol, side, qty, price from ledger.fills where execution_id = any(%s)",
+            (list(execution_ids),),
+        )
         return {row["execution_id"]: row for row in rows}
 
     def mark_posted(self, execution_ids: Collection[str]) -> None:
@@ -98,6 +86,15 @@ class Fills:
         """Return the fills executed in an exchange session."""
         return self._rows("account = %s and session = %s", account, session)
 
+    def inferred(self, account: str) -> dict[str, Decimal]:
+        """Return the shares of orders that stand on cumulative figures alone, without their executions."""
+        rows = self._pool.rows(
+            """select client_order_id, sum(qty) as qty from ledger.effective_fills
+                where account = %s and kind = 'synthetic' group by client_order_id""",
+            (account,),
+        )
+        return {row["client_order_id"]: row["qty"] for row in rows}
+
     def of_order(self, client_order_id: str) -> list[DictRow]:
         """Return the fills of an order."""
         return self._rows("client_order_id = %s", client_order_id)
@@ -109,10 +106,9 @@ class Fills:
 
     def positions(self, account: str) -> dict[str, Position]:
         """Return the present positions, flat ones left out."""
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                "select * from ledger.positions where account = %s and qty <> 0 order by symbol", (account,)
-            ).fetchall()
+        rows = self._pool.rows(
+            "select * from ledger.positions where account = %s and qty <> 0 order by symbol", (account,)
+        )
         return {row["symbol"]: position_of(row) for row in rows}
 
     def record_session_pnl(self, account: str, session: date, **amounts: Decimal) -> None:
@@ -129,12 +125,8 @@ class Fills:
 
     def session_pnl(self, account: str) -> list[DictRow]:
         """Return the P&L rows of all sessions, oldest first."""
-        with self._pool.connection() as connection:
-            return connection.execute(
-                "select * from ledger.session_pnl where account = %s order by session", (account,)
-            ).fetchall()
+        return self._pool.rows("select * from ledger.session_pnl where account = %s order by session", (account,))
 
     def _rows(self, condition: str, *parameters: object) -> list[DictRow]:
-        sql = f"select * from ledger.effective_fills where {condition} order by session, executed_at, execution_id"  # noqa: S608 - conditions are ours
-        with self._pool.connection() as connection:
-            return connection.execute(sql.encode(), parameters).fetchall()
+        sql = f"select * from ledger.effective_fills where {condition} order by {IN_ORDER}"  # noqa: S608 - conditions are ours
+        return self._pool.rows(sql, parameters)

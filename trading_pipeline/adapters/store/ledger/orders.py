@@ -1,6 +1,6 @@
 """Orders, their events and the guard's verdicts."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -91,8 +91,7 @@ class Orders:
 
     def get_many(self, client_order_ids: Collection[str]) -> dict[str, OrderRecord]:
         """Return those of these orders that are in the ledger."""
-        with self._pool.connection() as connection:
-            return _by_id(connection, client_order_ids)
+        return _records(self._pool.rows(_BY_IDS, (list(client_order_ids),)))
 
     def record_verdict(self, order: OrderRecord, verdict: Verdict) -> tuple[OrderRecord, Verdict | None]:
         """Write the guard's verdict on one order: see `record_verdicts`."""
@@ -263,8 +262,7 @@ class Orders:
 
     def _select(self, condition: str, **parameters: Any) -> list[OrderRecord]:
         sql = f"select * from ledger.orders where {condition} order by created_at, client_order_id"  # noqa: S608 - conditions are ours
-        with self._pool.connection() as connection:
-            return [OrderRecord.from_row(row) for row in connection.execute(sql.encode(), parameters).fetchall()]
+        return [OrderRecord.from_row(row) for row in self._pool.rows(sql, parameters)]
 
 
 def decide_in(connection: Connection[DictRow], verdicts: Sequence[tuple[str, Verdict]]) -> None:
@@ -291,7 +289,10 @@ def _insert(connection: Connection[DictRow], columns: Sequence[dict[str, Any]]) 
 def _by_id(
     connection: Connection[DictRow], client_order_ids: Collection[str], *, lock: bool = False
 ) -> dict[str, OrderRecord]:
-    rows = connection.execute(_BY_IDS + (" for update" if lock else ""), (list(client_order_ids),)).fetchall()
+    return _records(connection.execute(_BY_IDS + (" for update" if lock else ""), (list(client_order_ids),)).fetchall())
+
+
+def _records(rows: Iterable[DictRow]) -> dict[str, OrderRecord]:
     return {row["client_order_id"]: OrderRecord.from_row(row) for row in rows}
 
 
@@ -331,7 +332,11 @@ def _veto(order: OrderRecord, verdict: Verdict, book: DictRow | None) -> Verdict
 
 def _remember_clearances(connection: Connection[DictRow], verdicts: Sequence[tuple[OrderRecord, Verdict]]) -> None:
     cleared = [(order, verdict) for order, verdict in verdicts if verdict.cleared]
-    sequences = [(verdict.sequence, order.intent.account, verdict.epoch) for order, verdict in cleared]
+    newest: dict[tuple[str, int], int] = {}
+    for order, verdict in cleared:
+        if verdict.sequence is not None and verdict.epoch is not None:
+            of_book = order.intent.account, verdict.epoch
+            newest[of_book] = max(newest.get(of_book, 0), verdict.sequence)
     own = [
         (
             verdict.epoch,
@@ -341,7 +346,7 @@ def _remember_clearances(connection: Connection[DictRow], verdicts: Sequence[tup
         for order, verdict in cleared
     ]
     with connection.cursor() as cursor:
-        cursor.executemany(_SAW, sequences)
+        cursor.executemany(_SAW, [(sequence, *of_book) for of_book, sequence in newest.items()])
         cursor.executemany(_REMEMBER, own)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from psycopg import Connection, sql
 from psycopg.rows import DictRow
 
-from trading_pipeline.adapters.store.ledger.booking import fill_of
+from trading_pipeline.adapters.store.ledger.positions import IN_ORDER, fill_of
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.accounting import Position, apply_fill
 from trading_pipeline.core.orders.states import OrderState, Source, StateEvent, derive_state
@@ -54,7 +54,7 @@ select o.client_order_id, o.filled_qty, coalesce(sum(f.qty), 0) as qty,
 having o.filled_qty <> coalesce(sum(f.qty), 0) or abs(o.filled_notional - coalesce(sum(f.qty * f.price), 0)) > 0.000001
  order by o.client_order_id
 """
-_FILLS = "select * from ledger.effective_fills order by account, symbol, session, executed_at, execution_id"
+_FILLS = f"select * from ledger.effective_fills order by account, symbol, {IN_ORDER}"  # noqa: S608 - the order is ours
 _POSITIONS = "select * from ledger.positions order by account, symbol"
 
 
