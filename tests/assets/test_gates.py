@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import dagster as dg
 import polars as pl
 import pytest
 from support.pipeline import ACTION, LAST, Pipeline, errors_of
@@ -11,7 +12,7 @@ from trading_pipeline.adapters.store.lake import Dataset
 from trading_pipeline.core.bars import PRICE_COLUMNS
 from trading_pipeline.core.sessions import xnys
 
-BEFORE, BAD, AFTER = (xnys().shift(LAST, back) for back in (-151, -150, -149))
+BEFORE, BAD, AFTER = (xnys().shift(LAST, back) for back in (-13, -12, -11))
 WHO = {"operator": ACTION.operator, "reason": ACTION.reason}
 CENTS = ("AAPL", "META")
 
@@ -76,6 +77,24 @@ def test_a_session_that_failed_its_gates_gets_no_prediction_target_or_order(in_c
     """The first of them stops, by name, and so do those that follow from it."""
     assert "freshness gate: it was not fresh enough, 4 of 6" in errors_of(in_cents.run("trade_session", session=BAD))
     assert not in_cents.run("submit_orders", session=BAD).success
+
+
+def test_a_range_of_predictions_is_made_but_for_the_session_that_was_refused(in_cents: Pipeline) -> None:
+    """It is named, and the others are reported as done."""
+    job = in_cents.defs.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        asset_selection=[dg.AssetKey("predictions")],
+        instance=in_cents.instance,
+        tags={
+            "dagster/asset_partition_range_start": BEFORE.isoformat(),
+            "dagster/asset_partition_range_end": AFTER.isoformat(),
+        },
+        raise_on_error=False,
+    )
+    assert f"session {BAD} did not pass the freshness gate" in errors_of(result)
+    done = [event.partition for event in result.get_asset_materialization_events()]
+    assert [BEFORE.isoformat(), AFTER.isoformat()] == done
+    assert [BEFORE, AFTER] == in_cents.lake.sessions(Dataset.PREDICTIONS, start=BEFORE, end=AFTER)
 
 
 def test_an_accepted_bar_is_used_once_its_session_is_judged_again(in_cents: Pipeline) -> None:
