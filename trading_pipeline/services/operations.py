@@ -263,10 +263,11 @@ class RiskOperations:
         return self._account.ledger.sending.withdraw(order.client_order_id, reason) or order
 
     def _cancel(self, order: OrderRecord, action: OperatorAction) -> tuple[OrderRecord, str]:
+        order = self._account.ledger.sending.request_cancel(order.client_order_id) or order
         reported = self._account.broker.cancel(order.client_order_id)
         if reported is None:
             reason = f"never reached the broker; cancelled by {action.operator}"
             seen = self._account.ledger.sending.absent(order, grace=GRACE, reason=reason, end=OrderState.CANCELED)
-            return seen, "the broker has not shown it yet; try again in a minute"
+            return seen, "the broker has not shown it yet; it is not sent any more, and ends when it stays absent"
         reason = f"{reported.reason}; by {action.operator}: {action.reason}"
         return take_over(self._account, order, reported, reason), f"the broker reports it {reported.state}"

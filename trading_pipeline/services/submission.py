@@ -93,9 +93,10 @@ class SubmissionService:
     def resume(self) -> list[Submission]:
         """Finish what a crash or a lost answer left in between, for the whole account; return the orders it touched.
 
-        Orders cleared or unconfirmed are looked up at the broker. Found: adopted. Absent: a cleared one of the
-        session the broker trades now goes on through the guard, any other ends when it was absent twice, a grace time
-        apart. Intents never sent, of sessions that passed, expire.
+        Orders cleared or unconfirmed are looked up at the broker. Found: adopted, and cancelled where that was asked
+        for. Absent: a cleared one of the session the broker trades now goes on through the guard unless its
+        cancellation was asked for; any other ends when it was absent twice, a grace time apart. Intents never sent, of
+        sessions that passed, expire.
         """
         account = self._account.account
         touched: list[Submission] = []
@@ -195,16 +196,17 @@ class SubmissionService:
         return adopted
 
     def _look_up(self, order: OrderRecord) -> list[Submission]:
-        """Look up an order of which we do not know whether the broker has it."""
+        """Look up an order of which we do not know whether the broker has it, and ask again for a cancellation."""
+        canceled = order.cancel_requested_at is not None
         too_late = order.state is OrderState.CLEARED and not self._tradable(order)
-        if order.state is not OrderState.SUBMITTED_UNCONFIRMED and not too_late:
+        if not (canceled or too_late or order.state is OrderState.SUBMITTED_UNCONFIRMED):
             return []
-        found = self._account.broker.find(order.client_order_id)
+        look = self._account.broker.cancel if canceled else self._account.broker.find
+        found = look(order.client_order_id)
         if found is not None:
             return [Submission(order=self._adopt(order, found))]
-        seen = self._account.ledger.sending.absent(
-            order, grace=GRACE, reason="the broker never saw it", end=OrderState.EXPIRED
-        )
+        end = OrderState.CANCELED if canceled else OrderState.EXPIRED
+        seen = self._account.ledger.sending.absent(order, grace=GRACE, reason="the broker never saw it", end=end)
         if not seen.state.terminal:
             return []
         tell_guard(self._account)
@@ -240,7 +242,7 @@ class SubmissionService:
             self._account.broker.require_tradable(session)
 
     def _sendable(self, order: OrderRecord) -> bool:
-        return order.state is OrderState.CLEARED and self._tradable(order)
+        return order.state is OrderState.CLEARED and order.cancel_requested_at is None and self._tradable(order)
 
     def _tradable(self, order: OrderRecord) -> bool:
         try:

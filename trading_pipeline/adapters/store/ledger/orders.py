@@ -321,6 +321,8 @@ def _veto(order: OrderRecord, verdict: Verdict, book: DictRow | None) -> Verdict
         return None
     if order.state not in UNSENT and order.state is not OrderState.CLEARED:
         code, detail = VerdictCode.ENDED, f"the order became {order.state} while it was being cleared"
+    elif order.cancel_requested_at is not None:
+        code, detail = VerdictCode.ENDED, "its cancellation was asked for while it was being cleared"
     elif book is not None and book["kill_switch"] == KillSwitch.ENGAGED and order.intent.purpose is not Purpose.FLATTEN:
         code, detail = VerdictCode.KILL_SWITCH_ENGAGED, "the kill switch was engaged while the order was being cleared"
     elif book is None or book["epoch"] != verdict.epoch:
