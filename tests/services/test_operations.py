@@ -122,6 +122,31 @@ def test_flatten_twice_closes_once(kit: Kit) -> None:
     assert {} == kit.positions()
 
 
+def test_a_second_flatten_counts_what_the_first_is_still_closing(kit: Kit) -> None:
+    """Its order could not be cancelled: it may fill, so it is not asked for again."""
+    _hold(kit, qty=10)
+    first = kit.operations.flatten_positions(ACTION, quotes)
+    kit.broker.cancel_failures.append(TransientError("429"))
+    second = kit.operations.flatten_positions(ACTION, quotes)
+
+    assert [10] == [one.order.intent.qty for one in first.submissions]
+    assert ((), (("AAPL", "orders over 10 shares are closing it already"),)) == (second.submissions, second.still_open)
+    settle(kit.account, xnys().shift(SESSION, 2))
+    assert {} == kit.positions()
+
+
+def test_a_flatten_closes_what_a_smaller_closing_order_leaves(kit: Kit) -> None:
+    """Three of ten are being sold by an order that cannot be cancelled now: seven are left."""
+    _hold(kit, qty=10)
+    SubmissionService(kit.account, RUN).submit(order(side=Side.SELL, qty=3, session=kit.exchange.current_session))
+    kit.broker.cancel_failures.append(TransientError("429"))
+    result = kit.operations.flatten_positions(ACTION, quotes)
+
+    assert [(7, OrderState.ACCEPTED)] == [(one.order.intent.qty, one.order.state) for one in result.submissions]
+    settle(kit.account, xnys().shift(SESSION, 2))
+    assert {} == kit.positions() == kit.exchange.positions()
+
+
 def test_lowering_a_limit_below_the_holding_leaves_only_reducing_orders(kit: Kit) -> None:
     """The holding stays, growing stops."""
     _hold(kit, qty=10)

@@ -23,6 +23,7 @@ from trading_pipeline.errors import (
     TransientError,
 )
 from trading_pipeline.services.facts import market_facts
+from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import GRACE, SubmissionService
 
@@ -75,7 +76,7 @@ def test_one_id_with_another_payload_is_a_conflict(kit: Kit) -> None:
     SubmissionService(kit.account, RUN).submit(order())
 
     with pytest.raises(OrderConflict):
-        SubmissionService(kit.account, RUN).submit(order(purpose=Purpose.FLATTEN))
+        SubmissionService(kit.account, Provenance.by_operator(ACTION)).submit(order(purpose=Purpose.FLATTEN))
 
 
 def test_an_engaged_kill_switch_keeps_every_order_from_the_broker(kit: Kit) -> None:

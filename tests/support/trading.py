@@ -84,6 +84,10 @@ class ManualClock:
         """Return what it was set to."""
         return self.instant
 
+    def pause(self, duration: timedelta) -> None:
+        """Let time pass without waiting for it."""
+        self.advance(duration.total_seconds())
+
     def advance(self, seconds: float) -> None:
         """Move both on."""
         self.instant += timedelta(seconds=seconds)

@@ -90,12 +90,13 @@ def test_a_late_fill_of_a_canceled_order_counts_once_and_leaves_it_canceled(ledg
     assert ledger.seals.verify().sound
 
 
-def test_an_overfill_is_booked(ledger: Ledger) -> None:
-    """More shares than were asked for are ours."""
+def test_an_overfill_is_booked_and_found(ledger: Ledger) -> None:
+    """More shares than were asked for are ours, and whoever looks for overfilled orders finds this one."""
     order = live_order(ledger, 10)
     ledger.fills.book_many(ACCOUNT, [arrival(order, "e1", "10"), arrival(order, "e2", "4", minutes=1)])
     assert Decimal(14) == ledger.fills.positions(ACCOUNT)["AAPL"].qty
-    assert Decimal(14) == ledger.orders.get(order.client_order_id).filled_qty
+    found = ledger.alerts.overfilled(ACCOUNT, order.intent.trade_session)
+    assert [(order.client_order_id, Decimal(14))] == [(row["client_order_id"], row["filled_qty"]) for row in found]
 
 
 def test_a_late_report_is_written_down_and_changes_nothing(ledger: Ledger) -> None:
