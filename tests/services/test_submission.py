@@ -22,7 +22,7 @@ from trading_pipeline.errors import (
     SessionNotTradable,
     TransientError,
 )
-from trading_pipeline.services.facts import market_facts
+from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import GRACE, SubmissionService
@@ -36,7 +36,7 @@ def _clear(kit: Kit, new: NewOrder) -> None:
     book = kit.ledger.books.get(ACCOUNT)
     request = ClearanceRequest.of(
         new.intent,
-        market=market_facts(kit.account, new.intent),
+        market=Facts(kit.account, [new.intent]).of(new.intent),
         epoch=book.epoch,
         min_sequence=book.high_sequence,
     )

@@ -183,7 +183,13 @@ class World:
 
     @staticmethod
     def _limits(shares: int) -> RiskLimits:
-        return RiskLimits(max_position_shares=shares, max_self_match_shares=1000, max_orders_per_second=1000)
+        return RiskLimits(
+            max_position_shares=shares,
+            max_self_match_shares=1000,
+            max_orders_per_second=1000,
+            max_order_adv_bps=None,
+            max_position_equity_bps=None,
+        )
 
     def _actor(self, at: int, part: Part) -> Actor:
         name = {"submitter": f"submitter {at + 1}", "market": "market"}.get(part.kind, part.kind)

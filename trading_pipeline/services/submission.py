@@ -27,7 +27,7 @@ from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, Ve
 from trading_pipeline.core.risk.halts import KillSwitch
 from trading_pipeline.errors import OrderRejected, OrderStateUnknown, SessionNotTradable, TransientError
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.facts import market_facts
+from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import take_over, tell_guard
 
@@ -127,9 +127,9 @@ class SubmissionService:
         known = [order_id for order_id, (_, is_new) in recorded.items() if not is_new]
         again = list(self._account.ledger.sending.take(known).values()) if known else []
         outcome = {order_id: Submission(order=order) for order_id, (order, _) in recorded.items()}
-        for orders, known in ((again, True), (fresh, False)):
-            for one in self._clear_and_send(orders, patience, known=known):
-                outcome[one.order.client_order_id] = one
+        touched = self._clear_and_send(again, patience, known=True)
+        for one in (*touched, *self._clear_and_send(fresh, patience, known=False)):
+            outcome[one.order.client_order_id] = one
         return [outcome[new.intent.client_order_id] for new in news]
 
     def _clear_and_send(self, orders: Sequence[OrderRecord], patience: "_Patience", *, known: bool) -> list[Submission]:
@@ -167,9 +167,9 @@ class SubmissionService:
         """
         cleared: list[Cleared] = []
         book = self._account.ledger.books.get(self._account.account)
-        seen = book.high_sequence
+        facts, seen = Facts(self._account, [order.intent for order in orders]), book.high_sequence
         for order in orders:
-            verdict = self._clear(order.intent, book, seen)
+            verdict = self._clear(order.intent, facts, book, seen)
             if patience.waits_for(verdict):
                 break
             if verdict.epoch == book.epoch and verdict.sequence is not None:
@@ -177,7 +177,7 @@ class SubmissionService:
             cleared.append((order, verdict))
         return cleared
 
-    def _clear(self, intent: OrderIntent, book: BookRecord, min_sequence: int) -> Verdict:
+    def _clear(self, intent: OrderIntent, facts: Facts, book: BookRecord, min_sequence: int) -> Verdict:
         if book.kill_switch is KillSwitch.ENGAGED and intent.purpose is not Purpose.FLATTEN:
             return Verdict(
                 code=VerdictCode.KILL_SWITCH_ENGAGED,
@@ -187,7 +187,7 @@ class SubmissionService:
             )
         request = ClearanceRequest.of(
             intent,
-            market=market_facts(self._account, intent),
+            market=facts.of(intent),
             epoch=book.epoch,
             min_sequence=min_sequence,
         )
