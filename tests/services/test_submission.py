@@ -27,7 +27,7 @@ from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import GRACE, SubmissionService
 
-MARKET = MarketFacts(reference_ticks=1_000_000, reference_age_seconds=0)
+MARKET = MarketFacts(reference_ticks=1_000_000, reference_age_seconds=0, adv_shares=10**6, equity_ticks=10**12)
 
 
 def _clear(kit: Kit, new: NewOrder) -> None:
