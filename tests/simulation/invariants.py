@@ -9,7 +9,7 @@ from simulation.venue import Venue
 
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.core.orders.states import HOLDING
-from trading_pipeline.core.risk.halts import KillSwitch
+from trading_pipeline.core.risk.halts import Breaker, KillSwitch
 from trading_pipeline.errors import TradingHalted
 
 _FACTS = """
@@ -22,7 +22,8 @@ select (select coalesce(json_agg(o), '[]') from
        (select coalesce(json_agg(p), '[]') from
          (select symbol, qty::text from ledger.positions where account = %(account)s) p) as positions,
        (select row_to_json(b) from
-         (select epoch, high_sequence, kill_switch, breaker
+         (select epoch, high_sequence, kill_switch, breaker, gate,
+                 array(select symbol from ledger.blocked_symbols s where s.account = %(account)s) as blocked
             from ledger.books where account = %(account)s) b) as book
 """  # one statement: it is run after every step
 
@@ -61,6 +62,7 @@ def check(facts: Facts, venue: Venue, largest_limit: int) -> None:
     _working_orders_are_held(facts, venue)
     _fills_are_executions(facts, venue)
     _book_knows_the_posted(facts)
+    _book_holds_what_was_decided(facts)
     if venue.resent:
         raise Violation(f"(4) sent again although the venue had it: {venue.resent}")
 
@@ -122,6 +124,17 @@ def _book_knows_the_posted(facts: Facts) -> None:
         held = facts.snapshot.positions.get(symbol, 0)
         if held not in possible:
             raise Violation(f"(3) the book holds {held} {symbol}, the ledger {sorted(possible)}")
+
+
+def _book_holds_what_was_decided(facts: Facts) -> None:
+    """A book that clears is halted, gated and blocked as the ledger says, whoever changed it in whatever order."""
+    if facts.snapshot is None:
+        return
+    book, decided = facts.snapshot, facts.book
+    halted = (book.kill_switch.value, book.breaker is Breaker.TRIPPED, book.gate.value, sorted(book.blocked))
+    wanted = (decided["kill_switch"], decided["breaker"] == "tripped", decided["gate"], sorted(decided["blocked"]))
+    if halted != wanted:
+        raise Violation(f"(6) the book is current and holds {halted}, the ledger decided {wanted}")
 
 
 def _subsets(items: list[Any]) -> Any:
