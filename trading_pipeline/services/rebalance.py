@@ -1,7 +1,7 @@
 """One session's rebalance: settle, finish what was left, plan the difference, submit it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -9,8 +9,9 @@ import structlog
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.ledger import NewOrder
-from trading_pipeline.core.orders.model import ReferencePrice
+from trading_pipeline.core.orders.model import OrderIntent, ReferencePrice
 from trading_pipeline.core.orders.planning import OrderPlan, Skipped, TargetShares, plan_orders
+from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.errors import SessionNotTradable
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.provenance import Provenance
@@ -137,7 +138,9 @@ def _plan(account: TradingAccount, lake: Lake, session: date) -> tuple[OrderPlan
         positions={symbol: one.position for symbol, one in exposure.items()},
         pending={symbol: one.pending for symbol, one in exposure.items()},
         excluded=excluded,
+        crosses_zero=account.broker.crosses_zero,
     )
+    plan = replace(plan, intents=tuple(_numbered(account, one) for one in plan.intents))
     origins = {
         row["symbol"]: {
             "model_name": row["model_name"],
@@ -150,6 +153,13 @@ def _plan(account: TradingAccount, lake: Lake, session: date) -> tuple[OrderPlan
         for row in target.iter_rows(named=True)
     }
     return plan, origins
+
+
+def _numbered(account: TradingAccount, intent: OrderIntent) -> OrderIntent:
+    """Number a wanted repeat: an order of the same shape that is filled already is not the one that is missing now."""
+    while (stored := account.ledger.orders.get(intent.client_order_id)) and stored.state is OrderState.FILLED:
+        intent = replace(intent, repeat=intent.repeat + 1)
+    return intent
 
 
 def _refusal(submission: Submission) -> str:

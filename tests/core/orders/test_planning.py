@@ -19,6 +19,8 @@ def _plan(
     positions: dict[str, Decimal] | None = None,
     pending: dict[str, Decimal] | None = None,
     excluded: dict[str, str] | None = None,
+    *,
+    crosses_zero: bool = True,
 ) -> OrderPlan:
     reference = intent().reference
     return plan_orders(
@@ -30,6 +32,7 @@ def _plan(
         positions=positions or {},
         pending=pending or {},
         excluded=excluded or {},
+        crosses_zero=crosses_zero,
     )
 
 
@@ -73,3 +76,14 @@ def test_excluded_and_untargeted_symbols_are_named_and_left_alone() -> None:
     assert {"AAA": "its data are stale", "CCC": "held, but no target: no price for the session"} == {
         one.symbol: one.reason for one in plan.skipped
     }
+
+
+def test_where_no_order_may_cross_zero_the_closing_goes_first() -> None:
+    """Long 10, short 5 wanted: sell 10 now; the other 5 are named, and ordered once the position is flat."""
+    plan = _plan({"AAA": -5}, {"AAA": Decimal(10)}, crosses_zero=False)
+    assert [(Side.SELL, 10)] == [(one.side, one.qty) for one in plan.intents]
+    assert ["-5 shares wait until the position or the pending order is closed"] == [one.reason for one in plan.skipped]
+    waiting = _plan({"AAA": -5}, {"AAA": Decimal(10)}, {"AAA": Decimal(-10)}, crosses_zero=False)
+    assert ((), 1) == (waiting.intents, len(waiting.skipped))
+    then = _plan({"AAA": -5}, crosses_zero=False)
+    assert [(Side.SELL, 5)] == [(one.side, one.qty) for one in then.intents]

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from support.trading import intent
 
 from trading_pipeline.core.orders.model import OrderIntent, OrderType, Side, TimeInForce
-from trading_pipeline.core.orders.rules import AssetFacts, OrderFacts, OrderRule, broken_rules, split_at_zero, window
+from trading_pipeline.core.orders.rules import (
+    AssetFacts,
+    OrderFacts,
+    OrderRule,
+    broken_rules,
+    first_leg,
+    split_at_zero,
+    window,
+)
 from trading_pipeline.core.sessions import xnys
 
 NOON = datetime(2023, 9, 5, 16, 0, tzinfo=UTC)
@@ -115,3 +123,14 @@ def test_exactly_the_orders_across_zero_break_the_rule(position: int, qty: int, 
     after = position + qty * side.sign
     broken = rules(intent(side=side, qty=qty), replace(FREE, position=Decimal(position)))
     assert (position * after < 0) == (OrderRule.CROSSES_ZERO in broken)
+
+
+@given(st.integers(-50, 50), st.integers(-50, 50), st.integers(-100, 100))
+def test_a_first_leg_and_what_is_pending_never_cross_zero(position: int, pending: int, change: int) -> None:
+    """Whatever is pending, what is sent now goes the wanted way, is no more than wanted, and keeps the side."""
+    now = first_leg(Decimal(position), Decimal(pending), change)
+    assert now * change >= 0
+    assert abs(now) <= abs(change)
+    assert pending * now >= 0
+    if position * now < 0:
+        assert abs(now) + abs(pending) <= abs(position)

@@ -55,6 +55,11 @@ class Broker(Protocol):
         ...
 
     @property
+    def crosses_zero(self) -> bool:
+        """True where one order may turn a long position into a short one or back."""
+        ...
+
+    @property
     def current_session(self) -> date | None:
         """The session orders may be decided from now; None when the broker has not traded yet."""
         ...

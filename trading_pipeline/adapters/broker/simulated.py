@@ -67,6 +67,7 @@ class SimulatedExchange:
 
     name = "simulated exchange"
     real_time = False
+    crosses_zero = True
 
     def __init__(
         self,

@@ -52,6 +52,11 @@ class WatchedBroker:
         return self._broker.real_time
 
     @property
+    def crosses_zero(self) -> bool:
+        """True when one order may take a position across zero."""
+        return self._broker.crosses_zero
+
+    @property
     def current_session(self) -> date | None:
         """The session orders may be decided from now."""
         with self._call("current_session"):

@@ -6,6 +6,7 @@ from datetime import date
 from decimal import Decimal
 
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
+from trading_pipeline.core.orders.rules import first_leg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +45,15 @@ def plan_orders(
     pending: Mapping[str, Decimal],
     excluded: Mapping[str, str],
     purpose: Purpose = Purpose.REBALANCE,
+    crosses_zero: bool = True,
 ) -> OrderPlan:
     """Return one market day order a symbol whose holding, pending orders counted, differs from its target.
 
     Positions are signed shares and may be fractional: the difference is rounded toward zero to whole shares, so that an
     order never overshoots its target. Reducing orders come first: they free exposure for the others. A position
-    without a target, and a symbol in `excluded` (with its reason), is skipped and named.
+    without a target, and a symbol in `excluded` (with its reason), is skipped and named. Where no order may cross zero,
+    what closes a position is ordered and the rest is skipped: it is the difference that is left once the position is
+    flat.
     """
     intents: list[OrderIntent] = []
     skipped = [Skipped(symbol=symbol, reason=reason) for symbol, reason in sorted(excluded.items())]
@@ -59,7 +63,13 @@ def plan_orders(
     for symbol, target in sorted(wanted.items()):
         if symbol in excluded:
             continue
-        difference = int(target.shares - positions.get(symbol, Decimal(0)) - pending.get(symbol, Decimal(0)))
+        held, waiting = positions.get(symbol, Decimal(0)), pending.get(symbol, Decimal(0))
+        wanted_now = difference = int(target.shares - held - waiting)
+        if not crosses_zero:
+            difference = first_leg(held, waiting, wanted_now)
+        if difference != wanted_now:
+            left = f"{wanted_now - difference:+d} shares wait until the position or the pending order is closed"
+            skipped.append(Skipped(symbol=symbol, reason=left))
         if difference == 0:
             continue
         intents.append(

@@ -83,6 +83,19 @@ def split_at_zero(position: Decimal, change: int) -> tuple[int, int]:
     return now, change - now
 
 
+def first_leg(position: Decimal, pending: Decimal, change: int) -> int:
+    """Return what of a change (signed shares) may be sent now to a broker that takes no order across zero.
+
+    Nothing while orders of the other side are pending, and no more than closes what pending orders do not close yet.
+    """
+    if pending * change < 0:
+        return 0
+    if position * change >= 0:
+        return change
+    closable = int(max(abs(position) - abs(pending), Decimal(0)))
+    return min(abs(change), closable) * (1 if change > 0 else -1)
+
+
 def window(intent: OrderIntent, calendar: SessionCalendar) -> tuple[datetime, datetime]:
     """Return from when (included) until when (not included) an order of this kind is taken for its session, UTC."""
     session = intent.trade_session
