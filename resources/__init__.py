@@ -1,6 +1,7 @@
 """Dagster resources: configuration and lifecycle of the adapters, nothing more."""
 
 from resources.alpaca_data import AlpacaDataResource
+from resources.alpaca_trading import AlpacaTradingResource
 from resources.features import FeaturesResource
 from resources.lake import LakeResource
 from resources.ledger import LedgerResource
@@ -12,6 +13,7 @@ from resources.trading import TradingResource
 
 __all__ = [
     "AlpacaDataResource",
+    "AlpacaTradingResource",
     "FeaturesResource",
     "LakeResource",
     "LedgerResource",

@@ -8,12 +8,15 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from resources.alpaca_trading import AlpacaTradingResource
 from resources.lake import LakeResource
 from resources.ledger import LedgerResource
 from resources.risk import RiskResource
+from trading_pipeline.adapters.broker.protocol import Broker
 from trading_pipeline.adapters.broker.simulated import SimulatedExchange
 from trading_pipeline.adapters.broker.watched import WatchedBroker
 from trading_pipeline.adapters.clock import SystemClock
+from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.prices import opening_bars
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.account import TradingAccount
@@ -21,7 +24,10 @@ from trading_pipeline.services.valuation import Valuation
 
 
 class TradingResource(dg.ConfigurableResource[Any]):
-    """Builds the account from its parts. `capital` is dollars, as text so that no float touches them."""
+    """Builds the account from its parts: on Alpaca where that is given, else on the simulated exchange.
+
+    `capital` is dollars, as text so that no float touches them.
+    """
 
     ledger: LedgerResource
     risk: RiskResource
@@ -29,28 +35,37 @@ class TradingResource(dg.ConfigurableResource[Any]):
     strategy_id: str
     capital: str
     exchange_url: str = Field(repr=False)
+    alpaca: AlpacaTradingResource | None = None
     _account: TradingAccount | None = PrivateAttr(default=None)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["TradingResource"]:
-        """Connect the simulated exchange, and disconnect after use."""
+        """Connect the broker, and disconnect after use."""
         del context
         lake = self.lake.lake()
-        exchange = SimulatedExchange(
-            self.exchange_url, account=self.risk.account, calendar=xnys(), openings=opening_bars(lake)
-        )
-        try:
+        with self._broker(lake) as broker:
             self._account = TradingAccount(
                 account=self.risk.account,
                 strategy_id=self.strategy_id,
                 ledger=self.ledger.ledger,
                 guard=self.risk.guard,
-                broker=WatchedBroker(exchange, self.ledger.ledger.monitors, self.risk.account),
+                broker=WatchedBroker(broker, self.ledger.ledger.monitors, self.risk.account),
                 calendar=xnys(),
                 clock=SystemClock(),
                 valuation=Valuation.of_lake(lake, Decimal(self.capital)),
             )
             yield self
+
+    @contextmanager
+    def _broker(self, lake: Lake) -> Iterator[Broker]:
+        if self.alpaca is not None:
+            yield self.alpaca.broker
+            return
+        exchange = SimulatedExchange(
+            self.exchange_url, account=self.risk.account, calendar=xnys(), openings=opening_bars(lake)
+        )
+        try:
+            yield exchange
         finally:
             exchange.close()
 

@@ -20,7 +20,7 @@ def test_everything_has_a_default() -> None:
 
 def test_every_mistake_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not one a start."""
-    for name, value in {"CAPITAL": "-5", "UNIVERSE": "AAPL,AAPL", "LOG_LEVEL": "LOUD", "DRY_RUN": "false"}.items():
+    for name, value in {"CAPITAL": "-5", "UNIVERSE": "AAPL,AAPL", "LOG_LEVEL": "LOUD", "DRY_RUN": "perhaps"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError) as refused:
         load_settings()
@@ -73,3 +73,69 @@ def test_keys_show_in_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert "hidden" not in repr(settings)
     assert {"ALPACA_API_SECRET_KEY": "hidden"} == settings.vendor_environment
+
+
+PAPER = {
+    "DRY_RUN": "false",
+    "ALPACA_API_KEY_ID": "PKTEST",
+    "ALPACA_API_SECRET_KEY": "secret",
+    "ALPACA_ACCOUNT_ID": "PA1",
+    "ACCOUNT": "paper",
+}
+LIVE = PAPER | {
+    "ALPACA_API_KEY_ID": "AKTEST",
+    "ALPACA_BASE_URL": "https://api.alpaca.markets",
+    "ENVIRONMENT": "production",
+    "DATABASE_URL": "postgresql://localhost/trading",
+    "REDIS_URL": "redis://localhost",
+}
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> Settings:
+    """Read these variables."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def test_a_paper_account_is_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paper keys on the paper URL send orders, and no real money."""
+    settings = configure(monkeypatch, PAPER)
+    assert (False, False) == (settings.dry_run, settings.live)
+
+
+def test_a_live_account_is_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With everything named, in production."""
+    assert configure(monkeypatch, LIVE).live
+
+
+def test_a_key_that_is_no_paper_key_counts_as_live_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a server of one's own too: when in doubt it is real money."""
+    assert configure(monkeypatch, LIVE | {"ALPACA_BASE_URL": "https://broker.example"}).live
+
+
+def test_all_that_an_account_lacks_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys, the pinned account and its name."""
+    with pytest.raises(ConfigError) as refused:
+        configure(monkeypatch, {"DRY_RUN": "false"})
+    for name in ("ALPACA_API_KEY_ID", "ALPACA_API_SECRET_KEY", "ALPACA_ACCOUNT_ID", "ACCOUNT must name"):
+        assert name in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (LIVE | {"ALPACA_API_KEY_ID": "PKTEST"}, "is a paper key"),
+        (PAPER | {"ALPACA_API_KEY_ID": "AKTEST"}, "no paper key"),
+        (LIVE | {"ENVIRONMENT": "development"}, "ENVIRONMENT=production"),
+        (LIVE | {"DATABASE_URL": ""}, "DATABASE_URL is missing"),
+        (PAPER | {"ALPACA_BASE_URL": "http://paper-api.alpaca.markets"}, "https"),
+        (PAPER | {"ACCOUNT": "simulated"}, "ACCOUNT must name the account"),
+    ],
+)
+def test_an_account_whose_facts_do_not_fit_is_refused(
+    variables: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paper keys at the live URL, the reverse, live outside production, secrets over plain HTTP."""
+    with pytest.raises(ConfigError, match=words):
+        configure(monkeypatch, variables)

@@ -11,6 +11,7 @@ from assets import assets_of
 from assets.risk_status import RISK_STATUS
 from resources import (
     AlpacaDataResource,
+    AlpacaTradingResource,
     FeaturesResource,
     LakeResource,
     LedgerResource,
@@ -72,6 +73,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             strategy_id=settings.strategy_id,
             capital=str(settings.capital),
             exchange_url=database,
+            alpaca=_alpaca_account(settings),
         ),
     }
 
@@ -93,6 +95,20 @@ def _alpaca(settings: Settings) -> AlpacaDataResource | None:
         feed=settings.alpaca_data_feed,
         requests_per_minute=settings.alpaca_requests_per_minute,
         staging=str(settings.alpaca_staging),
+        redis_url=dg.EnvVar("REDIS_URL"),
+    )
+
+
+def _alpaca_account(settings: Settings) -> AlpacaTradingResource | None:
+    if settings.dry_run:
+        return None
+    return AlpacaTradingResource(
+        key_id=dg.EnvVar("ALPACA_API_KEY_ID"),
+        secret=dg.EnvVar("ALPACA_API_SECRET_KEY"),
+        url=settings.alpaca_base_url,
+        account_id=settings.alpaca_account_id,
+        live=settings.live,
+        requests_per_minute=settings.alpaca_requests_per_minute,
         redis_url=dg.EnvVar("REDIS_URL"),
     )
 

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -12,6 +13,11 @@ from trading_pipeline.core.risk.limits import LIMIT_NAMES, OFF, RiskLimits
 from trading_pipeline.core.risk.monitor_limits import MonitorLimits
 from trading_pipeline.errors import ConfigError
 
+PAPER_URL = "https://paper-api.alpaca.markets"
+LIVE_URL = "https://api.alpaca.markets"
+SIMULATED = "simulated"
+_PAPER_KEY = "PK"
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SAMPLE_UNIVERSE = ("AAPL", "AMZN", "GOOG", "META", "NFLX", "NVDA")
 
 
@@ -36,6 +42,8 @@ class Settings(BaseSettings):
     market_data: Literal["sample", "alpaca"] = "sample"
     alpaca_api_key_id: SecretStr | None = None
     alpaca_api_secret_key: SecretStr | None = None
+    alpaca_base_url: str = PAPER_URL
+    alpaca_account_id: str = ""
     alpaca_data_url: str = "https://data.alpaca.markets"
     alpaca_data_feed: Literal["sip", "iex"] = "sip"
     alpaca_requests_per_minute: int = Field(default=200, ge=1)
@@ -44,7 +52,7 @@ class Settings(BaseSettings):
     universe_file: Path | None = None
     """Where UNIVERSE names a file; `universe` is empty then."""
     strategy_id: str = "alpha_baseline"
-    account: str = "simulated"
+    account: str = SIMULATED
     capital: Decimal = Field(default=Decimal(100_000), gt=0)
     long_count: int = Field(default=2, ge=0)
     short_count: int = Field(default=1, ge=0)
@@ -65,9 +73,9 @@ class Settings(BaseSettings):
     risk_max_order_notional: Decimal = Field(default=Decimal(100_000), ge=0)
     risk_price_collar_bps: int = Field(default=1_000, ge=0)
     risk_max_reference_age_seconds: int = Field(default=1_800, ge=0)
-    risk_max_order_adv_bps: Annotated[int | None, BeforeValidator(_or_off)] = 500
+    risk_max_order_adv_bps: Annotated[int | None, BeforeValidator(_or_off)] = None
     risk_max_position_notional: Decimal = Field(default=Decimal(250_000), ge=0)
-    risk_max_position_equity_bps: Annotated[int | None, BeforeValidator(_or_off)] = 5_000
+    risk_max_position_equity_bps: Annotated[int | None, BeforeValidator(_or_off)] = None
     risk_max_gross_notional: Decimal = Field(default=Decimal(1_000_000), ge=0)
     risk_max_long_notional: Decimal = Field(default=Decimal(1_000_000), ge=0)
     risk_max_short_notional: Decimal = Field(default=Decimal(500_000), ge=0)
@@ -121,14 +129,6 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return self
 
-    @field_validator("dry_run")
-    @classmethod
-    def _simulated_only(cls, value: bool) -> bool:  # noqa: FBT001 - pydantic's signature
-        if not value:
-            msg = "DRY_RUN=false needs a broker account, and this release trades the simulated exchange only"
-            raise ValueError(msg)
-        return value
-
     @model_validator(mode="after")
     def _keys_of_the_vendor(self) -> Self:
         keys = {
@@ -140,6 +140,51 @@ class Settings(BaseSettings):
             msg = f"MARKET_DATA=alpaca needs {' and '.join(missing)}"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _a_whole_account(self) -> Self:
+        if self.dry_run:
+            return self
+        needed: dict[str, object] = {
+            "ALPACA_API_KEY_ID": self.vendor_environment.get("ALPACA_API_KEY_ID"),
+            "ALPACA_API_SECRET_KEY": self.vendor_environment.get("ALPACA_API_SECRET_KEY"),
+            "ALPACA_ACCOUNT_ID": self.alpaca_account_id,
+        }
+        if self.live:
+            needed |= {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
+        problems = [f"{name} is missing" for name, value in needed.items() if not value]
+        if self.account == SIMULATED:
+            problems.append("ACCOUNT must name the account, and not be the one of the simulated exchange")
+        problems += self._url_problems()
+        if self.live and self.environment != "production":
+            problems.append(
+                f"{self.alpaca_base_url} with this key trades real money: that needs ENVIRONMENT=production"
+            )
+        if problems:
+            msg = "DRY_RUN=false sends orders to Alpaca: " + "; ".join(problems)
+            raise ValueError(msg)
+        return self
+
+    def _url_problems(self) -> list[str]:
+        url, paper_key = urlsplit(self.alpaca_base_url), self._has_paper_key
+        problems = []
+        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
+            problems.append("ALPACA_BASE_URL must begin with https://")
+        if url.hostname == urlsplit(LIVE_URL).hostname and paper_key:
+            problems.append("ALPACA_API_KEY_ID is a paper key, and ALPACA_BASE_URL the live one")
+        if url.hostname == urlsplit(PAPER_URL).hostname and not paper_key:
+            problems.append("ALPACA_BASE_URL is the paper one, and ALPACA_API_KEY_ID no paper key")
+        return problems
+
+    @property
+    def _has_paper_key(self) -> bool:
+        return self.vendor_environment.get("ALPACA_API_KEY_ID", "").startswith(_PAPER_KEY)
+
+    @property
+    def live(self) -> bool:
+        """True when orders are sent and are not certain to be a paper account's."""
+        hosts = {urlsplit(self.alpaca_base_url).hostname, urlsplit(LIVE_URL).hostname}
+        return not self.dry_run and (len(hosts) == 1 or not self._has_paper_key)
 
     @property
     def alpaca_staging(self) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from support.alpaca.bench import alpaca_account, alpaca_bench
 from support.trading import SESSION, Kit
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
@@ -29,6 +30,13 @@ def lake(tmp_path: Path) -> Lake:
     opened = Lake(tmp_path)
     _arrive(opened)
     judge_sessions(opened, [SESSION], GateConfig())
+    _target(opened, 10)
+    _judge(opened, usable=True)
+    return opened
+
+
+def _target(lake: Lake, shares: int) -> None:
+    """Want so many shares of each of four symbols."""
     rows = [
         {
             "session": SESSION,
@@ -36,7 +44,7 @@ def lake(tmp_path: Path) -> Lake:
             "score": 0.1,
             "rank": 1,
             "weight": 0.1,
-            "target_shares": 10,
+            "target_shares": shares,
             "price": Decimal(100),
             "price_source": "close:test",
             "price_as_of": CLOSE,
@@ -48,9 +56,7 @@ def lake(tmp_path: Path) -> Lake:
     target = pl.DataFrame(rows, schema=TARGET_SCHEMA).with_columns(
         **{name: pl.lit(text) for name, text in PINS.items()}
     )
-    opened.write(Dataset.TARGET_PORTFOLIO, target, sessions=[SESSION])
-    _judge(opened, usable=True)
-    return opened
+    lake.write(Dataset.TARGET_PORTFOLIO, target, sessions=[SESSION])
 
 
 def _arrive(lake: Lake, *, restated: float = 0.0) -> None:
@@ -173,3 +179,19 @@ def test_rebalancing_twice_sends_each_order_once(kit: Kit, lake: Lake) -> None:
     again = rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="second"))
     assert 1 == len(kit.broker.sent)
     assert "1 of 1 order(s) at the broker, 0 refused" == again.summary
+
+
+def test_a_position_is_turned_in_two_orders_where_none_may_cross_zero(
+    lake: Lake, database_url: str, redis_url: str
+) -> None:
+    """From 10 long to 10 short at Alpaca: sell 10, and once that is filled sell 10 again, under an id of its own."""
+    with alpaca_bench(redis_url) as bench, alpaca_account(database_url, redis_url, bench) as account:
+        for wanted in (10, -10, -10, -10):
+            _target(lake, wanted)
+
+            rebalance(account, lake, SESSION, provenance=Provenance(run_id="run"))
+            bench.exchange.fill_all()
+        sent = [(one.side, one.qty) for one in bench.exchange.accepted]
+        assert [("buy", 10), ("sell", 10), ("sell", 10)] == sent
+        assert {"AAPL": Decimal(-10)} == account.broker.positions()
+        assert 3 == len({one.client_order_id for one in bench.exchange.accepted})

@@ -1,7 +1,6 @@
 """The machine's clock."""
 
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 
 class SystemClock:
@@ -10,7 +9,3 @@ class SystemClock:
     def now(self) -> datetime:
         """Return the present instant."""
         return datetime.now(UTC)
-
-    def pause(self, duration: timedelta) -> None:
-        """Sleep."""
-        time.sleep(duration.total_seconds())

@@ -16,7 +16,7 @@ from trading_pipeline.cli.child import run_in_foreground, run_service, wait_for_
 from trading_pipeline.cli.console import REFUSED, UNAVAILABLE, exit_codes, out, show
 from trading_pipeline.cli.data import DATA_COMMANDS
 from trading_pipeline.cli.ledger import check_rows, parse_head, problem_rows
-from trading_pipeline.cli.runtime import opened_account, running_servers
+from trading_pipeline.cli.runtime import check_account, opened_account, running_servers
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import stop_embedded
@@ -50,6 +50,11 @@ def cli() -> None:
 def run(sessions: int) -> None:
     """Load bars, compute features, train, and trade the newest sessions one after another. Resumes where it stopped."""
     settings = load_settings()
+    if not settings.dry_run:
+        raise ConfigError(
+            "`run` trades past sessions, which only the simulated exchange can: leave DRY_RUN=true for it; orders for "
+            "Alpaca are made by the schedule and the jobs of `trading-pipeline ui`"
+        )
     log_file = settings.pipeline_home.absolute() / "logs" / "run.jsonl"
     configure_logging(settings.log_level, file=log_file)
     with running_servers(settings) as environment:
@@ -187,7 +192,8 @@ def execute(command: tuple[str, ...]) -> None:
 def ui(port: int, host: str) -> None:
     """Serve the Dagster UI with its daemon until interrupted."""
     settings = _start()
-    with running_servers(settings):
+    with running_servers(settings) as environment:
+        check_account(settings, environment)
         out.print(f"Dagster UI on http://{host}:{port} (stop with ^C)")
         module = ["-m", "trading_pipeline.definitions"]
         command = [sys.executable, "-m", "dagster", "dev", *module, "-p", str(port), "-h", host]

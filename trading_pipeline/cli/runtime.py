@@ -3,7 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
+import structlog
+
+from trading_pipeline.adapters.broker.protocol import Broker
 from trading_pipeline.adapters.broker.simulated import SimulatedExchange
 from trading_pipeline.adapters.broker.watched import WatchedBroker
 from trading_pipeline.adapters.clock import SystemClock
@@ -14,10 +18,16 @@ from trading_pipeline.adapters.store.ledger import Ledger, migrate
 from trading_pipeline.adapters.store.prices import opening_bars
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import embedded_servers
+from trading_pipeline.errors import TransientError
 from trading_pipeline.instance.home import prepare_dagster_home
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.valuation import Valuation
 from trading_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from trading_pipeline.adapters.broker.alpaca.broker import AlpacaBroker
+
+log = structlog.get_logger(__name__)
 
 
 @contextmanager
@@ -43,21 +53,66 @@ def opened_account(settings: Settings, environment: dict[str, str]) -> Iterator[
     """Give the trading account with its ledger, guard and broker connected."""
     lake = Lake(settings.lake_root)
     client = connect(environment["REDIS_URL"])
-    exchange = SimulatedExchange(
-        environment["DATABASE_URL"], account=settings.account, calendar=xnys(), openings=opening_bars(lake)
-    )
     try:
-        with Ledger(environment["DATABASE_URL"]) as ledger:
+        with Ledger(environment["DATABASE_URL"]) as ledger, _opened_broker(settings, environment, lake) as broker:
             yield TradingAccount(
                 account=settings.account,
                 strategy_id=settings.strategy_id,
                 ledger=ledger,
                 guard=RiskGuard(client, settings.account),
-                broker=WatchedBroker(exchange, ledger.monitors, settings.account),
+                broker=WatchedBroker(broker, ledger.monitors, settings.account),
                 calendar=xnys(),
                 clock=SystemClock(),
                 valuation=Valuation.of_lake(lake, settings.capital),
             )
     finally:
-        exchange.close()
         client.close()
+
+
+def check_account(settings: Settings, environment: dict[str, str]) -> None:
+    """Look at the broker's account before anything is started that may send orders to it.
+
+    A broker that does not answer keeps nothing from starting: the account is looked at again before every order.
+
+    Raises:
+        ConfigError: it is another account than the pinned one, or one that may not trade.
+    """
+    if settings.dry_run:
+        return
+    with _opened_alpaca(settings, environment) as broker:
+        try:
+            broker.require_ready()
+        except TransientError as away:
+            log.warning("the account could not be looked at; no order is sent before it was", reason=str(away))
+
+
+@contextmanager
+def _opened_broker(settings: Settings, environment: dict[str, str], lake: Lake) -> Iterator[Broker]:
+    if not settings.dry_run:
+        with _opened_alpaca(settings, environment) as broker:
+            yield broker
+        return
+    exchange = SimulatedExchange(
+        environment["DATABASE_URL"], account=settings.account, calendar=xnys(), openings=opening_bars(lake)
+    )
+    try:
+        yield exchange
+    finally:
+        exchange.close()
+
+
+@contextmanager
+def _opened_alpaca(settings: Settings, environment: dict[str, str]) -> Iterator["AlpacaBroker"]:
+    # alpaca-py takes seconds to import: commands on the simulated exchange never pay for it.
+    from trading_pipeline.adapters.broker.alpaca.opening import AlpacaAccountConfig, alpaca_broker  # noqa: PLC0415
+
+    config = AlpacaAccountConfig(
+        key_id=environment["ALPACA_API_KEY_ID"],
+        secret=environment["ALPACA_API_SECRET_KEY"],
+        url=settings.alpaca_base_url,
+        account_id=settings.alpaca_account_id,
+        live=settings.live,
+        requests_per_minute=settings.alpaca_requests_per_minute,
+    )
+    with alpaca_broker(config, redis_url=environment["REDIS_URL"], calendar=xnys(), clock=SystemClock()) as broker:
+        yield broker

@@ -12,16 +12,23 @@ from alpaca.trading.client import TradingClient
 from support.alpaca.exchange import ACCOUNT_ID, PaperExchange
 from support.alpaca.server import KEY_ID, SECRET, AlpacaServer, alpaca_server
 from support.alpaca.trading_api import TradingApi
-from support.trading import intent
+from support.trading import ACCOUNT, ACTION, intent, valuation
+from support.virtual_time import virtual_time
 from trading_pipeline.adapters.alpaca.budget import RequestBudget
 from trading_pipeline.adapters.alpaca.transport import AlpacaReader, Bounds
 from trading_pipeline.adapters.broker.alpaca.broker import AlpacaBroker
 from trading_pipeline.adapters.broker.alpaca.writer import AlpacaWriter
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
+from trading_pipeline.adapters.guards.connection import connect
+from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.store.ledger import Ledger, migrate
 from trading_pipeline.core.orders.model import OrderIntent
 from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, MarketFacts
 from trading_pipeline.core.risk.issuing import issue_clearance
+from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.core.sessions import xnys
+from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.operations import RiskOperations
 
 OPEN = datetime(2023, 9, 5, 14, 0, tzinfo=UTC)
 """Half an hour into the session after `support.trading.SESSION`, whose orders work in it."""
@@ -112,3 +119,27 @@ def alpaca_bench(redis_url: str) -> Iterator[Bench]:
             yield Bench(exchange, server, counter, waits)
     finally:
         counter.close()
+
+
+@contextmanager
+def alpaca_account(database_url: str, redis_url: str, bench: Bench) -> Iterator[TradingAccount]:
+    """Open an account with an initialised book on the bench's server."""
+    virtual_time(database_url)
+    migrate(database_url)
+    client = connect(redis_url)
+    try:
+        with Ledger(database_url) as ledger:
+            account = TradingAccount(
+                account=ACCOUNT,
+                strategy_id="tested",
+                ledger=ledger,
+                guard=RiskGuard(client, ACCOUNT),
+                broker=bench.broker(),
+                calendar=xnys(),
+                clock=bench.waits,
+                valuation=valuation(),
+            )
+            RiskOperations(account).initialize_risk_book(RiskLimits(), ACTION)
+            yield account
+    finally:
+        client.close()

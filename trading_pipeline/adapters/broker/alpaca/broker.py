@@ -48,6 +48,7 @@ class AlpacaBroker:
     """
 
     real_time = True
+    crosses_zero = False
 
     def __init__(
         self,
@@ -96,6 +97,10 @@ class AlpacaBroker:
                 session=session.isoformat(),
                 exchange_session=current.isoformat(),
             )
+        self._gate.require_ready()
+
+    def require_ready(self) -> None:
+        """Check that the account is the pinned one and may trade now: see `AccountGate.require_ready`."""
         self._gate.require_ready()
 
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:

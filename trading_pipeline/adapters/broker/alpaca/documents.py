@@ -81,6 +81,7 @@ def broker_order(document: Mapping[str, Any]) -> BrokerOrder:
             qty=decimal_of(document["qty"] if document.get("qty") is not None else document["filled_qty"]),
             state=_state(status, filled),
             filled_qty=filled,
+            average_price=decimal_of(document["filled_avg_price"]) if document.get("filled_avg_price") else None,
             reason=_reason(document, status),
         )
     if status not in _WORKING and status not in _ENDS:

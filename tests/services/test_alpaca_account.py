@@ -1,0 +1,73 @@
+"""The whole order path on an Alpaca account: ledger, guard and the real client against a server that misbehaves."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
+from support.alpaca.server import Fault
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, order
+from support.virtual_time import shift_time
+
+from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.services.operations import RiskOperations
+from trading_pipeline.services.settlement import settle
+from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.verification import compare
+
+ORDERS = "/v2/orders"
+FAULTS = [
+    pytest.param(Fault(status=500, body="<html>oops</html>"), 2, id="500 before acceptance"),
+    pytest.param(Fault(status=504, after=True), 3, id="504 after acceptance"),
+    pytest.param(Fault(kind="hang", after=True), 3, id="hang after acceptance"),
+    pytest.param(Fault(kind="reset", after=True), 3, id="reset after acceptance"),
+    pytest.param(Fault(status=429), 3, id="429"),
+]
+
+
+@pytest.fixture
+def bench(redis_url: str) -> Iterator[Bench]:
+    """An Alpaca account on loopback."""
+    with alpaca_bench(redis_url) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("fault", "sent"), FAULTS)
+def test_a_fault_in_the_first_order_leaves_ledger_book_and_broker_alike(
+    fault: Fault, sent: int, bench: Bench, database_url: str, redis_url: str
+) -> None:
+    """Submit, resume, fill, settle: never two orders of one intent, and at the end all three tell the same."""
+    news = [order("AAPL", limit_price=Decimal("100.50")), order("MSFT"), order("NVDA", Side.SELL, 4)]
+    bench.server.plan_for("POST", ORDERS, fault)
+    with alpaca_account(database_url, redis_url, bench) as account:
+        SubmissionService(account, RUN).submit_all(news)
+        bench.waits.sleep(5)
+        for _ in range(2):
+            SubmissionService(account, RUN).resume()
+            shift_time(database_url, 61)
+            bench.waits.sleep(61)
+        SubmissionService(account, RUN).submit_all(news)
+        for one in bench.exchange.accepted:
+            bench.exchange.fill(one.client_order_id, 1, Decimal("100.123"))
+            bench.exchange.fill(one.client_order_id)
+        settle(account, SESSION)
+        held = {symbol: one.qty for symbol, one in account.ledger.fills.positions(ACCOUNT).items()}
+        assert {1} == set(bench.exchange.accepted_per_intent().values())
+        assert sent == len(bench.exchange.accepted)
+        assert bench.exchange.positions() == held == account.broker.positions()
+        assert [] == compare(account)
+        assert [] == account.ledger.orders.live(ACCOUNT)
+
+
+def test_a_cancelled_order_frees_what_it_held(bench: Bench, database_url: str, redis_url: str) -> None:
+    """A partial fill, then an operator's cancel: the ledger ends the order with what was filled."""
+    with alpaca_account(database_url, redis_url, bench) as account:
+        (sent,) = SubmissionService(account, RUN).submit_all([order("AAPL", limit_price=Decimal("100.50"))])
+        bench.exchange.fill(sent.order.client_order_id, 3)
+        RiskOperations(account).cancel_all_orders(ACTION)
+        settle(account, SESSION)
+        stored = account.ledger.orders.get(sent.order.client_order_id)
+        assert stored is not None
+        assert (OrderState.CANCELED, Decimal(3)) == (stored.state, stored.filled_qty)
+        assert [] == compare(account)
