@@ -1,6 +1,7 @@
 """Bars that passed the quality gate, and the quarantine of those that did not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -8,6 +9,7 @@ import polars as pl
 
 from assets.context import knowledge_of, numbers_by_session, report, sessions_of, table
 from resources import LakeResource, MarketDataResource
+from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.quality.coverage import USABLE
 from trading_pipeline.core.quality.gate import reason_counts
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
@@ -91,25 +93,32 @@ def gated_bars(
         per_session=numbers_by_session(judged.quarantined, rows=pl.len()),
         asset="quarantined_bars",
     )
-    checks = _checks(judged)
+    checks = _checks(judged, lake.lake(), sessions)
     for asset in ("bars", "quarantined_bars"):
         mine = [check for check in checks if check.asset_key == dg.AssetKey(asset)]
         yield dg.MaterializeResult(asset_key=asset, check_results=mine)
 
 
-def _checks(judged: Judged) -> list[dg.AssetCheckResult]:
-    """Turn the numbers of the one pass into checks. None blocks: what must not trade is kept out by the gate itself."""
+def _checks(judged: Judged, store: Lake, sessions: Sequence[date]) -> list[dg.AssetCheckResult]:
+    """Turn the numbers of the one pass into checks. None blocks: what must not trade is kept out by the gate itself.
+
+    The rows that came out are counted in what the lake holds now, not in what was handed to it.
+    """
     reasons = reason_counts(judged.quarantined)
     unusable = judged.sessions.filter(pl.col("verdict") != USABLE)
     share = judged.quarantined.height / max(judged.raw_rows, 1)
-    rows: Numbers = {"raw": judged.raw_rows, "bars": judged.bars.height, "quarantined": judged.quarantined.height}
+    rows: Numbers = {
+        "raw": judged.raw_rows,
+        "bars": _stored(store, Dataset.BARS, sessions),
+        "quarantined": _stored(store, Dataset.QUARANTINED_BARS, sessions),
+    }
     doubtful: Numbers = {name: reasons.get(name, 0) for name in ("look_ahead", "repeated_bar")}
     waiting: Numbers = {
         name: reasons.get(name, 0) for name in ("outlier", "unadjusted_split", "mixed_basis", "scale_error")
     }
     span: Numbers = {"first": str(judged.sessions["session"].min()), "last": str(judged.sessions["session"].max())}
     found: list[tuple[str, str, bool, Numbers]] = [
-        ("bars", "nothing_dropped", rows["raw"] == judged.bars.height + judged.quarantined.height, rows),
+        ("bars", "nothing_dropped", rows["raw"] == rows["bars"] + rows["quarantined"], rows),
         ("bars", "sessions_usable", unusable.is_empty(), {"not_usable": table(unusable)}),
         ("bars", "no_look_ahead", not any(doubtful.values()), doubtful),
         ("bars", "jumps_explained", not any(waiting.values()), waiting),
@@ -125,3 +134,8 @@ def _checks(judged: Judged) -> list[dg.AssetCheckResult]:
         )
         for asset, name, passed, metadata in found
     ]
+
+
+def _stored(store: Lake, dataset: Dataset, sessions: Sequence[date]) -> int:
+    live = store.catalog(dataset).live
+    return sum(live[session].rows for session in sessions if session in live)
