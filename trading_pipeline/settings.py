@@ -73,9 +73,9 @@ class Settings(BaseSettings):
     risk_max_order_notional: Decimal = Field(default=Decimal(100_000), ge=0)
     risk_price_collar_bps: int = Field(default=1_000, ge=0)
     risk_max_reference_age_seconds: int = Field(default=1_800, ge=0)
-    risk_max_order_adv_bps: Annotated[int | None, BeforeValidator(_or_off)] = None
+    risk_max_order_adv_bps: Annotated[int | None, BeforeValidator(_or_off)] = 500
     risk_max_position_notional: Decimal = Field(default=Decimal(250_000), ge=0)
-    risk_max_position_equity_bps: Annotated[int | None, BeforeValidator(_or_off)] = None
+    risk_max_position_equity_bps: Annotated[int | None, BeforeValidator(_or_off)] = 5_000
     risk_max_gross_notional: Decimal = Field(default=Decimal(1_000_000), ge=0)
     risk_max_long_notional: Decimal = Field(default=Decimal(1_000_000), ge=0)
     risk_max_short_notional: Decimal = Field(default=Decimal(500_000), ge=0)

@@ -118,8 +118,8 @@ def test_session_pnl_adds_up_to_the_change_of_equity() -> None:
     """Two sessions, a fee each, one reduction."""
     second = date(2023, 9, 5)
     history = [
-        (_fill(1, Side.BUY, 10, Decimal(100), Decimal(1)), Decimal(0)),
-        (_fill(2, Side.SELL, 4, Decimal(110), Decimal(1), second), Decimal(40)),
+        _fill(1, Side.BUY, 10, Decimal(100), Decimal(1)),
+        _fill(2, Side.SELL, 4, Decimal(110), Decimal(1), second),
     ]
     marks = {"AAPL": Decimal(105)}
     first = session_pnl(DAY, history[:1], marks=marks, marks_before={}, capital=Decimal(1000))
@@ -131,6 +131,6 @@ def test_session_pnl_adds_up_to_the_change_of_equity() -> None:
 
 def test_a_position_without_a_mark_stops_the_pnl() -> None:
     """Never a default price."""
-    history = [(_fill(1, Side.BUY, 10, Decimal(100)), Decimal(0))]
+    history = [_fill(1, Side.BUY, 10, Decimal(100))]
     with pytest.raises(DataQualityError, match="AAPL"):
         session_pnl(DAY, history, marks={}, marks_before={}, capital=Decimal(1000))

@@ -91,10 +91,10 @@ def _books(executions: list[Executed], reports: list[Cumulative] | None = None) 
 
 
 def _statement(executions: list[Executed]) -> list[tuple]:
-    fills = [(one.fill, Decimal(0)) for one in effective(executions)]
+    fills = [one.fill for one in effective(executions)]
     rows = []
     for session in SESSIONS:
-        so_far = [pair for pair in fills if pair[0].session <= session]
+        so_far = [fill for fill in fills if fill.session <= session]
         row = session_pnl(session, so_far, marks=MARKS, marks_before=MARKS, capital=Decimal(1000))
         rows.append((row.session, row.realised, row.fees, row.unrealised, row.change, row.equity))
     return rows

@@ -12,7 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support.servers import fresh_database
-from support.trading import ACTION, FREE, SESSION, ManualClock, flat_market, intent
+from support.trading import ACTION, FREE, SESSION, ManualClock, flat_market, intent, valuation
 from support.virtual_time import virtual_time
 
 from trading_pipeline.adapters.broker.simulated import SimulatedExchange
@@ -111,6 +111,7 @@ class Case:
                 broker=DyingBroker(self.exchange, deadline, self.sent),
                 calendar=xnys(),
                 clock=ManualClock(self.database_url),
+                valuation=valuation(),
             )
 
     def outcome(self, account: TradingAccount) -> dict[str, object]:

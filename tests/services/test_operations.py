@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, quotes, trading_kit
 
+from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import VerdictCode
@@ -16,7 +17,11 @@ from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import OperatorError, TransientError
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.status import read_status
-from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.submission import GRACE, SubmissionService
+
+
+class Died(BaseException):
+    """The process is gone."""
 
 
 def _hold(kit: Kit, symbol: str = "AAPL", side: Side = Side.BUY, qty: int = 10) -> None:
@@ -115,6 +120,31 @@ def test_flatten_twice_closes_once(kit: Kit) -> None:
     kit.operations.flatten_positions(ACTION, quotes)
     settle(kit.account, xnys().shift(SESSION, 2))
     assert {} == kit.positions()
+
+
+def test_a_second_flatten_counts_what_the_first_is_still_closing(kit: Kit) -> None:
+    """Its order could not be cancelled: it may fill, so it is not asked for again."""
+    _hold(kit, qty=10)
+    first = kit.operations.flatten_positions(ACTION, quotes)
+    kit.broker.cancel_failures.append(TransientError("429"))
+    second = kit.operations.flatten_positions(ACTION, quotes)
+
+    assert [10] == [one.order.intent.qty for one in first.submissions]
+    assert ((), (("AAPL", "orders over 10 shares are closing it already"),)) == (second.submissions, second.still_open)
+    settle(kit.account, xnys().shift(SESSION, 2))
+    assert {} == kit.positions()
+
+
+def test_a_flatten_closes_what_a_smaller_closing_order_leaves(kit: Kit) -> None:
+    """Three of ten are being sold by an order that cannot be cancelled now: seven are left."""
+    _hold(kit, qty=10)
+    SubmissionService(kit.account, RUN).submit(order(side=Side.SELL, qty=3, session=kit.exchange.current_session))
+    kit.broker.cancel_failures.append(TransientError("429"))
+    result = kit.operations.flatten_positions(ACTION, quotes)
+
+    assert [(7, OrderState.ACCEPTED)] == [(one.order.intent.qty, one.order.state) for one in result.submissions]
+    settle(kit.account, xnys().shift(SESSION, 2))
+    assert {} == kit.positions() == kit.exchange.positions()
 
 
 def test_lowering_a_limit_below_the_holding_leaves_only_reducing_orders(kit: Kit) -> None:
@@ -337,6 +367,64 @@ def test_cancel_all_ends_intents_that_were_never_sent(kit: Kit) -> None:
     kit.operations.cancel_all_orders(ACTION)
     kit.operations.disengage_kill_switch(ACTION)
     assert OrderState.EXPIRED is SubmissionService(kit.account, RUN).submit(order()).order.state
+    assert [] == kit.broker.sent
+
+
+def _cleared_but_not_sent(kit: Kit, *, at_broker: bool = False) -> NewOrder:
+    """Leave an order as a process leaves it that dies around its send: cleared in ledger and book."""
+    (kit.broker.after if at_broker else kit.broker.before).append(Died())
+    new = order()
+    with pytest.raises(Died):
+        SubmissionService(kit.account, RUN).submit(new)
+    return new
+
+
+def test_an_order_cancelled_while_it_was_cleared_is_never_sent(kit: Kit) -> None:
+    """Neither by whoever resumes, nor by a retry: it ends canceled and gives its exposure back."""
+    new = _cleared_but_not_sent(kit)
+    cancellation = kit.operations.cancel_all_orders(ACTION)
+    assert [OrderState.CLEARED] == [one.state for one, _ in cancellation.still_live]
+
+    SubmissionService(kit.account, RUN).resume()
+    assert OrderState.CLEARED is SubmissionService(kit.account, RUN).submit(new).order.state
+    kit.clock.advance(GRACE.total_seconds())
+    SubmissionService(kit.account, RUN).resume()
+
+    assert OrderState.CANCELED is kit.ledger.orders.get(new.intent.client_order_id).state
+    book = kit.guard.snapshot()
+    assert book is not None
+    assert ([], {}) == (kit.broker.sent, dict(book.reservations))
+
+
+def test_an_order_the_broker_had_all_along_is_cancelled_there(kit: Kit) -> None:
+    """The answer was lost and the first cancellation too: the next to look asks again."""
+    new = _cleared_but_not_sent(kit, at_broker=True)
+    kit.broker.cancel_failures.append(TransientError("429"))
+    kit.operations.cancel_all_orders(ACTION)
+
+    SubmissionService(kit.account, RUN).resume()
+
+    assert OrderState.CANCELED is kit.ledger.orders.get(new.intent.client_order_id).state
+    assert [] == kit.exchange.open_orders()
+
+
+def test_a_process_that_has_taken_the_order_up_does_not_send_it_after_a_cancellation(kit: Kit) -> None:
+    """It stands between its clearance and its last check when the operator cancels."""
+    new = order()
+    service, cancelled = SubmissionService(kit.account, RUN), []
+    record = kit.account.ledger.orders.record_verdicts
+
+    def then_cancel(*arguments: object) -> object:
+        answer = record(*arguments)
+        cancelled.append(kit.operations.cancel_all_orders(ACTION))
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kit.account.ledger.orders, "record_verdicts", then_cancel)
+        verdict = service.submit(new).verdict
+
+    assert verdict is not None
+    assert (VerdictCode.ENDED, "its cancellation was asked for before it was sent") == (verdict.code, verdict.detail)
     assert [] == kit.broker.sent
 
 

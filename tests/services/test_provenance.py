@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-from support.trading import ACTION, SESSION, Kit, order
+from support.trading import ACTION, RUN, SESSION, Kit, order
 
 from trading_pipeline.adapters.store.lake import Lake
+from trading_pipeline.core.orders.model import Purpose
 from trading_pipeline.core.sessions import xnys
-from trading_pipeline.errors import SessionNotTradable
+from trading_pipeline.errors import OperatorError, SessionNotTradable
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebalance import rebalance
 from trading_pipeline.services.submission import SubmissionService
@@ -48,3 +49,11 @@ def test_an_operator_acts_on_no_session_of_a_run() -> None:
     provenance = Provenance.by_operator(ACTION)
     provenance.require_tradable(SESSION)
     assert "operator ada" == provenance.run_id
+
+
+def test_only_an_operator_makes_an_order_that_flattens(kit: Kit) -> None:
+    """A run cannot give its order the purpose that passes an engaged kill switch: nothing is even recorded."""
+    flatten = order(purpose=Purpose.FLATTEN)
+    with pytest.raises(OperatorError, match="only an operator"):
+        SubmissionService(kit.account, RUN).submit_all([order("MSFT"), flatten])
+    assert {} == kit.ledger.orders.get_many([flatten.intent.client_order_id, order("MSFT").intent.client_order_id])

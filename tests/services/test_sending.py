@@ -13,7 +13,7 @@ from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import ClearanceRequest, Verdict, VerdictCode
 from trading_pipeline.errors import OrderStateUnknown
-from trading_pipeline.services.facts import market_facts
+from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import GRACE, SubmissionService
 
@@ -25,7 +25,7 @@ def _cleared(kit: Kit) -> tuple[OrderRecord, Verdict]:
     book = kit.ledger.books.get(ACCOUNT)
     request = ClearanceRequest.of(
         new.intent,
-        market=market_facts(kit.account, new.intent),
+        market=Facts(kit.account, [new.intent]).of(new.intent),
         epoch=book.epoch,
         min_sequence=book.high_sequence,
     )

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 import redis
-from support.trading import ACCOUNT, ACTION, FREE, RUN, SESSION, Kit, order, trading_kit
+from support.trading import ACCOUNT, ACTION, FREE, RUN, SESSION, Kit, order, trading_kit, valuation
 
 from trading_pipeline.adapters.broker.matching import ExchangeCosts
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.prices import opening_bars
 from trading_pipeline.core.accounting import Fill
+from trading_pipeline.core.executions import Executed
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.risk.halts import Breaker
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import BarsUnavailable, OrderError
 from trading_pipeline.services.differences import DifferenceKind
@@ -232,3 +234,67 @@ def test_an_average_that_contradicts_the_executions_is_named_and_its_order_stays
     assert kit.ledger.orders.get(order_id).state is OrderState.PARTIALLY_FILLED
     assert {"AAPL": Decimal(9)} == kit.positions()
     assert ["execution_conflict"] == [alert["kind"] for alert in kit.ledger.alerts.latest()]
+
+
+def _arrival(order_id: str, name: str, qty: int, *, symbol: str = "AAPL", side: Side = Side.BUY) -> Executed:
+    fill = Fill(
+        execution_id=name, symbol=symbol, side=side, qty=Decimal(qty), price=Decimal(100), fee=Decimal(0), session=NEXT
+    )
+    return Executed(client_order_id=order_id, fill=fill, executed_at=datetime.now(UTC))
+
+
+def _kinds(kit: Kit) -> list[str]:
+    return [row["kind"] for row in kit.ledger.alerts.latest()]
+
+
+def test_a_late_fill_and_an_overfill_are_named_although_a_crash_followed_their_booking(kit: Kit) -> None:
+    """Once each: neither a later settlement nor the one after it repeats them, or blocks what a person let trade."""
+    service = SubmissionService(kit.account, RUN)
+    ended = service.submit(order("AAPL", qty=10)).order.client_order_id
+    kit.operations.cancel_all_orders(ACTION)
+    overfilled = service.submit(order("MSFT", qty=5)).order.client_order_id
+    kit.exchange.cancel(overfilled)
+    kit.clock.advance(1)
+    # Booked, and the process died before it did anything else.
+    kit.ledger.fills.book_many(ACCOUNT, [_arrival(ended, "late", 4), _arrival(overfilled, "much", 7, symbol="MSFT")])
+
+    for _ in range(2):
+        settle(kit.account, SESSION)
+        assert ["late_fill", "overfill"] == sorted(_kinds(kit))
+    assert {"AAPL", "MSFT"} == set(kit.ledger.books.blocked(ACCOUNT))
+
+    kit.operations.unblock_symbol("MSFT", ACTION)
+    settle(kit.account, SESSION)
+    assert {"AAPL"} == set(kit.ledger.books.blocked(ACCOUNT))
+
+
+def test_a_loss_is_judged_although_a_crash_followed_its_booking(kit: Kit) -> None:
+    """Booked at 100, worth 1: the next settlement, which books nothing, trips the breaker."""
+    order_id = SubmissionService(kit.account, RUN).submit(order(qty=10)).order.client_order_id
+    settle(kit.account, NEXT)
+    kit.ledger.fills.book_many(ACCOUNT, [_arrival(order_id, "unjudged", 10)])
+
+    poor = replace(kit.account, valuation=valuation(Decimal(1), capital=Decimal(2100)))
+    settle(poor, NEXT)
+    assert Breaker.TRIPPED is kit.ledger.books.get(ACCOUNT).breaker
+    assert None is kit.ledger.monitors.unwatched_fill(ACCOUNT)
+
+
+def test_a_fill_of_another_symbol_than_its_order_keeps_no_other_from_being_told(kit: Kit) -> None:
+    """It is named and its symbol blocked, its order's exposure stays held, and the rest settles."""
+    service = SubmissionService(kit.account, RUN)
+    wrong = service.submit(order("AAPL", qty=10)).order.client_order_id
+    right = service.submit(order("MSFT", qty=5)).order.client_order_id
+    arrived = [_arrival(wrong, "a", 10, symbol="XOM"), _arrival(right, "b", 5, symbol="MSFT")]
+    kit.ledger.fills.book_many(ACCOUNT, arrived)
+    for order_id in (wrong, right):
+        kit.exchange.cancel(order_id)
+
+    for _ in range(2):
+        settle(kit.account, SESSION)
+    snapshot = kit.guard.snapshot()
+    assert snapshot is not None
+    assert {"MSFT": 5} == _book(kit)
+    assert {wrong} == set(snapshot.reservations)
+    assert ["fill_misfit"] == _kinds(kit)
+    assert {"XOM"} == set(kit.ledger.books.blocked(ACCOUNT))

@@ -22,11 +22,12 @@ from trading_pipeline.errors import (
     SessionNotTradable,
     TransientError,
 )
-from trading_pipeline.services.facts import market_facts
+from trading_pipeline.services.facts import Facts
+from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import GRACE, SubmissionService
 
-MARKET = MarketFacts(reference_ticks=1_000_000, reference_age_seconds=0)
+MARKET = MarketFacts(reference_ticks=1_000_000, reference_age_seconds=0, adv_shares=10**6, equity_ticks=10**12)
 
 
 def _clear(kit: Kit, new: NewOrder) -> None:
@@ -35,7 +36,7 @@ def _clear(kit: Kit, new: NewOrder) -> None:
     book = kit.ledger.books.get(ACCOUNT)
     request = ClearanceRequest.of(
         new.intent,
-        market=market_facts(kit.account, new.intent),
+        market=Facts(kit.account, [new.intent]).of(new.intent),
         epoch=book.epoch,
         min_sequence=book.high_sequence,
     )
@@ -75,7 +76,7 @@ def test_one_id_with_another_payload_is_a_conflict(kit: Kit) -> None:
     SubmissionService(kit.account, RUN).submit(order())
 
     with pytest.raises(OrderConflict):
-        SubmissionService(kit.account, RUN).submit(order(purpose=Purpose.FLATTEN))
+        SubmissionService(kit.account, Provenance.by_operator(ACTION)).submit(order(purpose=Purpose.FLATTEN))
 
 
 def test_an_engaged_kill_switch_keeps_every_order_from_the_broker(kit: Kit) -> None:

@@ -78,6 +78,19 @@ class World:
         """Tell the virtual time: the world is the clock of its processes."""
         return START + timedelta(seconds=self.seconds + self.clock_offset)
 
+    def pause(self, duration: timedelta) -> None:
+        """Let the process that asks sleep while the others go on; outside of them, let time pass."""
+        actor = self.current
+        if actor is None or not actor.is_current:
+            self.seconds += duration.total_seconds()
+            self.stage.set_time(self.now())
+            return
+        actor.asleep_until = self.seconds + duration.total_seconds()
+        self.changed = True
+        actor.give_back()
+        if actor.dead:
+            raise Crash
+
     def move_clock(self, seconds: float) -> None:
         """Step the clock without time passing."""
         self.clock_offset += seconds
@@ -170,7 +183,13 @@ class World:
 
     @staticmethod
     def _limits(shares: int) -> RiskLimits:
-        return RiskLimits(max_position_shares=shares, max_self_match_shares=1000, max_orders_per_second=1000)
+        return RiskLimits(
+            max_position_shares=shares,
+            max_self_match_shares=1000,
+            max_orders_per_second=1000,
+            max_order_adv_bps=None,
+            max_position_equity_bps=None,
+        )
 
     def _actor(self, at: int, part: Part) -> Actor:
         name = {"submitter": f"submitter {at + 1}", "market": "market"}.get(part.kind, part.kind)

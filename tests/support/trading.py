@@ -84,6 +84,10 @@ class ManualClock:
         """Return what it was set to."""
         return self.instant
 
+    def pause(self, duration: timedelta) -> None:
+        """Let time pass without waiting for it."""
+        self.advance(duration.total_seconds())
+
     def advance(self, seconds: float) -> None:
         """Move both on."""
         self.instant += timedelta(seconds=seconds)
@@ -213,5 +217,10 @@ def quotes_at(price: Decimal) -> Quotes:
 
 
 def valuation(price: Decimal = Decimal(100), *, capital: Decimal = RICH) -> Valuation:
-    """Value every share at one price; all data are fresh."""
-    return Valuation(capital=capital, quotes=quotes_at(price), newest_fresh=lambda session: session)
+    """Value every share at one price; a hundred million of each trade a day; all data are fresh."""
+    return Valuation(
+        capital=capital,
+        quotes=quotes_at(price),
+        volumes=lambda _, symbols: dict.fromkeys(symbols, 100_000_000),
+        newest_fresh=lambda session: session,
+    )

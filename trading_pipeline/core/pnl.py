@@ -32,7 +32,7 @@ class SessionPnl:
 
 def session_pnl(
     session: date,
-    fills: Sequence[tuple[Fill, Decimal]],
+    fills: Sequence[Fill],
     *,
     marks: Mapping[str, Decimal],
     marks_before: Mapping[str, Decimal],
@@ -40,14 +40,14 @@ def session_pnl(
 ) -> SessionPnl:
     """Compute the P&L of a session.
 
-    `fills` are all fills through the session, each with the dollars it realised when it was booked. They are replayed
-    session by session here: a fill that was booked late counts in the session it happened in. `marks` are closing
+    `fills` are all fills through the session. They are replayed session by session here: a fill that was booked late
+    counts in the session it happened in. `marks` are closing
     prices of the session, `marks_before` those of the session before.
 
     Raises:
         DataQualityError: a held symbol has no mark.
     """
-    ordered = sorted((fill for fill, _ in fills), key=lambda fill: fill.session)
+    ordered = sorted(fills, key=lambda fill: fill.session)
     now = replay(ordered)
     before = replay(fill for fill in ordered if fill.session < session)
     realised, realised_before = _cents_of(now, "realised"), _cents_of(before, "realised")

@@ -1,6 +1,7 @@
 """One trading account: the ledger, the guard and the broker that belong together."""
 
 from dataclasses import dataclass
+from datetime import date, datetime
 
 from trading_pipeline.adapters.broker.protocol import Broker
 from trading_pipeline.adapters.guards.guard import RiskGuard
@@ -29,3 +30,23 @@ class TradingAccount:
     calendar: SessionCalendar
     clock: Clock
     valuation: Valuation | None = None
+
+    def session(self) -> date | None:
+        """Return the session that profit and loss count for: the broker's, or today's where its time is ours.
+
+        None before the account's first.
+        """
+        if not self.broker.real_time:
+            return self.broker.current_session
+        now = self.clock.now()
+        today = now.astimezone(self.calendar.zone).date()
+        if self.calendar.is_session(today) and self.calendar.open_at(today) <= now:
+            return today
+        return self.calendar.latest_closed(now)
+
+    def instant(self) -> datetime | None:
+        """Return where the account stands in time: now, or the close of the session a broker of the past stands at."""
+        if self.broker.real_time:
+            return self.clock.now()
+        session = self.broker.current_session
+        return None if session is None else self.calendar.close_at(session)

@@ -16,8 +16,8 @@ def value_session(account: TradingAccount, session: date) -> SessionPnl:
     valuation = account.valuation
     if valuation is None:
         raise DataQualityError(f"account {account.account} was opened without prices and capital to value it by")
-    history = account.ledger.fills.through(account.account, session)
-    symbols = {fill.symbol for fill, _ in history}
+    history = [fill for fill, _ in account.ledger.fills.through(account.account, session)]
+    symbols = {fill.symbol for fill in history}
     before = account.calendar.previous(session)
     return session_pnl(
         session,

@@ -1,29 +1,73 @@
-"""What the guard is told of the market and the account when it judges an order. Unknown stays unknown."""
+"""What the guard is told of the market and the account when it judges orders. Unknown stays unknown, which is a no."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import ROUND_FLOOR
 
-from trading_pipeline.core.money import to_ticks
+import structlog
+
+from trading_pipeline.core.money import TICKS_PER_DOLLAR, to_ticks
 from trading_pipeline.core.orders.model import OrderIntent
 from trading_pipeline.core.risk.clearance import MarketFacts
-from trading_pipeline.errors import NotASession
+from trading_pipeline.errors import DataQualityError, NotASession
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.equity import value_session
+
+log = structlog.get_logger(__name__)
 
 
-def market_facts(account: TradingAccount, intent: OrderIntent) -> MarketFacts:
-    """Gather the facts for one order: its reference price with the age it has where the account stands in time."""
-    return MarketFacts(
-        reference_ticks=to_ticks(intent.reference.price),
-        reference_age_seconds=_age_seconds(account, intent.reference.as_of),
-    )
+class Facts:
+    """The facts for some orders: equity and average volumes as of now, read once for all of them."""
+
+    def __init__(self, account: TradingAccount, intents: Sequence[OrderIntent]) -> None:
+        self._account = account
+        self._equity = _equity_ticks(account)
+        symbols: dict[date, set[str]] = {}
+        for intent in intents:
+            symbols.setdefault(intent.session, set()).add(intent.symbol)
+        self._volumes = {session: _volumes(account, session, names) for session, names in symbols.items()}
+
+    def of(self, intent: OrderIntent) -> MarketFacts:
+        """Gather the facts for one order: its reference price with the age it has where the account stands in time."""
+        return MarketFacts(
+            reference_ticks=to_ticks(intent.reference.price),
+            reference_age_seconds=_age_seconds(self._account, intent.reference.as_of),
+            adv_shares=self._volumes[intent.session].get(intent.symbol),
+            equity_ticks=self._equity,
+        )
 
 
 def _age_seconds(account: TradingAccount, as_of: datetime) -> int | None:
-    """Count the seconds the exchange was open since `as_of`, whole minutes; None when that cannot be known."""
-    session = account.broker.current_session
-    if session is None:
+    """Count the seconds the exchange was open since `as_of`, whole minutes; None when that cannot be known.
+
+    A price of the future has no age: its date is wrong, or our time is.
+    """
+    now = account.instant()
+    if now is None or as_of > now:
         return None
-    now = account.calendar.close_at(session)
     try:
-        return account.calendar.open_minutes(as_of, max(now, as_of)) * 60
+        return account.calendar.open_minutes(as_of, now) * 60
     except NotASession:
         return None
+
+
+def _equity_ticks(account: TradingAccount) -> int | None:
+    session = account.session()
+    if session is None:
+        return None
+    try:
+        equity = value_session(account, session).equity
+    except DataQualityError as unknown:
+        log.warning("the equity is unknown: no order that grows a position is cleared", reason=unknown.message)
+        return None
+    return int((equity * TICKS_PER_DOLLAR).to_integral_value(rounding=ROUND_FLOOR))
+
+
+def _volumes(account: TradingAccount, session: date, symbols: set[str]) -> dict[str, int]:
+    if account.valuation is None:
+        return {}
+    try:
+        return account.valuation.volumes(session, symbols)
+    except DataQualityError as unknown:
+        log.warning("average volumes are unknown: no order is cleared", reason=unknown.message)
+        return {}

@@ -66,7 +66,7 @@ def assess(account: TradingAccount) -> Assessment:
     Raises:
         ServerUnavailable: PostgreSQL did not answer. Of another server the assessment says so itself.
     """
-    session = _session(account)
+    session = account.session()
     if session is None:
         return Assessment(session=None)
     verification, unreachable = _verified(account)
@@ -90,7 +90,7 @@ def watch(account: TradingAccount) -> Assessment:
 
 def watch_fills(account: TradingAccount) -> Assessment:
     """Judge what fills can change, and act on it. For settlement: it never waits for the account's lane."""
-    session = _session(account)
+    session = account.session()
     if session is None or account.valuation is None:
         return Assessment(session=session)
     facts = _facts(account, session, None)
@@ -106,7 +106,7 @@ def reset_equity_peak(account: TradingAccount, action: OperatorAction) -> dict[s
     Raises:
         OperatorError: the account has not traded yet, or its equity is unknown.
     """
-    session = _session(account)
+    session = account.session()
     if session is None:
         raise OperatorError("the account has not traded yet: there is no equity peak")
     try:
@@ -150,17 +150,6 @@ def _trip(account: TradingAccount, assessment: Assessment) -> Assessment:
     return replace(assessment, tripped=reason)
 
 
-def _session(account: TradingAccount) -> date | None:
-    """Return the session that profit and loss count for: the broker's, or today's where its time is ours."""
-    if not account.broker.real_time:
-        return account.broker.current_session
-    now, calendar = account.clock.now(), account.calendar
-    today = now.astimezone(calendar.zone).date()
-    if calendar.is_session(today) and calendar.open_at(today) <= now:
-        return today
-    return calendar.latest_closed(now)
-
-
 def _facts(account: TradingAccount, session: date, verification: Verification | None) -> MonitorFacts:
     record = account.ledger.monitors.get(account.account)
     limits = account.ledger.books.get(account.account).limits.monitor
@@ -201,7 +190,9 @@ def _oldest_mark(account: TradingAccount, session: date) -> tuple[str, int | str
     missing = sorted(held - set(quotes))
     if missing:
         return "", f"no price of {', '.join(missing)} near {session}"
-    now = _instant(account, session)
+    now = account.instant()
+    if now is None:
+        return "", f"no time to judge {session} at"
     ages = {name: _minutes(account, quote.as_of, now) for name, quote in quotes.items()}
     oldest = max(sorted(ages), key=lambda name: ages[name])
     return f"{oldest}: {quotes[oldest].source} at {quotes[oldest].as_of.isoformat()}", ages[oldest]
@@ -209,10 +200,6 @@ def _oldest_mark(account: TradingAccount, session: date) -> tuple[str, int | str
 
 def _minutes(account: TradingAccount, since: datetime, now: datetime) -> int:
     return account.calendar.open_minutes(since, now) if since < now else 0
-
-
-def _instant(account: TradingAccount, session: date) -> datetime:
-    return account.clock.now() if account.broker.real_time else account.calendar.close_at(session)
 
 
 def _oldest_unconfirmed(account: TradingAccount) -> tuple[str, int]:

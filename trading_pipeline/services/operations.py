@@ -6,13 +6,14 @@ Each action is written to the ledger first, with who and why; the book follows.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 
 import structlog
 
 from trading_pipeline.adapters.store.ledger import BookRecord, NewOrder, OrderRecord
 from trading_pipeline.core.accounting import Position
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
-from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.orders.states import UNSENT, OrderState
 from trading_pipeline.core.portfolio import Quote
 from trading_pipeline.core.risk.halts import Gate, KillSwitch, OperatorAction
 from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
@@ -204,11 +205,14 @@ class RiskOperations:
         origin = {"operator": action.operator, "reason": action.reason}
         submissions: list[Submission] = []
         still_open: list[tuple[str, str]] = []
+        live = self._account.ledger.orders.live(self._name)
         for symbol, position in held.items():
-            if symbol not in prices or not int(position.qty):
-                still_open.append((symbol, "no price" if symbol not in prices else "less than one share"))
+            under_way = _closing_shares(live, symbol, position)
+            qty = _shares_left(position, under_way)
+            if symbol not in prices or not qty:
+                still_open.append((symbol, _why_open(symbol in prices, under_way)))
                 continue
-            intent = self._closing(session, symbol, int(position.qty), prices[symbol])
+            intent = self._closing(session, symbol, qty, prices[symbol])
             try:
                 submissions.append(service.submit(NewOrder(intent=intent, origin=origin)))
             except PipelineError as failure:
@@ -216,7 +220,7 @@ class RiskOperations:
         return Flattening(cancellation=cancellation, submissions=tuple(submissions), still_open=tuple(still_open))
 
     def _closing(self, session: date, symbol: str, qty: int, quote: Quote) -> OrderIntent:
-        """Build the closing order, numbered past earlier ones of the same shape that ended without closing."""
+        """Build the closing order, numbered past earlier ones of the same shape: ended, or under way already."""
         repeat = 0
         while True:
             intent = OrderIntent(
@@ -232,7 +236,7 @@ class RiskOperations:
                 repeat=repeat,
             )
             stored = self._account.ledger.orders.get(intent.client_order_id)
-            if stored is None or not stored.state.terminal:
+            if stored is None or stored.state in UNSENT:
                 return intent
             repeat += 1
 
@@ -263,10 +267,30 @@ class RiskOperations:
         return self._account.ledger.sending.withdraw(order.client_order_id, reason) or order
 
     def _cancel(self, order: OrderRecord, action: OperatorAction) -> tuple[OrderRecord, str]:
+        order = self._account.ledger.sending.request_cancel(order.client_order_id) or order
         reported = self._account.broker.cancel(order.client_order_id)
         if reported is None:
             reason = f"never reached the broker; cancelled by {action.operator}"
             seen = self._account.ledger.sending.absent(order, grace=GRACE, reason=reason, end=OrderState.CANCELED)
-            return seen, "the broker has not shown it yet; try again in a minute"
+            return seen, "the broker has not shown it yet; it is not sent any more, and ends when it stays absent"
         reason = f"{reported.reason}; by {action.operator}: {action.reason}"
         return take_over(self._account, order, reported, reason), f"the broker reports it {reported.state}"
+
+
+def _closing_shares(live: Sequence[OrderRecord], symbol: str, position: Position) -> Decimal:
+    """Count the shares of live orders that bring a position nearer to zero: they may still fill."""
+    side = Side.SELL if position.qty > 0 else Side.BUY
+    ours = [order for order in live if (order.intent.symbol, order.intent.side) == (symbol, side)]
+    return sum((order.remaining for order in ours), Decimal(0))
+
+
+def _shares_left(position: Position, under_way: Decimal) -> int:
+    """Return the whole shares still to be closed, signed like the position."""
+    left = int(max(abs(position.qty) - under_way, Decimal(0)))
+    return left if position.qty > 0 else -left
+
+
+def _why_open(priced: bool, under_way: Decimal) -> str:  # noqa: FBT001 - a fact, not a switch
+    if not priced:
+        return "no price"
+    return f"orders over {under_way} shares are closing it already" if under_way else "less than one share"

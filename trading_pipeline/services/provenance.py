@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Self
 
+from trading_pipeline.core.orders.model import OrderIntent, Purpose
 from trading_pipeline.core.risk.halts import OperatorAction
-from trading_pipeline.errors import SessionNotTradable
+from trading_pipeline.errors import OperatorError, SessionNotTradable
 
 BACKFILL_TAG = "dagster/backfill"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -21,12 +22,14 @@ class Provenance:
         backfill: id of the backfill the run belongs to; empty for a run of its own.
         sessions: the sessions the run was started for; none for an operator's action.
         in_range: the run was started for a range of sessions, be it a range of one.
+        operator: the person who acts; empty for a run. Only a person flattens.
     """
 
     run_id: str
     backfill: str = ""
     sessions: tuple[date, ...] = ()
     in_range: bool = False
+    operator: str = ""
 
     @classmethod
     def of_run(cls, run_id: str, tags: Mapping[str, str], sessions: Collection[date]) -> Self:
@@ -41,7 +44,20 @@ class Provenance:
     @classmethod
     def by_operator(cls, action: OperatorAction) -> Self:
         """Say that a person acts, now."""
-        return cls(run_id=f"operator {action.operator}")
+        return cls(run_id=f"operator {action.operator}", operator=action.operator)
+
+    def require_allowed(self, intent: OrderIntent) -> None:
+        """Check that whoever submits may ask for an order of this purpose.
+
+        Raises:
+            OperatorError: a flatten, which passes an engaged kill switch, and no person asks for it.
+        """
+        if intent.purpose is Purpose.FLATTEN and not self.operator:
+            raise OperatorError(
+                f"only an operator's flatten_positions makes orders that flatten, and run {self.run_id} is no operator",
+                run_id=self.run_id,
+                client_order_id=intent.client_order_id,
+            )
 
     def require_tradable(self, session: date | None = None) -> None:
         """Check that this run may make orders at all, and orders decided from `session` when that is given.

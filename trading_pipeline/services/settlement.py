@@ -12,13 +12,16 @@ from trading_pipeline.core.executions import Cumulative, Executed
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.errors import ExecutionConflict, IllegalTransition, TradingHalted, TransientError
+from trading_pipeline.errors import ExecutionConflict, IllegalTransition, OrderConflict, TradingHalted, TransientError
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.monitor import watch_fills
-from trading_pipeline.services.surprises import report_conflict, report_fills, report_open_orders
+from trading_pipeline.services.surprises import report_conflict, report_fills, report_misfit, report_open_orders
 
 BOOKED_TOGETHER = 64
 """Executions committed together."""
+
+Misfit = tuple[str, str, OrderConflict]
+"""An execution the guard does not take, its symbol, and why."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,21 +44,28 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
     """Settle while the caller holds the account's lane.
 
     Each execution is committed to the ledger before the guard is told. A crash in between leaves it unposted, and the
-    next settlement tells the guard, which knows executions by their id. The same goes for ended orders. What was
-    booked may be a loss: the risk monitor looks at it before anything else is decided.
+    next settlement tells the guard, which knows executions by their id. The same goes for ended orders, for surprises,
+    and for losses: the risk monitor looks at what was booked before anything else is decided.
     """
     account.broker.advance(session)
     live = account.ledger.orders.live(account.account)
     since = account.calendar.shift(session, -LATE_SESSIONS)
     booked = book_executions(account, [*live, *account.ledger.orders.recently_ended(account.account, since)])
-    report_fills(account, booked)
     working = account.ledger.orders.live(account.account)
     ended = [order.client_order_id for order in working if _ended_at_the_broker(account, order)]
     tell_guard(account)
+    report_fills(account, since)
     report_open_orders(account)
-    if booked:
-        watch_fills(account)
+    _judge_losses(account)
     return Settlement(booked=tuple(booked), ended=tuple(ended))
+
+
+def _judge_losses(account: TradingAccount) -> None:
+    """Let the risk monitor judge every fill once, those a crash left unjudged among them."""
+    newest = account.ledger.monitors.unwatched_fill(account.account)
+    if newest is not None:
+        watch_fills(account)
+        account.ledger.monitors.watched(account.account, newest)
 
 
 def book_executions(account: TradingAccount, orders: Sequence[OrderRecord]) -> list[Execution]:
@@ -157,30 +167,39 @@ def tell_guard(account: TradingAccount) -> None:
     When the guard cannot be reached, or its book is not the one the ledger knows, the next call does it.
     """
     book = account.ledger.books.get(account.account)
+    misfits: list[Misfit] = []
     try:
-        _release_ended(account, book, _post_fills(account, book))
+        _release_ended(account, book, _post_fills(account, book, misfits))
     except (TransientError, TradingHalted) as failure:
         log.warning("the guard could not be told of fills and ends; the next settlement does", reason=str(failure))
+    for execution_id, symbol, misfit in misfits:  # last: a block begins an epoch
+        report_misfit(account, execution_id, symbol, misfit)
 
 
-def _post_fills(account: TradingAccount, book: BookRecord) -> int:
+def _post_fills(account: TradingAccount, book: BookRecord, misfits: list[Misfit]) -> int:
     fills, sequence = account.ledger.fills, book.high_sequence
-    rows = fills.unposted(account.account)
-    for row in rows:
-        sequence = account.guard.post(
-            client_order_id=row["client_order_id"],
-            execution_id=row["execution_id"],
-            qty=row["qty"],
-            symbol=row["symbol"],
-            side=Side(row["side"]),
-            price_ticks=to_ticks(row["price"]),
-            epoch=book.epoch,
-            min_sequence=sequence,
-        )
-    if rows:
+    posted: list[str] = []
+    for row in fills.unposted(account.account):
+        try:
+            sequence = account.guard.post(
+                client_order_id=row["client_order_id"],
+                execution_id=row["execution_id"],
+                qty=row["qty"],
+                symbol=row["symbol"],
+                side=Side(row["side"]),
+                price_ticks=to_ticks(row["price"]),
+                epoch=book.epoch,
+                min_sequence=sequence,
+            )
+        except OrderConflict as misfit:
+            # It stays unposted, and its order's exposure held, until a rebuild; the others must not wait for it.
+            misfits.append((row["execution_id"], row["symbol"], misfit))
+        else:
+            posted.append(row["execution_id"])
+    if posted:
         # The sequence first: a book that lost these posts later is then known to be stale.
         account.ledger.books.saw_sequence(account.account, book.epoch, sequence)
-        fills.mark_posted([row["execution_id"] for row in rows])
+        fills.mark_posted(posted)
     return sequence
 
 

@@ -20,13 +20,14 @@ import structlog
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
 from trading_pipeline.adapters.store.ledger import Batch, BookRecord, NewOrder, OrderRecord
+from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.orders.model import OrderIntent, Purpose
 from trading_pipeline.core.orders.states import UNSENT, OrderState
 from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch
 from trading_pipeline.errors import OrderRejected, OrderStateUnknown, SessionNotTradable, TransientError
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.facts import market_facts
+from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import take_over, tell_guard
 
@@ -36,6 +37,12 @@ BATCH = 128
 """Orders that are recorded, cleared and recorded again together."""
 SENT_TOGETHER = 32
 """Orders whose answers are committed together: so many look-ups a crash costs."""
+MOST_WAIT = timedelta(seconds=45)
+"""How long one submission waits for the guard's rate limits in all: less than others wait for the account's lane.
+
+What is left then is refused, with the wait."""
+SHORTEST_PAUSE = timedelta(seconds=1)
+RATES = frozenset({VerdictCode.ORDERS_PER_SECOND, VerdictCode.ORDERS_PER_MINUTE})
 
 Cleared = tuple[OrderRecord, Verdict]
 """An order as it was taken up (its fence is our right to send it), and the guard's yes."""
@@ -76,32 +83,37 @@ class SubmissionService:
     def submit_all(self, news: Sequence[NewOrder]) -> list[Submission]:
         """Take intents through the six steps as far as each goes, and return what became of them in the same order.
 
-        A retry of an order that is past the guard returns it as it is: what was sent is never sent again.
+        A retry of an order that is past the guard returns it as it is: what was sent is never sent again. Where the
+        guard's rate limits are used up the submission waits, `MOST_WAIT` in all, and asks again.
 
         Raises:
             SessionNotTradable: the run is not of this session, or the broker takes no orders decided from it now;
                 nothing is recorded.
+            OperatorError: an order flattens, and no operator asks for it; nothing is recorded.
             OrderConflict: an id is known with another payload; the orders before its batch were submitted.
             ValueError: an order is another account's, or its trade session does not follow its session.
         """
         for new in news:
             self._require_ours(new.intent)
+            self._provenance.require_allowed(new.intent)
             self._provenance.require_tradable(new.intent.session)
         self._require_tradable(news)
-        return [one for batch in _chunks(news, BATCH) for one in self._submit_batch(batch)]
+        patience = _Patience(self._account.clock)
+        return [one for batch in _chunks(news, BATCH) for one in self._submit_batch(batch, patience)]
 
     def resume(self) -> list[Submission]:
         """Finish what a crash or a lost answer left in between, for the whole account; return the orders it touched.
 
-        Orders cleared or unconfirmed are looked up at the broker. Found: adopted. Absent: a cleared one of the
-        session the broker trades now goes on through the guard, any other ends when it was absent twice, a grace time
-        apart. Intents never sent, of sessions that passed, expire.
+        Orders cleared or unconfirmed are looked up at the broker. Found: adopted, and cancelled where that was asked
+        for. Absent: a cleared one of the session the broker trades now goes on through the guard unless its
+        cancellation was asked for; any other ends when it was absent twice, a grace time apart. Intents never sent, of
+        sessions that passed, expire.
         """
         account = self._account.account
         touched: list[Submission] = []
         sendable = [order.client_order_id for order in self._orders.live(account) if self._sendable(order)]
         taken = self._account.ledger.sending.take(sendable) if sendable else {}
-        touched += self._clear_and_send(list(taken.values()), known=True)
+        touched += self._clear_and_send(list(taken.values()), _Patience(self._account.clock), known=True)
         for order in self._orders.live(account):
             touched += self._look_up(order)
         for order in self._orders.unsent(account):
@@ -109,26 +121,33 @@ class SubmissionService:
                 touched += self._expire(order)
         return touched
 
-    def _submit_batch(self, news: Sequence[NewOrder]) -> list[Submission]:
+    def _submit_batch(self, news: Sequence[NewOrder], patience: "_Patience") -> list[Submission]:
         recorded = {order.client_order_id: (order, is_new) for order, is_new in self._orders.record_many(news)}
         fresh = [order for order, is_new in recorded.values() if is_new]
         known = [order_id for order_id, (_, is_new) in recorded.items() if not is_new]
         again = list(self._account.ledger.sending.take(known).values()) if known else []
         outcome = {order_id: Submission(order=order) for order_id, (order, _) in recorded.items()}
-        for one in (*self._clear_and_send(again, known=True), *self._clear_and_send(fresh, known=False)):
+        touched = self._clear_and_send(again, patience, known=True)
+        for one in (*touched, *self._clear_and_send(fresh, patience, known=False)):
             outcome[one.order.client_order_id] = one
         return [outcome[new.intent.client_order_id] for new in news]
 
-    def _clear_and_send(self, orders: Sequence[OrderRecord], *, known: bool) -> list[Submission]:
-        """Clear orders we have taken up, record the verdicts, and send what may go. `known`: they may be there."""
-        if not orders:
-            return []
-        # Looked up before the guard is asked: as little as can be lies between the last check and the send.
-        found = self._find(orders) if known else {}
-        book = self._account.ledger.books.get(self._account.account)
+    def _clear_and_send(self, orders: Sequence[OrderRecord], patience: "_Patience", *, known: bool) -> list[Submission]:
+        """Take orders we have taken up through steps 2 to 5, as many at a time as the guard's rates let through."""
         outcome: dict[str, Submission] = {}
-        to_send: list[tuple[OrderRecord, Verdict]] = []
-        verdicts = self._clear_all(orders, book)
+        rest = list(orders)
+        while rest:
+            cleared = self._clear_all(rest, patience)
+            self._record_and_send(cleared, outcome, known=known)
+            rest = rest[len(cleared) :]
+            patience.pause()
+        return list(outcome.values())
+
+    def _record_and_send(self, verdicts: Sequence[Cleared], outcome: dict[str, Submission], *, known: bool) -> None:
+        """Record verdicts, and send what may go. `known`: the broker may have it."""
+        # Looked up before the verdicts are recorded: as little as can be lies between the last check and the send.
+        found = self._find(order for order, _ in verdicts) if known else {}
+        to_send: list[Cleared] = []
         for (order, verdict), (stored, veto) in zip(verdicts, self._orders.record_verdicts(verdicts), strict=True):
             order_id = order.client_order_id
             outcome[order_id] = Submission(order=stored, verdict=veto or verdict)
@@ -140,20 +159,25 @@ class SubmissionService:
             else:
                 to_send.append((order, verdict))
         self._send_all(to_send, outcome)
-        return list(outcome.values())
 
-    def _clear_all(self, orders: Sequence[OrderRecord], book: BookRecord) -> list[Cleared]:
-        """Ask the guard one by one; a book that forgets a clearance between two of them is stale for the next."""
+    def _clear_all(self, orders: Sequence[OrderRecord], patience: "_Patience") -> list[Cleared]:
+        """Ask the guard one by one, up to the first that it is worth waiting for.
+
+        A book that forgets a clearance between two of them is stale for the next.
+        """
         cleared: list[Cleared] = []
-        seen = book.high_sequence
+        book = self._account.ledger.books.get(self._account.account)
+        facts, seen = Facts(self._account, [order.intent for order in orders]), book.high_sequence
         for order in orders:
-            verdict = self._clear(order.intent, book, seen)
+            verdict = self._clear(order.intent, facts, book, seen)
+            if patience.waits_for(verdict):
+                break
             if verdict.epoch == book.epoch and verdict.sequence is not None:
                 seen = max(seen, verdict.sequence)
             cleared.append((order, verdict))
         return cleared
 
-    def _clear(self, intent: OrderIntent, book: BookRecord, min_sequence: int) -> Verdict:
+    def _clear(self, intent: OrderIntent, facts: Facts, book: BookRecord, min_sequence: int) -> Verdict:
         if book.kill_switch is KillSwitch.ENGAGED and intent.purpose is not Purpose.FLATTEN:
             return Verdict(
                 code=VerdictCode.KILL_SWITCH_ENGAGED,
@@ -163,7 +187,7 @@ class SubmissionService:
             )
         request = ClearanceRequest.of(
             intent,
-            market=market_facts(self._account, intent),
+            market=facts.of(intent),
             epoch=book.epoch,
             min_sequence=min_sequence,
         )
@@ -195,16 +219,17 @@ class SubmissionService:
         return adopted
 
     def _look_up(self, order: OrderRecord) -> list[Submission]:
-        """Look up an order of which we do not know whether the broker has it."""
+        """Look up an order of which we do not know whether the broker has it, and ask again for a cancellation."""
+        canceled = order.cancel_requested_at is not None
         too_late = order.state is OrderState.CLEARED and not self._tradable(order)
-        if order.state is not OrderState.SUBMITTED_UNCONFIRMED and not too_late:
+        if not (canceled or too_late or order.state is OrderState.SUBMITTED_UNCONFIRMED):
             return []
-        found = self._account.broker.find(order.client_order_id)
+        look = self._account.broker.cancel if canceled else self._account.broker.find
+        found = look(order.client_order_id)
         if found is not None:
             return [Submission(order=self._adopt(order, found))]
-        seen = self._account.ledger.sending.absent(
-            order, grace=GRACE, reason="the broker never saw it", end=OrderState.EXPIRED
-        )
+        end = OrderState.CANCELED if canceled else OrderState.EXPIRED
+        seen = self._account.ledger.sending.absent(order, grace=GRACE, reason="the broker never saw it", end=end)
         if not seen.state.terminal:
             return []
         tell_guard(self._account)
@@ -240,7 +265,7 @@ class SubmissionService:
             self._account.broker.require_tradable(session)
 
     def _sendable(self, order: OrderRecord) -> bool:
-        return order.state is OrderState.CLEARED and self._tradable(order)
+        return order.state is OrderState.CLEARED and order.cancel_requested_at is None and self._tradable(order)
 
     def _tradable(self, order: OrderRecord) -> bool:
         try:
@@ -248,6 +273,33 @@ class SubmissionService:
         except SessionNotTradable:
             return False
         return True
+
+
+class _Patience:
+    """How long one submission may still wait for the guard's rate limits."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._left = MOST_WAIT
+        self._due = timedelta(0)
+
+    def waits_for(self, verdict: Verdict) -> bool:
+        """Tell whether a verdict is a matter of time, and of so little that it is waited for."""
+        if verdict.code not in RATES or verdict.retry_after_ms is None:
+            return False
+        # A second at least: what clears after it is then a batch, not one order.
+        wait = max(timedelta(milliseconds=verdict.retry_after_ms), SHORTEST_PAUSE)
+        self._due = wait if wait <= self._left else timedelta(0)
+        return bool(self._due)
+
+    def pause(self) -> None:
+        """Wait for what was decided to wait for, if anything was."""
+        if not self._due:
+            return
+        log.info("the guard's rate limits are used up: waiting", seconds=self._due.total_seconds())
+        self._left -= self._due
+        self._clock.pause(self._due)
+        self._due = timedelta(0)
 
 
 class _Sending:

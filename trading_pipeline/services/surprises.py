@@ -1,18 +1,17 @@
-"""What the broker has and the ledger did not expect: late arrivals, late fills, overfills, orders that are not ours.
+"""What the broker has and the ledger did not expect: late arrivals, late fills, overfills, misfits, foreign orders.
 
 Each is written as an alert, and its symbol is blocked until a person has looked at it. Nothing is undone here but one
 thing: an order that arrived after it was given up is asked to be cancelled.
 """
 
-from collections.abc import Iterable
+from datetime import date
 
 import structlog
 
-from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
+from trading_pipeline.adapters.broker.protocol import BrokerOrder
 from trading_pipeline.adapters.store.ledger import OrderRecord
-from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.halts import OperatorAction
-from trading_pipeline.errors import ExecutionConflict, OrderStateUnknown, TransientError
+from trading_pipeline.errors import ExecutionConflict, OrderConflict, OrderStateUnknown, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.following import follow
 
@@ -34,28 +33,31 @@ def report_open_orders(account: TradingAccount) -> None:
             _late_arrival(account, stored, reported)
 
 
-def report_fills(account: TradingAccount, booked: Iterable[Execution]) -> None:
-    """Name the fills just booked that exceed their order, or belong to one that had ended."""
-    booked = list(booked)
-    orders = account.ledger.orders.get_many({one.client_order_id for one in booked})
-    for one in booked:
-        stored = orders.get(one.client_order_id)
-        if stored is None:
-            continue
-        symbol = stored.intent.symbol
-        filled = f"{stored.filled_qty} of {stored.intent.qty} {symbol} are filled"
-        if stored.remaining < 0:
-            _alert(
-                account, "overfill", stored.client_order_id, stored.intent.symbol, f"{filled}: more than was ordered"
-            )
-        elif stored.state.terminal and stored.state is not OrderState.FILLED:
-            why = f"{filled} of an order that is {stored.state} ({stored.reason})"
-            _alert(account, "late_fill", one.fill.execution_id, symbol, why)
+def report_fills(account: TradingAccount, since: date) -> None:
+    """Name the fills that exceed their order, or were booked after it had ended, each once.
+
+    They are found in the ledger, not in what was booked just now: a crash after the booking hides none. `since` is the
+    first trade session looked at.
+    """
+    alerts, name = account.ledger.alerts, account.account
+    for row in alerts.overfilled(name, since):
+        order_id, filled = row["client_order_id"], row["filled_qty"]
+        why = f"{filled} of {row['qty']} {row['symbol']} are filled: more than was ordered; compare with the broker"
+        _alert(account, "overfill", f"{order_id}:{filled}", row["symbol"], f"order {order_id}: {why}")
+    for row in alerts.late_fills(name, since):
+        filled = f"{row['filled_qty']} of {row['qty']} {row['symbol']} are filled"
+        why = f"{filled} of an order that is {row['state']} ({row['reason']})"
+        _alert(account, "late_fill", row["execution_id"], row["symbol"], why)
 
 
 def report_conflict(account: TradingAccount, subject: str, symbol: str, conflict: ExecutionConflict) -> None:
     """Name an execution that contradicts what was booked under its id, or an order whose figures contradict it."""
     _alert(account, "execution_conflict", subject, symbol, conflict.message)
+
+
+def report_misfit(account: TradingAccount, execution_id: str, symbol: str, misfit: OrderConflict) -> None:
+    """Name a fill that the guard does not take: it is of another symbol or side than the order it belongs to."""
+    _alert(account, "fill_misfit", execution_id, symbol, misfit.message)
 
 
 def _late_arrival(account: TradingAccount, stored: OrderRecord, reported: BrokerOrder) -> None:
@@ -69,12 +71,16 @@ def _late_arrival(account: TradingAccount, stored: OrderRecord, reported: Broker
 
 
 def _alert(account: TradingAccount, kind: str, key: str, symbol: str, message: str) -> None:
-    """Block the symbol, then write the alert: a crash in between repeats both."""
+    """Block the symbol, then write the alert: a crash in between repeats both.
+
+    Once only: what a person has looked at, and let trade again, is not blocked for the same thing twice.
+    """
+    key = f"{kind}:{account.account}:{key}"
+    if account.ledger.alerts.known(key):
+        return
     log.warning("surprised by the broker", kind=kind, symbol=symbol, what=message)
     if symbol not in account.ledger.books.blocked(account.account):
         action = OperatorAction(operator=WATCHER, reason=f"{kind.replace('_', ' ')}: {message}"[:512])
         record = account.ledger.books.block(account.account, symbol, action)
         follow(account, record, lambda guard: guard.block(symbol))
-    account.ledger.alerts.record(
-        key=f"{kind}:{account.account}:{key}", kind=kind, message=message, detail={"symbol": symbol}
-    )
+    account.ledger.alerts.record(key=key, kind=kind, message=message, detail={"symbol": symbol})

@@ -1,4 +1,4 @@
-"""What an account is worth and how fit its data are: where the risk monitor gets prices from."""
+"""What an account is worth and how fit its data are: where guard and risk monitor get prices and volumes from."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -10,10 +10,14 @@ import polars as pl
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.prices import last_closes
+from trading_pipeline.adapters.store.volumes import average_volumes
 from trading_pipeline.core.portfolio import Quote
 
 Quotes = Callable[[date, Collection[str]], dict[str, Quote]]
 """Gives the last prices known in a session; a symbol without one is absent."""
+
+Volumes = Callable[[date, Collection[str]], dict[str, int]]
+"""Gives the average daily volume of the 20 sessions up to a session, shares; an unknown symbol is absent."""
 
 FRESHNESS_LOOKBACK = timedelta(days=30)
 
@@ -25,12 +29,14 @@ class Valuation:
     Attributes:
         capital: dollars the account began with.
         quotes: prices to value positions at.
+        volumes: average daily volumes to judge the size of orders by.
         newest_fresh: the newest session up to the given one whose data were judged fresh enough to trade; None when
             there is none near it.
     """
 
     capital: Decimal
     quotes: Quotes
+    volumes: Volumes
     newest_fresh: Callable[[date], date | None]
 
     @classmethod
@@ -39,6 +45,7 @@ class Valuation:
         return cls(
             capital=capital,
             quotes=lambda session, symbols: last_closes(lake, session, symbols),
+            volumes=lambda session, symbols: average_volumes(lake, session, symbols),
             newest_fresh=lambda session: _newest_fresh(lake, session),
         )
 

@@ -84,7 +84,7 @@ def read_views(account: TradingAccount) -> tuple[LedgerView, BrokerView]:
         unreleased=[order.client_order_id for order in ledger.orders.unreleased(name)],
         blocked=frozenset(ledger.books.blocked(name)),
         quarantined=frozenset(ledger.books.quarantined(name)),
-        cleared_by_session=ledger.orders.cleared_by_session(name),
+        cleared_by_session={session: orders for session, (orders, _) in ledger.books.cleared_by_session(name).items()},
         inferred=ledger.fills.inferred(name),
     )
     absent = [order for order in live if order.client_order_id not in there]

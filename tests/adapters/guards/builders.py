@@ -17,6 +17,8 @@ PRICE = 1_500_000
 """150 dollars, in 1/10,000 dollar."""
 
 LIMITS = RiskLimits(
+    max_order_adv_bps=None,
+    max_position_equity_bps=None,
     max_position_shares=1_000,
     max_position_notional=Decimal(200_000),
     max_gross_notional=Decimal(400_000),

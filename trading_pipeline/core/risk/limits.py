@@ -53,10 +53,10 @@ class RiskLimits:
     max_order_notional: Decimal = Decimal(100_000)
     price_collar_bps: int = 1_000
     max_reference_age_seconds: int = 1_800
-    max_order_adv_bps: int | None = None
+    max_order_adv_bps: int | None = 500
     max_position_shares: int = 5_000
     max_position_notional: Decimal = Decimal(250_000)
-    max_position_equity_bps: int | None = None
+    max_position_equity_bps: int | None = 5_000
     max_gross_notional: Decimal = Decimal(1_000_000)
     max_long_notional: Decimal = Decimal(1_000_000)
     max_short_notional: Decimal = Decimal(500_000)

@@ -1,5 +1,6 @@
 """Executions are booked once each, whenever they arrive, and what was missed is inferred until it does."""
 
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from itertools import count, permutations
@@ -12,9 +13,10 @@ from support.trading import ACCOUNT
 from tests.adapters.store.ledger.scenes import FIRST, TRADED, arrival, live_order
 from trading_pipeline.adapters.store.ledger import Ledger, OrderRecord
 from trading_pipeline.core.accounting import replay
-from trading_pipeline.core.executions import Cumulative
+from trading_pipeline.core.executions import Cumulative, Executed
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.pnl import session_pnl
 from trading_pipeline.errors import ExecutionConflict, OrderError
 
 numbers = count()
@@ -90,12 +92,13 @@ def test_a_late_fill_of_a_canceled_order_counts_once_and_leaves_it_canceled(ledg
     assert ledger.seals.verify().sound
 
 
-def test_an_overfill_is_booked(ledger: Ledger) -> None:
-    """More shares than were asked for are ours."""
+def test_an_overfill_is_booked_and_found(ledger: Ledger) -> None:
+    """More shares than were asked for are ours, and whoever looks for overfilled orders finds this one."""
     order = live_order(ledger, 10)
     ledger.fills.book_many(ACCOUNT, [arrival(order, "e1", "10"), arrival(order, "e2", "4", minutes=1)])
     assert Decimal(14) == ledger.fills.positions(ACCOUNT)["AAPL"].qty
-    assert Decimal(14) == ledger.orders.get(order.client_order_id).filled_qty
+    found = ledger.alerts.overfilled(ACCOUNT, order.intent.trade_session)
+    assert [(order.client_order_id, Decimal(14))] == [(row["client_order_id"], row["filled_qty"]) for row in found]
 
 
 def test_a_late_report_is_written_down_and_changes_nothing(ledger: Ledger) -> None:
@@ -204,3 +207,85 @@ def test_the_order_of_arrival_changes_no_figure(ledger: Ledger, data: st.DataObj
     assert {name: (one.qty, one.realised, one.fees) for name, one in by_replay.items() if one.qty} == {
         name: (one.qty, one.realised, one.fees) for name, one in as_shuffled.items()
     }
+
+
+def _cumulative(order: OrderRecord, executions: list[Executed]) -> Cumulative:
+    """What the broker says after these executions; it rounds averages."""
+    qty = sum((one.fill.qty for one in executions), Decimal(0))
+    paid = sum((one.fill.qty * one.fill.price for one in executions), Decimal(0))
+    return reported(order, qty, (paid / qty).quantize(Decimal("1e-8")))
+
+
+def _pnl(ledger: Ledger, symbols: list[str]) -> tuple[Decimal, Decimal, Decimal, dict[str, Decimal]]:
+    marks = dict.fromkeys(symbols, Decimal("101.37"))
+    fills = [pair for pair in ledger.fills.through(ACCOUNT, TRADED) if pair[0].symbol in symbols]
+    row = session_pnl(TRADED, fills, marks=marks, marks_before=marks, capital=Decimal(1000))
+    return row.realised, row.fees, row.equity, {name: one.qty for name, one in row.positions.items()}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_dropped_and_shuffled_executions_with_reports_between_end_as_the_clean_order_of_events(
+    ledger: Ledger, data: st.DataObject
+) -> None:
+    """Whatever came when, and whenever the guard was told: positions and P&L to the cent, and each share told once."""
+    number = next(numbers)
+    symbols = [f"R{number}A", f"R{number}B"]
+    clean: list[Executed] = []
+    steps: list[Executed | Cumulative | str] = []
+    for at, symbol in enumerate(symbols):
+        for side in Side:
+            order = live_order(ledger, 100, symbol=symbol, side=side)
+            shares = data.draw(st.lists(st.integers(1, 30_000).map(lambda one: Decimal(one) / 1000), max_size=4))
+            own = [
+                arrival(
+                    order,
+                    f"{symbol}{side.value}{index}",
+                    str(qty),
+                    str(Decimal(data.draw(st.integers(9_000, 11_000))) / 100),
+                    fee="0.35",
+                    minutes=data.draw(st.integers(0, 9)),
+                )
+                for index, qty in enumerate(shares)
+            ]
+            clean += own
+            known_to_broker = range(1, len(own) + 1)
+            steps += [_cumulative(order, own[:upto]) for upto in known_to_broker if data.draw(st.booleans())]
+            steps += [one for one in own if data.draw(st.booleans())]
+        steps += ["the guard is told"] * (1 + at)
+    told_shares: dict[str, Decimal] = {}
+    for step in [*data.draw(st.permutations(steps)), *data.draw(st.permutations(clean)), "the guard is told"]:
+        if isinstance(step, Executed):
+            ledger.fills.book_many(ACCOUNT, [step])
+        elif isinstance(step, Cumulative):
+            with suppress(ExecutionConflict):  # an average older than what is known may not fit: nothing is booked
+                ledger.fills.book_reported(ACCOUNT, step)
+        else:
+            for symbol, qty in told(ledger).items():
+                told_shares[symbol] = told_shares.get(symbol, Decimal(0)) + qty
+    in_order = sorted(clean, key=lambda one: one.moment)
+    positions = replay(one.fill for one in in_order)
+    expected = session_pnl(
+        TRADED,
+        [(one.fill, Decimal(0)) for one in in_order],
+        marks=dict.fromkeys(symbols, Decimal("101.37")),
+        marks_before={},
+        capital=Decimal(1000),
+    )
+    assert (
+        expected.realised,
+        expected.fees,
+        expected.equity,
+        {name: one.qty for name, one in expected.positions.items()},
+    ) == _pnl(ledger, symbols)
+    kept = ledger.fills.positions(ACCOUNT)
+    assert {name: one for name, one in positions.items() if one.qty} == {
+        name: one for name, one in kept.items() if name in symbols
+    }
+    filled = {
+        symbol: sum((one.fill.qty for one in clean if one.fill.symbol == symbol), Decimal(0)) for symbol in symbols
+    }
+    assert {symbol: qty for symbol, qty in filled.items() if qty} == {
+        symbol: qty for symbol, qty in told_shares.items() if symbol in symbols
+    }
+    assert [] == ledger.seals.verify().problems

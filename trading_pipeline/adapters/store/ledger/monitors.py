@@ -43,6 +43,15 @@ select o.client_order_id, coalesce(min(e.at), o.updated_at) as since
  where o.account = %(account)s and o.state = %(state)s
  group by o.client_order_id order by since limit 1
 """
+_UNWATCHED = """
+select max(seq) as newest from ledger.fills f
+ where account = %(account)s
+   and seq > coalesce((select watched_fill from ledger.monitors where account = %(account)s), 0)
+"""
+_WATCHED = """
+insert into ledger.monitors (account, watched_fill) values (%(account)s, %(fill)s)
+on conflict (account) do update set watched_fill = greatest(monitors.watched_fill, excluded.watched_fill)
+"""
 _FINGERPRINT = """
 select (select (epoch, high_sequence) from ledger.books where account = %(account)s)::text as book,
        (select max(seq) from ledger.fills where account = %(account)s) as fill,
@@ -110,6 +119,16 @@ class Monitors:
                 _UNCONFIRMED, {"account": account, "state": OrderState.SUBMITTED_UNCONFIRMED.value}
             ).fetchone()
         return (row["client_order_id"], row["since"]) if row else None
+
+    def unwatched_fill(self, account: str) -> int | None:
+        """Return the number of the newest fill if its loss was not judged yet, else None."""
+        with self._pool.connection() as connection:
+            row = connection.execute(_UNWATCHED, {"account": account}).fetchone()
+        return row["newest"] if row else None
+
+    def watched(self, account: str, fill: int) -> None:
+        """Remember that the losses of all fills up to this one were judged."""
+        self._execute(_WATCHED, account=account, fill=fill)
 
     def fingerprint(self, account: str) -> str:
         """Return a text that changes with every order, fill, halt, limit and broker error of the account."""

@@ -236,18 +236,6 @@ class Orders:
             rows = connection.execute(_EXPOSURE, {"account": account, "states": list(HOLDING)}).fetchall()
         return {row["symbol"]: Exposure(position=row["position"], pending=row["pending"]) for row in rows}
 
-    def cleared_by_session(self, account: str) -> dict[date, int]:
-        """Return how many orders were ever cleared for the latest trade session: the only counter still in use."""
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                """select trade_session, count(*) as cleared from ledger.orders
-                    where account = %(account)s and guard_sequence is not null
-                      and trade_session = (select max(trade_session) from ledger.orders where account = %(account)s)
-                    group by trade_session""",
-                {"account": account},
-            ).fetchall()
-        return {row["trade_session"]: row["cleared"] for row in rows}
-
     def events(self, client_order_id: str) -> list[DictRow]:
         """Return the order's events, oldest first."""
         return self._rows("select * from ledger.order_events where client_order_id = %s order by id", client_order_id)
@@ -321,6 +309,8 @@ def _veto(order: OrderRecord, verdict: Verdict, book: DictRow | None) -> Verdict
         return None
     if order.state not in UNSENT and order.state is not OrderState.CLEARED:
         code, detail = VerdictCode.ENDED, f"the order became {order.state} while it was being cleared"
+    elif order.cancel_requested_at is not None:
+        code, detail = VerdictCode.ENDED, "its cancellation was asked for while it was being cleared"
     elif book is not None and book["kill_switch"] == KillSwitch.ENGAGED and order.intent.purpose is not Purpose.FLATTEN:
         code, detail = VerdictCode.KILL_SWITCH_ENGAGED, "the kill switch was engaged while the order was being cleared"
     elif book is None or book["epoch"] != verdict.epoch:

@@ -69,6 +69,7 @@ class OrderRecord:
     filled_notional: Decimal
     guard_sequence: int | None
     fence: int
+    cancel_requested_at: datetime | None
     origin: dict[str, Any]
     created_at: datetime
     updated_at: datetime
@@ -117,6 +118,7 @@ class OrderRecord:
             filled_notional=row["filled_notional"],
             guard_sequence=row["guard_sequence"],
             fence=row["fence"],
+            cancel_requested_at=row["cancel_requested_at"],
             origin=row["origin"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],

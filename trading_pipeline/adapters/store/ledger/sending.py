@@ -12,14 +12,15 @@ from trading_pipeline.adapters.store.ledger.orders import decide_in
 from trading_pipeline.adapters.store.ledger.records import OrderRecord
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.orders.model import Purpose
-from trading_pipeline.core.orders.states import UNSENT, OrderState, Source
+from trading_pipeline.core.orders.states import TERMINAL, UNSENT, OrderState, Source
 from trading_pipeline.core.risk.clearance import Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch
 
 _TAKE = """
 with free as (
     select client_order_id from ledger.orders
-     where client_order_id = any(%(ids)s) and state = any(%(states)s) for update skip locked
+     where client_order_id = any(%(ids)s) and state = any(%(states)s) and cancel_requested_at is null
+       for update skip locked
 )
 update ledger.orders o set fence = fence + 1 from free where o.client_order_id = free.client_order_id
 returning o.*
@@ -34,6 +35,10 @@ with noted as (
 select noted.at - min(earlier.at) as apart
   from noted left join ledger.absences earlier on earlier.client_order_id = %(id)s and earlier.fence = %(fence)s
  group by noted.at
+"""
+_REQUEST_CANCEL = """
+update ledger.orders set cancel_requested_at = clock_timestamp()
+ where client_order_id = %(id)s and cancel_requested_at is null and not state = any(%(ended)s)
 """
 _NEXT_FENCE = "update ledger.orders set fence = fence + 1 where client_order_id = any(%s)"
 _BROKER_ID = """
@@ -53,7 +58,8 @@ class Sending:
     def take(self, client_order_ids: Collection[str]) -> dict[str, OrderRecord]:
         """Take up orders that may still have to be sent, and return those that are now ours to send.
 
-        Whoever took one of them up before can no longer send it. One that a process is busy with is left to it.
+        Whoever took one of them up before can no longer send it. One that a process is busy with is left to it, and one
+        whose cancellation was asked for is nobody's to send.
         """
         states = [state.value for state in _TAKEABLE]
         with self._pool.connection() as connection:
@@ -98,6 +104,17 @@ class Sending:
             row = connection.execute(_GET, ([order_id],)).fetchone()
         return seen if row is None else OrderRecord.from_row(row)
 
+    def request_cancel(self, client_order_id: str) -> OrderRecord | None:
+        """Note that an order that has not ended is to be cancelled, and return it; None when it is unknown.
+
+        A send that is under way is waited for. From this commit on no other begins: neither a process that has taken
+        the order up already nor one that does later may send it.
+        """
+        with self._pool.connection() as connection:
+            connection.execute(_REQUEST_CANCEL, {"id": client_order_id, "ended": [state.value for state in TERMINAL]})
+            row = connection.execute(_GET, ([client_order_id],)).fetchone()
+        return None if row is None else OrderRecord.from_row(row)
+
     def withdraw(self, client_order_id: str, reason: str) -> OrderRecord | None:
         """End an order that was never sent. One that was cleared meanwhile stays as it is; None when it is unknown."""
         with self._pool.connection() as connection:
@@ -126,8 +143,8 @@ class Batch:
     def check(self, order: OrderRecord, verdict: Verdict) -> Verdict | None:
         """Look at an order for the last time before it is sent, and hold it. None lets it go; a veto is recorded.
 
-        One statement: nobody has taken it up since `order` was read (the fence), it is still cleared, the book is of
-        the epoch it was cleared in, and no kill switch stands against it.
+        One statement: nobody has taken it up since `order` was read (the fence), it is still cleared, nobody has asked
+        to cancel it, the book is of the epoch it was cleared in, and no kill switch stands against it.
         """
         row = self._connection.execute(_LAST_CHECK, (order.client_order_id, order.fence)).fetchone()
         refusal = _refusal(order, verdict, row)
@@ -162,6 +179,8 @@ def _refusal(order: OrderRecord, verdict: Verdict, row: DictRow | None) -> tuple
         return VerdictCode.OVERTAKEN, "another process has taken the order up"
     if row["state"] != OrderState.CLEARED:
         return VerdictCode.ENDED, f"the order became {row['state']} before it was sent"
+    if row["cancel_requested_at"] is not None:
+        return VerdictCode.ENDED, "its cancellation was asked for before it was sent"
     if row["kill_switch"] == KillSwitch.ENGAGED and order.intent.purpose is not Purpose.FLATTEN:
         return VerdictCode.KILL_SWITCH_ENGAGED, "the kill switch was engaged before the order was sent"
     if verdict.clearance is None or row["epoch"] != verdict.clearance.epoch:
