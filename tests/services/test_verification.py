@@ -8,8 +8,10 @@ from threading import Event, Thread
 import psycopg
 import pytest
 import redis
+from support.packing import change
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order
 
+from trading_pipeline.adapters.guards import records
 from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.adapters.store.ledger import OrderRecord
 from trading_pipeline.core.orders.model import Side
@@ -180,18 +182,18 @@ def test_writes_the_book_lost_are_named(kit: Kit, redis_url: str) -> None:
     """A sequence behind the ledger's, a counter and sums that are wrong, damage, and no book at all."""
     sent, keys = _submit(kit), book_keys(ACCOUNT)
     with redis.Redis.from_url(redis_url) as client:
-        client.hset(keys.book, "sequence", 0)
+        change(client, ACCOUNT, "account", records.ACCOUNT, sequence=0)
         assert {(DifferenceKind.SEQUENCE, "book")} == _found(kit)
-        client.hset(keys.book, "sequence", 1)
-        client.hset(keys.book, f"session:{sent.intent.trade_session}", "[3,0]")
+        change(client, ACCOUNT, "account", records.ACCOUNT, sequence=1)
+        change(client, ACCOUNT, f"session:{sent.intent.trade_session}", records.SESSION, orders=3)
         assert {(DifferenceKind.COUNTER, f"orders of {NEXT}")} == _found(kit)
-        client.hset(keys.book, f"session:{sent.intent.trade_session}", "[1,0]")
+        change(client, ACCOUNT, f"session:{sent.intent.trade_session}", records.SESSION, orders=1)
         client.hdel(keys.book, f"order:{sent.client_order_id}")
         assert {
             (DifferenceKind.PENDING, "AAPL buy"),
             (DifferenceKind.RESERVATION_MISSING, sent.client_order_id),
         } == _found(kit)
-        client.hset(keys.book, "totals", "nan")
+        client.hset(keys.book, "account", bytes([records.ACCOUNT.tag]))
         assert {DifferenceKind.BOOK_UNREADABLE} == {kind for kind, _ in _found(kit)}
         client.flushall()
         assert {(DifferenceKind.BOOK_MISSING, "book")} == _found(kit)

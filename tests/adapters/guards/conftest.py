@@ -26,6 +26,13 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
+def raw(redis_url: str) -> Iterator[redis.Redis]:
+    """A client on the same Redis that gives and takes bytes: the book's records are no text."""
+    with closing(redis.Redis.from_url(redis_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
 def unborn(client: redis.Redis) -> RiskGuard:
     """A guard whose account has no book."""
     return RiskGuard(client, ACCOUNT)

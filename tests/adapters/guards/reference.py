@@ -178,7 +178,7 @@ class Reference:
             yield cause, *NO
         if ask.symbol in self.blocked and not ask.flatten:
             yield VerdictCode.SYMBOL_BLOCKED, *NO
-        until = self.quarantined.get(ask.symbol, 0)
+        until = self.quarantined.get(ask.symbol, self.now_us)
         if (until is None or until > self.now_us) and not ask.flatten:
             yield VerdictCode.SYMBOL_QUARANTINED, *NO
 

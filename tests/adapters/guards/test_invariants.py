@@ -383,7 +383,7 @@ def settle(guard: RiskGuard, held: dict[str, tuple[Side, int, str]], order: str,
     end(guard, order)
 
 
-def test_replaying_everything_changes_nothing(guard: RiskGuard, client: redis.Redis) -> None:
+def test_replaying_everything_changes_nothing(guard: RiskGuard, raw: redis.Redis) -> None:
     """The whole course of a day told twice leaves the keys as they were, byte for byte."""
 
     def day() -> None:
@@ -405,7 +405,7 @@ def test_replaying_everything_changes_nothing(guard: RiskGuard, client: redis.Re
         guard.block("TSLA")
 
     day()
-    once = {key: client.hgetall(key) for key in client.keys("*")}
+    once = {key: raw.hgetall(key) for key in raw.keys("*")}
     day()
 
-    assert once == {key: client.hgetall(key) for key in client.keys("*")}
+    assert once == {key: raw.hgetall(key) for key in raw.keys("*")}

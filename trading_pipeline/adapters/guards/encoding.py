@@ -1,6 +1,5 @@
 """Translates between the book as plain values and the fields of its two Redis hashes; it must not decide anything."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -13,10 +12,20 @@ from trading_pipeline.adapters.guards.book import (
     SymbolState,
 )
 from trading_pipeline.adapters.guards.checks import Quantity, exact_ticks, filled, quantity, whole, word
+from trading_pipeline.adapters.guards.records import (
+    ABSENT,
+    ACCOUNT,
+    BREAKERS,
+    GATES,
+    KILL_SWITCHES,
+    LIMITS,
+    SESSION,
+    SYMBOL,
+)
 from trading_pipeline.core.money import LARGEST_EXACT_INTEGER, from_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import ClearanceRequest, VerdictCode
-from trading_pipeline.core.risk.halts import Breaker, Gate, KillSwitch, TradingState
+from trading_pipeline.core.risk.halts import Breaker, TradingState
 from trading_pipeline.core.risk.limits import LIMIT_NAMES, LimitChange, LimitSet, LimitValue, RiskLimits, in_dollars
 
 Fields = Mapping[str, str]
@@ -34,50 +43,42 @@ def milliseconds(instant: datetime | None) -> int:
 
 
 def changes_text(limits: LimitSet) -> str:
-    """Return limits as the book holds them: a list of index, symbol, value and end, oldest first.
+    """Return limits as the book holds them, oldest first: index, value and end, and the symbol if it is one's own.
 
     Raises:
         ValueError: a limit that is not a whole number of its unit below 2**53, or a symbol that is not one word.
     """
     base = [LimitChange(limit=name, value=limits.limits.value(name)) for name in LIMIT_NAMES]
-    rows = [
-        (
-            LIMIT_NAMES.index(one.limit) + 1,
-            "" if one.symbol is None else word("symbol", one.symbol),
-            _stored(one.limit, one.value),
-            milliseconds(one.until),
-        )
-        for one in (*base, *limits.changes)
-        if one.limit in LIMIT_NAMES
-    ]
-    return json.dumps(rows, separators=(",", ":"))
+    return "\n".join(_change_line(one) for one in (*base, *limits.changes) if one.limit in LIMIT_NAMES)
 
 
 def book_fields(state: BookState) -> dict[str, str | int]:
-    """Return the fields of the book hash; the script adds what follows from them.
+    """Return the fields of the book hash, records as words; the script packs them and adds what follows from them.
 
     Raises:
         ValueError: a limit that is not a whole number of its unit below 2**53.
     """
-    fields: dict[str, str | int] = {
+    account = dict.fromkeys((name for name, _ in ACCOUNT.fields), 0) | {
+        "kill_switch": KILL_SWITCHES.index(state.kill_switch),
+        "breaker": BREAKERS.index(state.breaker),
+        "gate": GATES.index(state.gate),
         "epoch": state.epoch,
         "sequence": state.sequence,
-        "kill_switch": state.kill_switch.value,
+        "quiet_until_ms": milliseconds(state.quiet_until),
+    }
+    fields: dict[str, str | int] = {
+        "account": ACCOUNT.words(account),
         "kill_switch_reason": state.kill_switch_reason,
-        "breaker": state.breaker.value,
         "breaker_reason": state.breaker_reason,
-        "gate": state.gate.value,
         "gate_reason": state.gate_reason,
         "changes": changes_text(LimitSet(limits=state.limits, changes=state.changes)),
     }
-    if state.quiet_until is not None:
-        fields["quiet_until_ms"] = milliseconds(state.quiet_until)
     for session, count in state.sessions.items():
-        fields[f"session:{session.isoformat()}"] = json.dumps([count.orders, count.notional_ticks])
-    for name, one in state.symbols().items():
-        fields[f"symbol:{name}"] = _symbol_text(name, one, state.reservations)
-    fields |= {f"blocked:{name}": 1 for name in state.blocked}
-    fields |= {f"quarantined:{name}": milliseconds(until) for name, until in state.quarantined.items()}
+        words = SESSION.words({"orders": count.orders, "traded": count.notional_ticks})
+        fields[f"session:{session.isoformat()}"] = words
+    symbols = state.symbols()
+    for name in sorted({*symbols, *state.blocked, *state.quarantined}):
+        fields[f"symbol:{name}"] = _symbol_words(name, symbols.get(name, SymbolState()), state)
     return fields | {f"order:{held.client_order_id}": _order_text(held) for held in state.reservations}
 
 
@@ -91,41 +92,45 @@ def flat(fields: Mapping[str, str | int]) -> list[str | int]:
     return [part for pair in fields.items() for part in pair]
 
 
-def snapshot_from(state: str, cause: str, breaker: str, pairs: Iterable[str]) -> BookSnapshot:
-    """Read a snapshot from the script's reply: the derived states, and the book hash as field and value in turn."""
+def snapshot_from(state: str, cause: str, breaker: int, pairs: Iterable[str]) -> BookSnapshot:
+    """Read a snapshot from the script's reply: the derived states, and the book hash as field and value in turn.
+
+    Raises:
+        ValueError: records of another format, or of states that are none.
+    """
     walk = iter(pairs)
     fields = dict(zip(walk, walk, strict=True))
-    quiet = Breaker(breaker) is Breaker.QUIET_PERIOD
-    gross, long, short, high, low, over = json.loads(fields["totals"])
+    account = ACCOUNT.read(fields["account"])
+    quiet = BREAKERS[breaker] is Breaker.QUIET_PERIOD
     return BookSnapshot(
         state=TradingState(state),
         cause=VerdictCode(cause) if cause else None,
-        epoch=int(fields["epoch"]),
-        sequence=int(fields["sequence"]),
+        epoch=account["epoch"],
+        sequence=account["sequence"],
         initialised_at=_instant(int(fields["initialised_at_ms"])),
-        limits=_limits(json.loads(fields["limits"])),
-        limit_set=_limit_set(json.loads(fields["changes"])),
-        kill_switch=KillSwitch(fields["kill_switch"]),
+        limits=_limits(LIMITS.read(fields["limits"])),
+        limit_set=_limit_set(fields["changes"].split("\n")),
+        kill_switch=KILL_SWITCHES[account["kill_switch"]],
         kill_switch_reason=fields["kill_switch_reason"],
-        breaker=Breaker(breaker),
+        breaker=BREAKERS[breaker],
         breaker_reason=fields["breaker_reason"],
-        gate=Gate(fields["gate"]),
+        gate=GATES[account["gate"]],
         gate_reason=fields["gate_reason"],
-        quiet_until=_instant(int(fields["quiet_until_ms"])) if quiet else None,
-        gross_ticks=gross,
-        long_ticks=long,
-        short_ticks=short,
-        net_high_ticks=high,
-        net_low_ticks=low,
-        symbols_over_limits=over,
-        symbols=_symbols(fields),
+        quiet_until=_instant(account["quiet_until_ms"]) if quiet else None,
+        gross_ticks=account["gross"],
+        long_ticks=account["long"],
+        short_ticks=account["short"],
+        net_high_ticks=account["net_high"],
+        net_low_ticks=account["net_low"],
+        symbols_over_limits=account["symbols_over"],
+        symbols=dict(sorted(_symbols(fields))),
         reservations={order: _reservation(order, text) for order, text in _named(fields, "order:")},
-        sessions={date.fromisoformat(day): SessionCount(*json.loads(text)) for day, text in _named(fields, "session:")},
+        sessions={date.fromisoformat(day): _count(SESSION.read(words)) for day, words in _named(fields, "session:")},
     )
 
 
 def request_text(request: ClearanceRequest) -> str:
-    """Return a request as the words `clear.lua` reads, "-" for what is not known.
+    """Return a request as the words `clear.lua` reads: "?" for what is not known, "*" for no limit price.
 
     Raises:
         ValueError: an id, digest or symbol that is not one word, an empty strategy, or a number that is not whole, of
@@ -144,7 +149,7 @@ def request_text(request: ClearanceRequest) -> str:
         _known("reference_age_seconds", market.reference_age_seconds),
         _known("adv_shares", market.adv_shares),
         _known("equity_ticks", market.equity_ticks, at_least=1 - LARGEST_EXACT_INTEGER),
-        _known("limit_ticks", request.limit_ticks, at_least=1),
+        _limit_price(request.limit_ticks),
         str(whole("repeat", request.repeat)),
         str(whole("epoch", request.epoch)),
         str(whole("min_sequence", request.min_sequence)),
@@ -154,21 +159,33 @@ def request_text(request: ClearanceRequest) -> str:
 
 
 def _known(name: str, value: int | None, *, at_least: int = 0) -> str:
-    return "-" if value is None else str(whole(name, value, at_least=at_least))
+    return "?" if value is None else str(whole(name, value, at_least=at_least))
 
 
-def _symbol_text(name: str, one: SymbolState, held: Iterable[Reservation]) -> str:
-    mine = [order for order in held if order.symbol == name]
-    highest_buy = max((order.reach_ticks for order in mine if order.side is Side.BUY), default=0)
-    lowest_sell = min((order.reach_ticks for order in mine if order.side is Side.SELL), default=0)
-    shares = (*quantity(name, one.position), *quantity(name, one.pending_buy), *quantity(name, one.pending_sell))
-    return json.dumps([*shares, one.mark_ticks, highest_buy, lowest_sell, 0])
+def _limit_price(ticks: int | None) -> str:
+    return "*" if ticks is None else str(whole("limit_ticks", ticks, at_least=1))
+
+
+def _symbol_words(name: str, one: SymbolState, book: BookState) -> str:
+    mine = [order for order in book.reservations if order.symbol == name]
+    numbers = dict.fromkeys((field for field, _ in SYMBOL.fields), ABSENT) | {
+        "mark": one.mark_ticks,
+        "highest_buy": max((order.reach_ticks for order in mine if order.side is Side.BUY), default=0),
+        "lowest_sell": min((order.reach_ticks for order in mine if order.side is Side.SELL), default=0),
+        "over_limit": 0,
+        "blocked": int(name in book.blocked),
+    }
+    for field in ("position", "pending_buy", "pending_sell"):
+        numbers[field], numbers[f"{field}_nanos"] = quantity(f"{field} of {name}", getattr(one, field))
+    if name in book.quarantined:
+        numbers["quarantined_until_ms"] = milliseconds(book.quarantined[name])
+    return SYMBOL.words(numbers)
 
 
 def _order_text(held: Reservation) -> str:
     remaining = quantity("remaining", held.remaining)
     numbers = f"{held.qty} {remaining.shares} {remaining.nanos} {held.sequence}"
-    prices = f"{held.price_ticks} {'-' if held.limit_ticks is None else held.limit_ticks}"
+    prices = f"{held.price_ticks} {_limit_price(held.limit_ticks)}"
     day = held.trade_session.isoformat()
     return f"{held.symbol} {held.side.value} {numbers} {day} {prices} {held.payload_digest}"
 
@@ -177,31 +194,25 @@ def _named(fields: Fields, prefix: str) -> Iterator[tuple[str, str]]:
     return ((name.removeprefix(prefix), value) for name, value in fields.items() if name.startswith(prefix))
 
 
-def _symbols(fields: Fields) -> dict[str, SymbolState]:
-    numbers = {name: json.loads(text) for name, text in _named(fields, "symbol:")}
-    blocked = {name for name, _ in _named(fields, "blocked:")}
-    quarantined = {name: int(text) for name, text in _named(fields, "quarantined:")}
-    return {
-        name: _symbol(
-            numbers.get(name, [0] * 10),
-            blocked=name in blocked,
-            quarantined=name in quarantined,
-            until=quarantined.get(name, NO_END),
+def _symbols(fields: Fields) -> Iterator[tuple[str, SymbolState]]:
+    for name, words in _named(fields, "symbol:"):
+        numbers = SYMBOL.read(words)
+        until = numbers["quarantined_until_ms"]
+        state = SymbolState(
+            position=Quantity(numbers["position"], numbers["position_nanos"]).decimal,
+            pending_buy=Quantity(numbers["pending_buy"], numbers["pending_buy_nanos"]).decimal,
+            pending_sell=Quantity(numbers["pending_sell"], numbers["pending_sell_nanos"]).decimal,
+            mark_ticks=numbers["mark"],
+            blocked=numbers["blocked"] != 0,
+            quarantined=until != ABSENT,
+            quarantined_until=None if until in {ABSENT, NO_END} else _instant(until),
         )
-        for name in sorted({*numbers, *blocked, *quarantined})
-    }
+        if state != SymbolState():  # a limit of its own is shown among the limits
+            yield name, state
 
 
-def _symbol(numbers: list[int], *, blocked: bool, quarantined: bool, until: int) -> SymbolState:
-    return SymbolState(
-        position=Quantity(numbers[0], numbers[1]).decimal,
-        pending_buy=Quantity(numbers[2], numbers[3]).decimal,
-        pending_sell=Quantity(numbers[4], numbers[5]).decimal,
-        mark_ticks=numbers[6],
-        blocked=blocked,
-        quarantined=quarantined,
-        quarantined_until=None if until == NO_END else _instant(until),
-    )
+def _count(numbers: Mapping[str, int]) -> SessionCount:
+    return SessionCount(numbers["orders"], numbers["traded"])
 
 
 def _reservation(client_order_id: str, text: str) -> Reservation:
@@ -216,7 +227,7 @@ def _reservation(client_order_id: str, text: str) -> Reservation:
         sequence=int(sequence),
         trade_session=date.fromisoformat(session),
         price_ticks=int(price),
-        limit_ticks=None if limit == "-" else int(limit),
+        limit_ticks=None if limit == "*" else int(limit),
     )
 
 
@@ -230,22 +241,33 @@ def _read(name: str, stored: int | None) -> LimitValue:
     return from_ticks(stored) if stored is not None and in_dollars(name) else stored
 
 
-def _limits(numbers: list[int | None]) -> RiskLimits:
-    return RiskLimits().with_values({name: _read(name, one) for name, one in zip(LIMIT_NAMES, numbers, strict=True)})
+def _limits(numbers: Mapping[str, int]) -> RiskLimits:
+    return RiskLimits().with_values(
+        {name: _read(name, None if stored == ABSENT else stored) for name, stored in numbers.items()}
+    )
 
 
-def _limit_set(rows: list[tuple[int, str, int | None, int]]) -> LimitSet:
-    changes = [
-        LimitChange(
-            limit=LIMIT_NAMES[index - 1],
-            symbol=symbol or None,
-            value=_read(LIMIT_NAMES[index - 1], stored),
-            until=None if ends == NO_END else _instant(ends),
-        )
-        for index, symbol, stored, ends in rows
-    ]
+def _change_line(change: LimitChange) -> str:
+    stored = _stored(change.limit, change.value)
+    value = "-" if stored is None else stored
+    line = f"{LIMIT_NAMES.index(change.limit) + 1} {value} {milliseconds(change.until)}"
+    return line if change.symbol is None else f"{line} {word('symbol', change.symbol)}"
+
+
+def _limit_set(lines: list[str]) -> LimitSet:
+    changes = [_change(*line.split(" ")) for line in lines]
     base = {one.limit: one.value for one in changes[: len(LIMIT_NAMES)]}
     return LimitSet(limits=RiskLimits().with_values(base), changes=tuple(changes[len(LIMIT_NAMES) :]))
+
+
+def _change(index: str, value: str, ends: str, symbol: str | None = None) -> LimitChange:
+    name = LIMIT_NAMES[int(index) - 1]
+    return LimitChange(
+        limit=name,
+        symbol=symbol,
+        value=_read(name, None if value == "-" else int(value)),
+        until=None if int(ends) == NO_END else _instant(int(ends)),
+    )
 
 
 def _instant(ms: int) -> datetime:

@@ -242,7 +242,7 @@ class RiskGuard:
         reply = self._ask("snapshot", "" if epoch is None else whole("epoch", epoch), whole("sequence", min_sequence))
         if reply[0] != "ok":
             return None
-        _, state, cause, breaker, pairs = cast("tuple[str, str, str, str, list[str]]", reply)
+        _, state, cause, breaker, pairs = cast("tuple[str, str, str, int, list[str]]", reply)
         return snapshot_from(state, cause, breaker, pairs)
 
     def _replace(self, verb: str, state: BookState) -> list[object]:

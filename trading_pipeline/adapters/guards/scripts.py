@@ -1,5 +1,6 @@
 """Runs the Lua verbs on the keys of one account and maps Redis errors to ours; it must not judge any answer."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha1
@@ -8,14 +9,15 @@ from importlib.resources import files
 import redis
 
 from trading_pipeline.adapters.guards.keys import book_keys
-from trading_pipeline.core.risk.limits import LIMIT_NAMES
+from trading_pipeline.adapters.guards.records import lua_names
 from trading_pipeline.errors import ServerUnavailable, TradingHalted
 
-_BOOK = ("numbers", "names", "book")
-_LIMITS = (*_BOOK, "symbols", "limits")
+_RECORDS = ("names", "quantities", "records")
+_BOOK = ("names", "numbers", "quantities", "records", "book")
+_LIMITS = (*_BOOK, "symbols", "limits", "refresh")
 _CHANGE = (*_BOOK, "change")
 VERBS: Mapping[str, tuple[str, ...]] = {
-    "clear": ("numbers", "names", "symbols", "limits", "halts", "orders"),
+    "clear": (*_RECORDS, "symbols", "limits", "halts"),
     "post": (*_LIMITS, "orders", "settle"),
     "void": (*_LIMITS, "orders", "settle"),
     "engage": _CHANGE,
@@ -23,26 +25,29 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     "trip": (*_CHANGE, "halts"),
     "reset": (*_LIMITS, "change"),
     "gate": _CHANGE,
-    "restrict": _CHANGE,
+    "restrict": (*_CHANGE, "symbols"),
     "set_limits": (*_LIMITS, "change"),
-    "initialise": (*_LIMITS, "replace"),
-    "rebuild": (*_LIMITS, "replace"),
+    "initialise": (*_LIMITS, "orders", "replace"),
+    "rebuild": (*_LIMITS, "orders", "replace"),
     "snapshot": (*_LIMITS, "halts"),
 }
 """Every verb with the parts it needs and no others: each run makes the functions of its parts anew."""
 
-
-def limit_indices() -> str:
-    """Return the Lua names of the limits: where each one stands in the book's list of limits."""
-    names = ", ".join(name.upper() for name in LIMIT_NAMES)
-    numbers = ", ".join(str(at) for at in range(1, len(LIMIT_NAMES) + 1))
-    return f"local {names} = {numbers}\nlocal LIMIT_COUNT = {len(LIMIT_NAMES)}\n"
+_INCLUDE = re.compile(r"^ *--@ (\w+)$", re.MULTILINE)
+_NAME = re.compile(r"\b[A-Z][A-Z0-9_]*\b")
 
 
 @cache
 def part(name: str) -> str:
-    """Return the text of one Lua file."""
-    return (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    """Return the text of one Lua file.
+
+    The names of `records.lua_names` are put in, so that Lua looks none of them up; a line `--@ name` is another part,
+    which is made only where it is needed.
+    """
+    names = lua_names()
+    text = (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    text = _NAME.sub(lambda found: names.get(found[0], found[0]), text)
+    return _INCLUDE.sub(lambda found: part(found[1]), text)
 
 
 def source(verb: str, clock: str | None = None) -> str:
@@ -52,7 +57,7 @@ def source(verb: str, clock: str | None = None) -> str:
         verb: one of `VERBS`.
         clock: Lua text that defines `local function now_us()`, whole microseconds; None is the clock of Redis.
     """
-    return "\n".join([clock or part("time"), limit_indices(), *map(part, VERBS[verb]), part(verb)])
+    return "\n".join([clock or part("time"), *map(part, VERBS[verb]), part(verb)])
 
 
 class BookScripts:

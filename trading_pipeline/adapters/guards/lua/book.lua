@@ -1,28 +1,34 @@
 -- Opening the book and writing it, for every verb but `clear`, which reads it in one wide call.
 
--- The sequence number and the raw values asked for, or nil when there is no whole book.
-local function open_book(...)
-  local raw = redis.call('HMGET', BOOK, 'epoch', 'sequence', ...)
-  if not raw[1] or redis.call('HGET', HISTORY, 'epoch') ~= raw[1] then
+-- The account's record, or nil when there is no whole book of this format.
+local function open_book()
+  local text = call('HGET', BOOK, 'account')
+  if not text or string.byte(text) ~= ACCOUNT_TAG then
     return nil
   end
-  return whole(raw[2], 'sequence'), unpack(raw, 3, 2 + select('#', ...))
+  local account = read_account(text)
+  if call('HGET', HISTORY, 'epoch') ~= format('%d', account[EPOCH]) then
+    return nil
+  end
+  return account
 end
 
--- The sequence number of the book, if it is the one the caller's ledger knows; else nil and what is wrong with it.
+-- The account's record, if the book is the one the caller's ledger knows; else nil and what is wrong with it.
 local function current_book(epoch, min_sequence)
-  local sequence, has_epoch = open_book('epoch')
-  if not sequence then
+  local account = open_book()
+  epoch, min_sequence = whole(epoch, 'epoch asked for'), whole(min_sequence, 'sequence asked for')
+  if not account then
     return nil, MISSING
   end
-  if whole(has_epoch, 'epoch') ~= whole(epoch, 'epoch asked for')
-    or sequence < whole(min_sequence, 'sequence asked for') then
+  if account[EPOCH] ~= epoch or account[SEQUENCE] < min_sequence then
     return nil, STALE
   end
-  return sequence
+  return account
 end
 
-local function commit(sequence, ...)
-  redis.call('HSET', BOOK, 'sequence', whole(sequence + 1, 'sequence'), ...)
-  return {OK, sequence + 1}
+-- Writes the account's record under the next sequence number, with the fields and values that follow.
+local function commit(account, ...)
+  account[SEQUENCE] = account[SEQUENCE] + 1
+  call('HSET', BOOK, 'account', account_text(account), ...)
+  return {OK, account[SEQUENCE]}
 end

@@ -1,9 +1,10 @@
 -- Disengages the kill switch. It must not touch the breaker. ARGV: the change, reason.
-local sequence, kill_switch = open_change('kill_switch')
-if not sequence then
-  return kill_switch
+local account, reply = open_change()
+if not account then
+  return reply
 end
-if kill_switch == 'disengaged' then
+if account[KILL_SWITCH] == DISENGAGED then
   return {'unchanged'}
 end
-return commit_change(sequence, 'kill_switch', 'disengaged', 'kill_switch_reason', ARGV[4])
+account[KILL_SWITCH] = DISENGAGED
+return commit_change(account, 'kill_switch_reason', ARGV[4])

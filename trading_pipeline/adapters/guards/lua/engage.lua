@@ -1,9 +1,10 @@
 -- Engages the kill switch: from here on nothing clears but a flatten. ARGV: the change, reason.
-local sequence, kill_switch = open_change('kill_switch')
-if not sequence then
-  return kill_switch
+local account, reply = open_change()
+if not account then
+  return reply
 end
-if kill_switch ~= 'disengaged' then
+if account[KILL_SWITCH] ~= DISENGAGED then
   return {'unchanged'}
 end
-return commit_change(sequence, 'kill_switch', 'engaged', 'kill_switch_reason', ARGV[4])
+account[KILL_SWITCH] = ENGAGED
+return commit_change(account, 'kill_switch_reason', ARGV[4])

@@ -1,9 +1,11 @@
 -- Opens or closes the reconciliation gate. ARGV: the change, open or closed, reason.
-local sequence, gate = open_change('gate')
-if not sequence then
-  return gate
+local account, reply = open_change()
+if not account then
+  return reply
 end
-if gate == ARGV[4] then
-  return no_change(sequence)
+local gate = ARGV[4] == 'open' and OPEN or CLOSED
+if account[GATE] == gate then
+  return no_change(account)
 end
-return commit_change(sequence, 'gate', ARGV[4], 'gate_reason', ARGV[5])
+account[GATE] = gate
+return commit_change(account, 'gate_reason', ARGV[5])

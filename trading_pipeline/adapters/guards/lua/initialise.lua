@@ -1,5 +1,5 @@
 -- Creates the first book of an account. It must never replace one.
-if redis.call('EXISTS', BOOK) == 1 then
+if call('EXISTS', BOOK) == 1 then
   return {'exists'}
 end
 return replace_book()

@@ -1,4 +1,6 @@
 -- A reservation is one field, words with a space between: it is written and removed as a whole.
+-- Symbol, side, shares, those that may still fill and their billionths, sequence of the clearance, trade session, price it was
+-- judged at, limit price (* for none), digest of the payload.
 local ORDER = '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$'
 
 local function order_text(order)
@@ -16,13 +18,13 @@ local function read_order(text)
     sequence = whole(sequence, 'sequence'),
     price = positive(price, 'price'),
   }
-  if order.remaining < 0 or order.nanos < 0 or order.nanos >= NANOS or order.remaining + order.nanos == 0 then
+  if order.nanos >= NANOS or order.remaining + order.nanos == 0 then
     error('DAMAGED remaining shares: ' .. text)
   end
   return order
 end
 
 local function end_order(id, sequence)
-  redis.call('HSET', HISTORY, 'order:' .. id, sequence)
-  redis.call('HDEL', BOOK, 'order:' .. id)
+  call('HSET', HISTORY, 'order:' .. id, format('%d', sequence))
+  call('HDEL', BOOK, 'order:' .. id)
 end

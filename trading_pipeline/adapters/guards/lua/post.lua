@@ -1,24 +1,24 @@
 -- Moves one fill from pending to position. A fill is a fact: it is never refused for a limit.
 local id, execution, symbol, side = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local shares, nanos, price = whole(ARGV[5], 'shares'), whole(ARGV[6], 'billionths'), positive(ARGV[7], 'price')
-if shares < 0 or nanos < 0 or nanos >= NANOS or shares + nanos == 0 or (side ~= 'buy' and side ~= 'sell') then
+if nanos >= NANOS or shares + nanos == 0 or (side ~= 'buy' and side ~= 'sell') then
   error('DAMAGED a fill of ' .. ARGV[5] .. ' shares and ' .. ARGV[6] .. ' billionths, ' .. side)
 end
 
-local sequence, wrong = current_book(ARGV[8], ARGV[9])
-if not sequence then
+local account, wrong = current_book(ARGV[8], ARGV[9])
+if not account then
   return {wrong}
 end
-if redis.call('HEXISTS', HISTORY, 'execution:' .. execution) == 1 then
-  return {OK, sequence}
+if call('HEXISTS', HISTORY, 'execution:' .. execution) == 1 then
+  return {OK, account[SEQUENCE]}
 end
-local text = redis.call('HGET', BOOK, 'order:' .. id)
+local text = call('HGET', BOOK, 'order:' .. id)
 local held = text and read_order(text)
 if held and (held.symbol ~= symbol or held.side ~= side) then
   return {'conflict'}
 end
 
-local read = read_symbol(symbol)
+local read = open_symbol(account, symbol)
 local state = read.state
 local left, left_nanos = 0, 0
 if held then
@@ -29,17 +29,17 @@ if held then
   release(state, side, subtract(held.remaining, held.nanos, left, left_nanos))
 end
 local move = side == 'buy' and add or subtract
-state[1], state[2] = move(state[1], state[2], shares, nanos)
-if state[7] == 0 then
-  state[7] = price
+state[POSITION], state[POSITION_NANOS] = move(state[POSITION], state[POSITION_NANOS], shares, nanos)
+if state[MARK] == 0 then
+  state[MARK] = price
 end
 
-local reply = commit_symbol(sequence, symbol, read)
-redis.call('HSET', HISTORY, 'execution:' .. execution, reply[2])
+local reply = commit_symbol(account, read)
+call('HSET', HISTORY, 'execution:' .. execution, format('%d', reply[2]))
 if held and left + left_nanos == 0 then
   end_order(id, reply[2])
 elseif held then
   held.remaining, held.nanos = left, left_nanos
-  redis.call('HSET', BOOK, 'order:' .. id, order_text(held))
+  call('HSET', BOOK, 'order:' .. id, order_text(held))
 end
 return reply

@@ -1,16 +1,15 @@
 -- Takes a tripped breaker into its quiet period, which ends by itself. ARGV: the change, reason.
-local sequence, breaker, limits, until_ms = open_change('breaker', 'limits', 'limits_until_ms')
-if not sequence then
-  return breaker
+local account, reply = open_change()
+if not account then
+  return reply
 end
-if breaker ~= 'tripped' then
+if account[BREAKER] ~= TRIPPED then
   return {'unchanged'}
 end
 local now = now_us()
-if limits_due(until_ms, now) then
-  refresh_limits(now)
-  limits = redis.call('HGET', BOOK, 'limits')
+if limits_due(account, now) then
+  refresh_limits(account, now)
 end
-local quiet_seconds = read_limits(limits)[QUIET_PERIOD_SECONDS]
-return commit_change(sequence, 'breaker', 'quiet_period', 'breaker_reason', ARGV[4],
-  'quiet_until_ms', string.format('%d', math.floor(now / 1000) + quiet_seconds * 1000))
+local quiet_seconds = read_limits(call('HGET', BOOK, 'limits'))[QUIET_PERIOD_SECONDS]
+account[BREAKER], account[QUIET_UNTIL_MS] = QUIET_PERIOD, floor(now / 1000) + quiet_seconds * 1000
+return commit_change(account, 'breaker_reason', ARGV[4])

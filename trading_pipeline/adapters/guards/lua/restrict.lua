@@ -1,15 +1,18 @@
 -- Keeps a symbol from trading, or lets it again. ARGV: the change, blocked or quarantined, symbol, value ('' lets it
--- trade). `blocked:S` is 1; `quarantined:S` is the end in milliseconds, 0 for none.
-local field, value = ARGV[4] .. ':' .. ARGV[5], ARGV[6]
-local sequence, present = open_change(field)
-if not sequence then
-  return present
+-- trade): 1 for blocked, the end in milliseconds for quarantined, 0 for none.
+local field, at, value = 'symbol:' .. ARGV[5], nil, nil
+if ARGV[4] == 'blocked' then
+  at, value = BLOCKED, ARGV[6] == '' and 0 or positive(ARGV[6], 'blocked')
+else
+  at, value = QUARANTINED_UNTIL_MS, ARGV[6] == '' and ABSENT or whole(ARGV[6], 'the end of a quarantine')
 end
-if (present or '') == value then
-  return no_change(sequence)
+local account, reply = open_change()
+if not account then
+  return reply
 end
-if value ~= '' then
-  return commit_change(sequence, field, whole(value, field))
+local state = read_symbol(field, call('HGET', BOOK, field))
+if state[at] == value then
+  return no_change(account)
 end
-redis.call('HDEL', BOOK, field)
-return commit_change(sequence)
+state[at] = value
+return commit_change(account, field, symbol_text(state))

@@ -1,8 +1,9 @@
--- Replaces the limits. ARGV: the change, the list of limits as JSON. What is reserved already stays reserved.
-local sequence, wrong = open_change()
-if not sequence then
-  return wrong
+-- Replaces the limits. ARGV: the change, the limits. What is reserved already stays reserved.
+local account, reply = open_change()
+if not account then
+  return reply
 end
-local reply = commit_change(sequence, 'changes', ARGV[4])
-refresh_limits(now_us())
+local follows = judged(account, call('HGETALL', BOOK), ARGV[4], now_us())
+reply = commit_change(account)
+write_fields(BOOK, follows)
 return reply

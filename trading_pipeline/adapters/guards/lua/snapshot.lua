@@ -1,19 +1,42 @@
 -- Reads the whole book as it is now. ARGV: epoch ('' for whichever) and lowest sequence that the ledger knows.
--- Reply: trading state, its cause, breaker, then field and value in turn; nothing more when the book is missing.
-local sequence, epoch, kill_switch, breaker, quiet_until_ms, gate, until_ms =
-  open_book('epoch', 'kill_switch', 'breaker', 'quiet_until_ms', 'gate', 'limits_until_ms')
-if not sequence then
+-- Reply: trading state, its cause, breaker, then field and value in turn, records as words; nothing more when the book
+-- is missing.
+local account = open_book()
+if not account then
   return {MISSING}
 end
-local now = now_us()
-if limits_due(until_ms, now) then
-  refresh_limits(now)
+if account[KILL_SWITCH] > ENGAGED or account[BREAKER] > QUIET_PERIOD or account[GATE] > CLOSED then
+  error('DAMAGED account is in a state that is none')
 end
-local raw = redis.call('HMGET', BOOK, 'totals', 'limits')
-local over = over_limit(whole_list(raw[1], 6, 'totals'), read_limits(raw[2]))
-breaker = breaker_now(breaker, quiet_until_ms, now)
-local state, cause = trading_state(kill_switch, breaker, gate, over)
-if ARGV[1] ~= '' and (epoch ~= ARGV[1] or sequence < whole(ARGV[2], 'sequence')) then
+local now = now_us()
+if limits_due(account, now) then
+  refresh_limits(account, now)
+end
+local breaker = breaker_now(account, now)
+local over = over_limit(account, read_limits(call('HGET', BOOK, 'limits')))
+local state, cause = trading_state(account, breaker, over)
+if ARGV[1] ~= '' and (account[EPOCH] ~= whole(ARGV[1], 'epoch') or account[SEQUENCE] < whole(ARGV[2], 'sequence')) then
   state, cause = 'halted', STALE
 end
-return {OK, state, cause, breaker, redis.call('HGETALL', BOOK)}
+
+local function words(record, count)
+  local texts = {}
+  for at = 1, count do
+    texts[at] = format('%d', record[at])
+  end
+  return table.concat(texts, ' ')
+end
+local all = call('HGETALL', BOOK)
+for at = 1, #all, 2 do
+  local field, text = all[at], all[at + 1]
+  if field == 'account' then
+    all[at + 1] = words(account, ACCOUNT_COUNT)
+  elseif field == 'limits' then
+    all[at + 1] = words(read_limits(text), LIMITS_COUNT)
+  elseif string.find(field, '^symbol:') then
+    all[at + 1] = words(read_symbol(field, text), SYMBOL_COUNT)
+  elseif string.find(field, '^session:') then
+    all[at + 1] = words({read_counts(field, text)}, SESSION_COUNT)
+  end
+end
+return {OK, state, cause, breaker, all}

@@ -1,9 +1,10 @@
 -- Trips the breaker. Tripped already: the first reason stands. ARGV: the change, reason.
-local sequence, breaker, quiet_until_ms = open_change('breaker', 'quiet_until_ms')
-if not sequence then
-  return breaker
+local account, reply = open_change()
+if not account then
+  return reply
 end
-if breaker_now(breaker, quiet_until_ms, now_us()) == 'tripped' then
-  return no_change(sequence)
+if breaker_now(account, now_us()) == TRIPPED then
+  return no_change(account)
 end
-return commit_change(sequence, 'breaker', 'tripped', 'breaker_reason', ARGV[4])
+account[BREAKER] = TRIPPED
+return commit_change(account, 'breaker_reason', ARGV[4])

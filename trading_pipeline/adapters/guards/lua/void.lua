@@ -1,31 +1,31 @@
 -- Ends an order: what is still reserved is released, and its id never clears again.
 local id = ARGV[1]
-local sequence, wrong = current_book(ARGV[2], ARGV[3])
-if not sequence then
+local account, wrong = current_book(ARGV[2], ARGV[3])
+if not account then
   return {wrong}
 end
-if redis.call('HEXISTS', HISTORY, 'order:' .. id) == 1 then
-  return {OK, sequence}
+if call('HEXISTS', HISTORY, 'order:' .. id) == 1 then
+  return {OK, account[SEQUENCE]}
 end
 
-local text = redis.call('HGET', BOOK, 'order:' .. id)
+local text = call('HGET', BOOK, 'order:' .. id)
 local reply
 if text then
   local held = read_order(text)
-  local read = read_symbol(held.symbol)
+  local read = open_symbol(account, held.symbol)
   release(read.state, held.side, held.remaining, held.nanos)
   -- What will not trade is no part of the session's notional; a fraction of a share stays in it.
   local of_session = 'session:' .. held.session
-  local counts = redis.call('HGET', BOOK, of_session)
+  local counts = call('HGET', BOOK, of_session)
   if counts then
-    counts = whole_list(counts, 2, of_session)
-    reply = commit_symbol(sequence, held.symbol, read, of_session,
-      string.format('[%d,%d]', counts[1], math.max(counts[2] - held.remaining * held.price, 0)))
+    local orders, traded = read_counts(of_session, counts)
+    reply = commit_symbol(account, read, of_session,
+      packed(SESSION_STRUCT, SESSION_TAG, orders, max(traded - held.remaining * held.price, 0)))
   else
-    reply = commit_symbol(sequence, held.symbol, read)
+    reply = commit_symbol(account, read)
   end
 else
-  reply = commit(sequence)
+  reply = commit(account)
 end
 end_order(id, reply[2])
 return reply
