@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 import dagster as dg
+import redis
 
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.ledger import migrate
@@ -84,6 +85,8 @@ def pipeline(home: Path, database_url: str, redis_url: str, **settings: object) 
     """Give a pipeline in an empty folder with an initialised risk book."""
     configured = Settings(_env_file=None, pipeline_home=home, **settings)
     migrate(database_url)
+    with redis.Redis.from_url(redis_url) as client:  # the server outlives the pipelines of other files
+        client.flushall()
     environment = prepare_dagster_home(home, database_url, redis_url)
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
