@@ -48,6 +48,10 @@ class Waits:
         """Return the instant reached by waiting."""
         return self.instant
 
+    def pause(self, duration: timedelta) -> None:
+        """Move the clock."""
+        self.sleep(duration.total_seconds())
+
     def sleep(self, seconds: float) -> None:
         """Move the clock."""
         self.waited.append(seconds)
