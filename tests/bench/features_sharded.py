@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 THREADS = {"POLARS_MAX_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -51,7 +51,7 @@ def bars_of(symbols: int, days: list[date]) -> pl.DataFrame:
         close=close.ravel(),
         volume=np.round(np.exp(rng.normal(12, 1, close.size))),
         vwap=((opened + close) / 2).ravel(),
-        ended_at=pl.Series([datetime(day.year, day.month, day.day, 20, tzinfo=UTC) for day in days])
+        ended_at=pl.Series([xnys().close_at(day) for day in days], dtype=pl.Datetime("us", "UTC"))
         .repeat_by(symbols)
         .explode(),
         source=pl.lit("bench"),

@@ -91,6 +91,8 @@ def build_panel(
 
 
 def _positions(bars: pl.DataFrame, sessions: pl.Series) -> npt.NDArray[np.int32]:
+    from trading_pipeline.core.features.kernels import layout  # noqa: PLC0415  as above
+
     days = bars[SESSION].cast(pl.Date).to_physical().fill_null(-(2**30)).to_numpy()
     known = sessions.to_physical().to_numpy()
     if not days.size:
@@ -99,11 +101,10 @@ def _positions(bars: pl.DataFrame, sessions: pl.Series) -> npt.NDArray[np.int32]
         _refuse_outside(bars, np.ones(len(days), dtype=np.bool_))
     position_of = np.full(known[-1] - known[0] + 1, -1, dtype=np.int32)
     position_of[known - known[0]] = np.arange(len(known), dtype=np.int32)
-    spanned = (days >= known[0]) & (days <= known[-1])
-    positions = np.where(spanned, position_of[np.where(spanned, days - known[0], 0)], -1)
-    if (positions < 0).any():
+    positions = np.empty(len(days), dtype=np.int32)
+    if layout.positions_of(days, int(known[0]), position_of, positions):
         _refuse_outside(bars, positions < 0)
-    return positions.astype(np.int32, copy=False)
+    return positions
 
 
 def _numbered(column: pl.Series, distinct: pl.Series) -> npt.NDArray[np.uint32]:

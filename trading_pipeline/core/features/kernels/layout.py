@@ -8,6 +8,30 @@ from trading_pipeline.core.features.kernels.compiled import compiled
 
 
 @compiled
+def positions_of(
+    days: npt.NDArray[np.int32],
+    first: int,
+    position_of: npt.NDArray[np.int32],
+    positions: npt.NDArray[np.int32],
+) -> int:
+    """Write the position of each day in the calendar, -1 for days outside; return how many are outside.
+
+    Args:
+        days: since 1970.
+        first: day of the calendar.
+        position_of: of every day from the first to the last of the calendar, -1 for those that are no sessions.
+        positions: takes the positions.
+    """
+    outside = 0
+    for bar in range(days.shape[0]):
+        day = np.int64(days[bar]) - first
+        position = position_of[day] if 0 <= day < position_of.shape[0] else -1
+        positions[bar] = position
+        outside += position < 0
+    return outside
+
+
+@compiled
 def spans(symbols: npt.NDArray[np.uint32], positions: npt.NDArray[np.int32], firsts: Places, lasts: Places) -> None:
     """Widen each symbol's first and last position to cover its bars."""
     for bar in range(symbols.shape[0]):
@@ -132,13 +156,19 @@ def scatter(
 @compiled
 def mark_present(values: npt.NDArray[np.floating], bits: npt.NDArray[np.uint8]) -> int:
     """Set a bit for each value that is not NaN, the lowest first, and return how many are."""
+    size = values.shape[0]
     missing = 0
-    for byte in range(bits.shape[0]):
-        start = byte * 8
+    for byte in range(size // 8):
         present = 0
-        for bit in range(min(8, values.shape[0] - start)):
-            value = values[start + bit]
+        for bit in range(8):
+            value = values[byte * 8 + bit]
             present |= (value == value) << bit  # noqa: PLR0124  NaN is not equal to itself
             missing += value != value  # noqa: PLR0124
         bits[byte] = present
+    if size % 8:
+        bits[size // 8] = 0
+    for last in range(size - size % 8, size):
+        value = values[last]
+        bits[size // 8] |= (value == value) << (last % 8)  # noqa: PLR0124
+        missing += value != value  # noqa: PLR0124
     return missing
