@@ -13,6 +13,7 @@ from assets.pnl import pnl
 from assets.positions import positions
 from assets.predictions import predictions
 from assets.raw_bars import raw_bars
+from assets.restatement_report import restatement_report
 from assets.submitted_orders import submitted_orders
 from assets.target_portfolio import target_portfolio
 
@@ -28,6 +29,7 @@ ALL_ASSETS = (
     fills,
     positions,
     pnl,
+    restatement_report,
 )
 
 MADE_OF_FEATURES = {dg.AssetKey("features"), dg.AssetKey("model"), dg.AssetKey("predictions")}

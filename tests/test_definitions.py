@@ -43,6 +43,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "fills",
         "positions",
         "pnl",
+        "restatement_report",
         "risk_status",
     } == assets
     jobs = {job.name for job in defs.get_repository_def().get_all_jobs()} - {"__ASSET_JOB"}
@@ -51,6 +52,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "features_celery",
         "features_sharded",
         "history",
+        "compare_restated",
         "reports",
         "session_features",
         "submit_orders",

@@ -235,3 +235,11 @@ def test_the_ledger_has_no_order_without_a_clearance(trained: Pipeline) -> None:
                                    where d.client_order_id = e.client_order_id and d.code = 'cleared')"""
         )
     assert [] == unguarded
+
+
+def test_data_that_nobody_restated_would_have_traded_the_same(trained: Pipeline) -> None:
+    """The report of a traded session makes everything anew, with the model of then, and finds no difference."""
+    assert "" == errors_of(trained.run("compare_restated", session=FIRST))
+    rows = trained.lake.read_session(Dataset.RESTATEMENT_REPORT, FIRST)
+    assert (6, {"same"}) == (rows.height, set(rows["why"]))
+    assert 0 == trained.metadata("restatement_report", FIRST)["targets_that_differ"]

@@ -3,6 +3,7 @@
 from trading_pipeline.jobs.features import FEATURES_CELERY, FEATURES_SHARDED
 from trading_pipeline.jobs.operator import OPERATOR_JOBS
 from trading_pipeline.jobs.sessions import (
+    COMPARE_RESTATED,
     DAILY_SESSION,
     HISTORY,
     REPORTS,
@@ -14,6 +15,7 @@ from trading_pipeline.jobs.sessions import (
 from trading_pipeline.jobs.verification import verify_book
 
 ASSET_JOBS = (
+    COMPARE_RESTATED,
     DAILY_SESSION,
     FEATURES_CELERY,
     FEATURES_SHARDED,
@@ -29,6 +31,7 @@ CHECK_JOBS = (verify_book,)
 __all__ = [
     "ASSET_JOBS",
     "CHECK_JOBS",
+    "COMPARE_RESTATED",
     "DAILY_SESSION",
     "FEATURES_CELERY",
     "FEATURES_SHARDED",

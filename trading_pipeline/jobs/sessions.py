@@ -9,7 +9,7 @@ NEVER_RETRIED = {"dagster/max_retries": "0"}
 
 DAILY_SESSION = dg.define_asset_job(
     "daily_session",
-    selection=dg.AssetSelection.all() - dg.AssetSelection.assets("model"),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets("model", "restatement_report"),
     description="Everything of one session: bars to orders, and fills, positions and P&L of the orders decided before.",
     tags=ORDER_LANE | NEVER_RETRIED,
 )
@@ -46,6 +46,12 @@ SESSION_FEATURES = dg.define_asset_job(
     "session_features",
     selection=HISTORY.selection,
     description="Bars and features of one session, before its orders are decided; what is there already is left alone.",
+)
+
+COMPARE_RESTATED = dg.define_asset_job(
+    "compare_restated",
+    selection=dg.AssetSelection.assets("restatement_report"),
+    description="What was traded beside what the data of today would have traded, of any range of traded sessions.",
 )
 
 REPORTS = dg.define_asset_job(

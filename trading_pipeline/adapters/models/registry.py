@@ -72,6 +72,15 @@ class ModelRegistry:
         with registry_errors(absent=advice):
             return ModelVersion.from_registry(self._client.get_model_version_by_alias(name, CHAMPION))
 
+    def version(self, name: str, version: str) -> ModelVersion:
+        """Return one version.
+
+        Raises:
+            ModelUnavailable: there is no such version.
+        """
+        with registry_errors(absent=f"model {name} has no version {version}: restore the registry"):
+            return ModelVersion.from_registry(self._client.get_model_version(name, version))
+
     def promote(self, name: str, version: str) -> ModelVersion:
         """Make a version champion and return it.
 

@@ -43,6 +43,7 @@ class Dataset(StrEnum):
     FILLS = "fills"
     POSITIONS = "positions"
     PNL = "pnl"
+    RESTATEMENT_REPORT = "restatement_report"
 
 
 class Lake:
