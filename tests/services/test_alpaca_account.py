@@ -11,6 +11,7 @@ from support.virtual_time import shift_time
 
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import SubmissionService
@@ -71,3 +72,43 @@ def test_a_cancelled_order_frees_what_it_held(bench: Bench, database_url: str, r
         assert stored is not None
         assert (OrderState.CANCELED, Decimal(3)) == (stored.state, stored.filled_qty)
         assert [] == compare(account)
+
+
+def test_shares_whose_execution_is_not_listed_yet_count_until_it_arrives(
+    bench: Bench, database_url: str, redis_url: str
+) -> None:
+    """The order is filled, one execution is missing: inferred from the average, then replaced by the real one."""
+    with alpaca_account(database_url, redis_url, bench) as account:
+        (sent,) = SubmissionService(account, RUN).submit_all([order("AAPL", limit_price=Decimal("100.50"))])
+        order_id = sent.order.client_order_id
+        listed = bench.exchange.fill(order_id, 4, Decimal("100.10"))
+        late = bench.exchange.fill(order_id, price=Decimal("100.40"))
+        bench.exchange.books.fills.remove(late)
+        settle(account, SESSION)
+        known, missing = ("execution", Decimal(4), Decimal("100.10")), (Decimal(6), Decimal("100.40"))
+        assert {known, ("synthetic", *missing)} == _fills(account, order_id)
+        assert {order_id: Decimal(6)} == account.ledger.fills.inferred(ACCOUNT)
+        assert (Decimal(10), OrderState.FILLED) == _held_and_state(account, order_id)
+
+        bench.exchange.books.fills.append(late)
+        bench.waits.sleep(61)
+        settle(account, SESSION)
+        assert {known, ("execution", *missing)} == _fills(account, order_id)
+        assert {listed.id, late.id} == {row["execution_id"] for row in account.ledger.fills.of_order(order_id)}
+        assert {} == account.ledger.fills.inferred(ACCOUNT)
+        assert (Decimal(10), OrderState.FILLED) == _held_and_state(account, order_id)
+        assert [] == compare(account)
+
+
+def _fills(account: TradingAccount, order_id: str) -> set[tuple[str, Decimal, Decimal]]:
+    return {(row["kind"], row["qty"], row["price"]) for row in account.ledger.fills.of_order(order_id)}
+
+
+def _held_and_state(account: TradingAccount, order_id: str) -> tuple[Decimal, OrderState]:
+    """Return the shares that ledger and book agree on, and where the order is."""
+    snapshot, stored = account.guard.snapshot(), account.ledger.orders.get(order_id)
+    assert snapshot is not None
+    assert stored is not None
+    held = account.ledger.fills.positions(ACCOUNT)["AAPL"].qty
+    assert {"AAPL": held} == snapshot.positions
+    return held, stored.state

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 from support.alpaca.bench import OPEN, Bench, send
+from support.alpaca.documents import order_json
 from support.alpaca.server import Fault
 from support.trading import intent
 
@@ -30,6 +31,20 @@ def test_executions_are_exact_and_keep_their_order(bench: Bench) -> None:
     assert [one.id for one in reversed(bench.exchange.books.fills)] == [one.fill.execution_id for one in executions]
     assert {OPEN} == {one.executed_at for one in executions}
     assert {xnys().next(wanted.session)} == {one.fill.session for one in executions}
+
+
+def test_the_average_price_is_exact_and_absent_while_nothing_is_filled(bench: Bench) -> None:
+    """An order in two fills has the decimals the broker wrote; a JSON number has been a float and is no average."""
+    wanted = intent()
+    assert send(bench.broker(), wanted).average_price is None
+    waiting = bench.broker().find(wanted.client_order_id)
+    assert (Decimal(0), None) == (waiting and (waiting.filled_qty, waiting.average_price))
+    for qty, price in ((3, "189.461"), (4, "189.4605")):
+        bench.exchange.fill(wanted.client_order_id, qty, Decimal(price))
+    found = bench.broker().find(wanted.client_order_id)
+    assert ("7", "189.460714") == (found and (str(found.filled_qty), str(found.average_price)))
+    with pytest.raises(DataQualityError, match="must be text, not float"):
+        broker_order(order_json(bench.exchange.order(wanted.client_order_id)) | {"filled_avg_price": 189.46})
 
 
 def test_executions_over_many_pages_are_complete(bench: Bench) -> None:
