@@ -1,21 +1,15 @@
 """A guard on the shared Redis, and Redis servers that a test may break."""
 
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 import redis
+from support.redis_servers import StartRedis, redis_servers
 
 from tests.adapters.guards.builders import ACCOUNT, EMPTY
 from trading_pipeline.adapters.guards.connection import connect
 from trading_pipeline.adapters.guards.guard import RiskGuard
-from trading_pipeline.embedded.binaries import redis_server
-
-StartRedis = Callable[..., tuple[str, subprocess.Popen[bytes]]]
 
 
 @pytest.fixture
@@ -48,41 +42,5 @@ def guard(unborn: RiskGuard) -> RiskGuard:
 @pytest.fixture
 def start_redis() -> Iterator[StartRedis]:
     """Start Redis servers of the test's own: `start_redis(*options) -> (url, process)`."""
-    with ExitStack() as stack:
-
-        def start(*options: str, home: Path | None = None) -> tuple[str, subprocess.Popen[bytes]]:
-            folder = home or Path(stack.enter_context(TemporaryDirectory(prefix="guard-")))
-            socket = folder / "redis.sock"
-            command: list[str | Path] = [
-                redis_server(),
-                "--port",
-                "0",
-                "--unixsocket",
-                socket,
-                "--dir",
-                folder,
-                "--save",
-                "",
-                *options,
-            ]
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            _wait_for(socket)
-            return f"unix://{socket}", process
-
+    with redis_servers() as start:
         yield start
-
-
-def _wait_for(socket: Path) -> None:
-    with closing(connect(f"unix://{socket}")) as probe:
-        for _ in range(100):
-            try:
-                probe.ping()
-            except (redis.BusyLoadingError, redis.AuthenticationError):
-                return
-            except redis.ConnectionError:
-                time.sleep(0.05)
-            else:
-                return
-    pytest.fail("redis-server did not start")

@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import redis
+from support.redis_servers import StartRedis
 
 from tests.adapters.guards.builders import ACCOUNT, ACTION, EMPTY, ask, book_of
-from tests.adapters.guards.conftest import StartRedis
 from trading_pipeline.adapters.guards.connection import connect
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.guards.keys import book_keys

@@ -10,9 +10,9 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from support.redis_servers import StartRedis
 
 from tests.adapters.guards.builders import ACCOUNT, ACTION, EMPTY, ask
-from tests.adapters.guards.conftest import StartRedis
 from trading_pipeline.adapters.guards.connection import connect
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.core.risk.clearance import Verdict, VerdictCode
