@@ -7,10 +7,11 @@ local epoch_text, sequence = '-', nil
 
 -- Returns code, observed, limit, detail, milliseconds to wait, sequence of the clearance.
 local function judge()
-  -- The pattern lets nothing but digits be a number, so that each is whole; what follows bounds them.
+  -- The pattern lets nothing but digits be a number, so that each is whole; what follows bounds them. A word has neither
+  -- spaces nor control characters, and a session is a date: another name of it would begin its counts at nothing.
   local id, digest, symbol, side, session, flatten, qty_text, price_text, age, adv, equity, limit_text, repeated, epoch,
-    min_sequence, strategy = string.match(ARGV[1], '^(%S+) (%S+) (%S+) (%S+) (%S+) ([01]) (%d+) ([%d?]+) ([%d?]+) '
-      .. '([%d?]+) (%-?[%d?]+) ([%d*]+) (%d+) (%d+) (%d+) (.+)$')
+    min_sequence, strategy = string.match(ARGV[1], '^([^ %c]+) ([^ %c]+) ([^ %c]+) (%l+) (%d%d%d%d%-%d%d%-%d%d) ([01]) '
+      .. '(%d+) ([%d?]+) ([%d?]+) ([%d?]+) (%-?[%d?]+) ([%d*]+) (%d+) (%d+) (%d+) ([^ %c][^%c]*)$')
   if side ~= 'buy' and side ~= 'sell' then
     error('DAMAGED request: ' .. tostring(ARGV[1]))
   end
@@ -53,6 +54,12 @@ local function judge()
     book[2], book[3] = unpack(call('HMGET', BOOK, 'limits', of_symbol))
   end
   local limits, state = read_limits(book[2]), read_symbol(of_symbol, book[3])
+
+  -- No symbol is worth more than the gross of the account: the bits of -nan or -inf would be a short to be bought back.
+  local old_long, old_short = worst_case(state)
+  if max(old_long, old_short) * state[MARK] > account[GROSS] then
+    error('DAMAGED ' .. of_symbol .. ' holds more than the account')
+  end
 
   local asks, held_since = qty, nil
   if book[4] then
@@ -171,7 +178,6 @@ local function judge()
     end
   end
 
-  local old_long, old_short = worst_case(state)
   local old_mark, own = state[MARK], side == 'buy' and PENDING_BUY or PENDING_SELL
   state[own], state[MARK] = state[own] + qty, price
   -- The nearest and farthest prices of pending orders; an order at any price reaches every other one.

@@ -27,7 +27,7 @@ local function read_account(text)
   local account = read_record('account', text, ACCOUNT_STRUCT, ACCOUNT_SIZE, ACCOUNT_TAG)
   local high, low = account[NET_HIGH], account[NET_LOW] -- the only two below zero
   account[NET_HIGH], account[NET_LOW] = 0, 0
-  if min(unpack(account)) < 0 then
+  if min(unpack(account)) < 0 or low > high or max(high, -low, -high, low) > account[GROSS] then
     error('DAMAGED account holds what no account can')
   end
   account[NET_HIGH], account[NET_LOW] = high, low
