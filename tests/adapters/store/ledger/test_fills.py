@@ -218,7 +218,7 @@ def _cumulative(order: OrderRecord, executions: list[Executed]) -> Cumulative:
 
 def _pnl(ledger: Ledger, symbols: list[str]) -> tuple[Decimal, Decimal, Decimal, dict[str, Decimal]]:
     marks = dict.fromkeys(symbols, Decimal("101.37"))
-    fills = [pair for pair in ledger.fills.through(ACCOUNT, TRADED) if pair[0].symbol in symbols]
+    fills = [fill for fill, _ in ledger.fills.through(ACCOUNT, TRADED) if fill.symbol in symbols]
     row = session_pnl(TRADED, fills, marks=marks, marks_before=marks, capital=Decimal(1000))
     return row.realised, row.fees, row.equity, {name: one.qty for name, one in row.positions.items()}
 
@@ -267,7 +267,7 @@ def test_dropped_and_shuffled_executions_with_reports_between_end_as_the_clean_o
     positions = replay(one.fill for one in in_order)
     expected = session_pnl(
         TRADED,
-        [(one.fill, Decimal(0)) for one in in_order],
+        [one.fill for one in in_order],
         marks=dict.fromkeys(symbols, Decimal("101.37")),
         marks_before={},
         capital=Decimal(1000),
