@@ -31,7 +31,7 @@ def test_processes_together_never_pass_a_limit(guard: RiskGuard, redis_url: str)
     """Exactly as many shares clear as the limit has room for, however the processes interleave."""
     guard.rebuild(replace(EMPTY, limits=replace(LIMITS, max_position_shares=100, max_orders_per_session=1_000)))
 
-    with ProcessPoolExecutor(WORKERS, mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
         cleared = list(pool.map(hammer, [redis_url] * WORKERS, range(WORKERS)))
 
     book = guard.snapshot()
