@@ -1,23 +1,30 @@
 """Bars that passed the quality gate, and the quarantine of those that did not."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from assets.context import knowledge_of, numbers_by_session, report, sessions_of, table
+from assets.context import knowledge_of, numbers_by_session, plot, report, sessions_of, table
 from resources import LakeResource, MarketDataResource
+from trading_pipeline.adapters.plots import as_data_uri
+from trading_pipeline.adapters.price_plot import price_plot
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.quality.coverage import USABLE
 from trading_pipeline.core.quality.gate import reason_counts
+from trading_pipeline.core.sessions import xnys
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
 from trading_pipeline.services.gate import Judged, judge_sessions
+from trading_pipeline.services.inspection import price_histories, worth_a_look
 
 Numbers = dict[str, Any]
 QUARANTINED_SHARE = 0.05
 """More of a range in quarantine is worth a look."""
+PLOTTED_SYMBOLS = 4
+PLOTTED_SESSIONS = 126
+"""Half a year, or the whole range of the run where that is longer."""
 
 
 @dg.multi_asset(
@@ -78,6 +85,7 @@ def gated_bars(
             "sessions_not_usable": table(judged.sessions.filter(pl.col("verdict") != USABLE)),
             "sessions_judged_again": ", ".join(map(str, judged.rejudged)) or "none",
             "last_session": table(judged.bars.filter(pl.col("session") == sessions[-1])),
+            "prices": _prices(judged, lake.lake(), sessions, knowledge_of(context)),
         },
         per_session=numbers_by_session(judged.bars, rows=pl.len()),
         asset="bars",
@@ -134,6 +142,20 @@ def _checks(judged: Judged, store: Lake, sessions: Sequence[date]) -> list[dg.As
         )
         for asset, name, passed, metadata in found
     ]
+
+
+def _prices(
+    judged: Judged, store: Lake, sessions: Sequence[date], known_at: datetime | None
+) -> dg.MarkdownMetadataValue:
+    """Draw the symbols with most in quarantine, or else the most traded, up to the last session of the run."""
+    histories = price_histories(
+        store,
+        worth_a_look(judged.bars, judged.quarantined, count=PLOTTED_SYMBOLS),
+        start=min(sessions[0], xnys().shift_within(sessions[-1], 1 - PLOTTED_SESSIONS)),
+        end=sessions[-1],
+        known_at=known_at,
+    )
+    return plot(as_data_uri(price_plot(histories)), "Closes, corporate actions and quarantined bars")
 
 
 def _stored(store: Lake, dataset: Dataset, sessions: Sequence[date]) -> int:

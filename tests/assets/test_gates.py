@@ -1,5 +1,7 @@
 """The gates in the running pipeline: what a bad session stops, what it leaves alone, and how it is released."""
 
+import re
+from base64 import b64decode
 from collections.abc import Iterator
 
 import dagster as dg
@@ -71,6 +73,15 @@ def test_the_checks_say_what_was_found_in_numbers(in_cents: Pipeline) -> None:
     }
     assert not checks["jumps_explained"].passed
     assert 2 == checks["jumps_explained"].metadata["scale_error"].value
+
+
+def test_the_bars_are_drawn_with_what_was_quarantined(in_cents: Pipeline) -> None:
+    """On the asset's page; the symbols with most in quarantine are the first of them."""
+    in_cents.run_range("history", BEFORE, AFTER)
+    markdown = str(in_cents.metadata("bars", AFTER)["prices"])
+    svg = b64decode(markdown.partition("base64,")[2].removesuffix(")")).decode()
+    drawn = re.findall(r"<!-- (\w+), dollars -->", svg)
+    assert [4, set(CENTS), 2] == [len(drawn), set(drawn[:2]), svg.count("<!-- quarantined -->")]
 
 
 def test_a_session_that_failed_its_gates_gets_no_prediction_target_or_order(in_cents: Pipeline) -> None:

@@ -1,9 +1,7 @@
 """`trading-pipeline check-lookahead` on a lake: table, JSON and exit codes."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import date
 from importlib.resources import files
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from support.commands import run_command
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 
@@ -20,22 +19,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Run the command in a folder of its own."""
-
-    def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        inherited = {
-            name: os.environ[name] for name in ("PATH", "LANG", "HOME", "NUMBA_CACHE_DIR") if name in os.environ
-        }
-        return subprocess.run(
-            [sys.executable, "-c", "from trading_pipeline.cli import main; main()", "check-lookahead", *arguments],
-            cwd=tmp_path,
-            env=inherited | {"PIPELINE_HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return _run
+    return lambda *arguments: run_command("check-lookahead", *arguments, folder=tmp_path, home=tmp_path)
 
 
 def test_exit_codes_tell_a_clean_set_from_one_that_uses_the_future(run: Run, tmp_path: Path) -> None:

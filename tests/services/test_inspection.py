@@ -13,7 +13,7 @@ from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.raw_bars import record_raw_bars
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import BarFileInvalid, DataQualityError
-from trading_pipeline.services.inspection import inspect_symbol
+from trading_pipeline.services.inspection import inspect_symbol, price_histories, worth_a_look
 
 DAYS = xnys().between(date(2023, 9, 11), date(2023, 9, 15))
 EVENING = datetime(2023, 9, 15, 21, tzinfo=UTC)
@@ -52,6 +52,29 @@ def test_a_symbol_is_shown_with_its_versions_and_actions(lake: Lake, tmp_path: P
     assert then.actions.is_empty()
     with pytest.raises(DataQualityError, match="knows no NONE"):
         inspect_symbol(lake, "NONE", newest=2)
+
+
+def test_what_is_drawn_of_a_symbol_is_what_the_lake_has(lake: Lake, tmp_path: Path):
+    """Its bars, quarantine and actions of the span, those of nobody else, as known at an instant."""
+    bars = lake.read(Dataset.BARS, start=DAYS[0], end=DAYS[-1])
+    lake.write(Dataset.QUARANTINED_BARS, bars.filter(pl.col("session") == DAYS[2]), sessions=DAYS)
+    text = "symbol,ex_date,kind,amount\nAAPL,2023-09-13,cash_dividend,0.24\nMETA,2023-09-13,cash_dividend,0.1\n"
+    record_actions(lake, read_action_file(actions_file(tmp_path, text), now=EVENING))
+
+    aapl, none = price_histories(lake, ["AAPL", "NONE"], start=DAYS[1], end=DAYS[3])
+    assert DAYS[1:4] == aapl.bars["session"].to_list()
+    assert [[DAYS[2]], [0.24]] == [aapl.quarantined["session"].to_list(), aapl.actions["amount"].to_list()]
+    assert ["NONE", 0, 0] == [none.symbol, none.bars.height, none.actions.height]
+    (before,) = price_histories(lake, ["AAPL"], known_at=EVENING - timedelta(hours=1))
+    assert [5, 0] == [before.bars.height, before.actions.height]
+
+
+def test_the_most_doubtful_symbols_come_first_then_the_most_traded():
+    """A symbol all of whose rows are in quarantine is among them; one without a name is not."""
+    bars = pl.DataFrame({"symbol": ["BIG", "SMALL", "BAD"], "close": [9.0, 1.0, 1.0], "volume": [9.0, 1.0, 1.0]})
+    quarantined = pl.DataFrame({"symbol": ["BAD", "WORST", "WORST", None, None, None]})
+    assert ["WORST", "BAD", "BIG"] == worth_a_look(bars, quarantined, count=3)
+    assert ["BIG", "BAD"] == worth_a_look(bars, quarantined.clear(), count=2)
 
 
 def test_a_file_imported_again_adds_nothing_and_a_corrected_one_a_version(lake: Lake, tmp_path: Path):

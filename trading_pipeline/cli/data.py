@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,17 +34,21 @@ def sql(text: str, limit: int, seconds: float, *, as_json: bool) -> None:
 @click.argument("symbol")
 @click.option("--bars", "newest", type=click.IntRange(1), default=10, show_default=True, help="How many bars.")
 @click.option("--known-at", type=str, default=None, help="Only what was known then, e.g. 2024-07-03T21:00:00+00:00.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw all its prices to an .svg or .png.")
 @_AS_JSON
-def inspect(symbol: str, newest: int, known_at: str | None, *, as_json: bool) -> None:
+def inspect(symbol: str, newest: int, known_at: str | None, plot: Path | None, *, as_json: bool) -> None:
     """Show the bars, corporate actions, quarantine and restated versions of SYMBOL."""
     from trading_pipeline.services.inspection import inspect_symbol  # noqa: PLC0415 - as above
 
-    report = inspect_symbol(_lake(), symbol.strip().upper(), newest=newest, known_at=_instant(known_at))
+    name, instant, lake = symbol.strip().upper(), _instant(known_at), _lake()
+    report = inspect_symbol(lake, name, newest=newest, known_at=instant)
+    if plot is not None:
+        _draw(lake, name, instant, plot)
     if as_json:
         show([dict(report.sections())], title=symbol, as_json=True)
         return
     for title, rows in report.sections():
-        show(rows, title=title, as_json=False)
+        show([_brief(row) for row in rows], title=title, as_json=False)
 
 
 @click.command("import-actions")
@@ -92,6 +97,26 @@ def _settings() -> Settings:
 
 def _lake() -> Lake:
     return Lake(_settings().lake_root)
+
+
+def _brief(row: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what every row says, or what session and detail say already: a terminal is narrow."""
+    return {name: value for name, value in row.items() if name not in {"symbol", "ended_at", "reason"}}
+
+
+def _draw(lake: Lake, symbol: str, known_at: datetime | None, file: Path) -> None:
+    from trading_pipeline.adapters.price_plot import IMAGES, price_plot  # noqa: PLC0415 - as above
+    from trading_pipeline.services.inspection import price_histories  # noqa: PLC0415
+
+    image = file.suffix.removeprefix(".").lower()
+    if image not in IMAGES:
+        raise click.UsageError(f"--plot {file}: name a file that ends in {' or '.join(f'.{one}' for one in IMAGES)}")
+    content = price_plot(price_histories(lake, [symbol], known_at=known_at), image=image)
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise click.UsageError(f"--plot {file} cannot be written: {error.strerror}") from error
+    err.print(f"the plot is in {file}", highlight=False)
 
 
 def _instant(text: str | None) -> datetime | None:

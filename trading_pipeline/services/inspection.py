@@ -1,12 +1,13 @@
 """All that the lake knows of one symbol: bars, actions, quarantine and versions."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 import polars as pl
 
+from trading_pipeline.adapters.price_plot import PriceHistory
 from trading_pipeline.adapters.store.actions import read_actions
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.bars import BAR_KEY
@@ -64,8 +65,48 @@ def inspect_symbol(lake: Lake, symbol: str, *, newest: int, known_at: datetime |
         bars=bars.tail(newest),
         actions=actions,
         quarantined=_rows(lake, Dataset.QUARANTINED_BARS, symbol),
-        restated=raw.filter(versions > 1),
+        restated=raw.filter(versions > 1).sort([name for name in ("session", KNOWN_AT) if name in raw.columns]),
     )
+
+
+def price_histories(
+    lake: Lake,
+    symbols: Collection[str],
+    *,
+    start: date = date.min,
+    end: date = date.max,
+    known_at: datetime | None = None,
+) -> list[PriceHistory]:
+    """Return what there is to draw of some symbols from `start` to `end`, both included, in their order.
+
+    Raises:
+        DataQualityError: there are no bars at all.
+    """
+    wanted = pl.col("symbol").is_in(list(symbols))
+    bars, quarantined = (
+        lake.read(dataset, start=start, end=end, columns=["session", "symbol", "close"]).filter(wanted)
+        for dataset in (Dataset.BARS, Dataset.QUARANTINED_BARS)
+    )
+    actions = read_actions(lake, known_at=known_at, start=start, end=end).filter(wanted)
+    return [
+        PriceHistory(
+            symbol=symbol,
+            bars=bars.filter(pl.col("symbol") == symbol),
+            actions=actions.filter(pl.col("symbol") == symbol),
+            quarantined=quarantined.filter(pl.col("symbol") == symbol),
+        )
+        for symbol in symbols
+    ]
+
+
+def worth_a_look(bars: pl.DataFrame, quarantined: pl.DataFrame, *, count: int) -> list[str]:
+    """Return the symbols with most rows in quarantine, then those most traded in dollars, in that order."""
+    dollars = bars.group_by("symbol").agg((pl.col("close") * pl.col("volume")).sum().alias("dollars"))
+    faults = quarantined.drop_nulls("symbol").group_by("symbol").agg(pl.len().alias("faults"))
+    ranked = dollars.join(faults, on="symbol", how="full", coalesce=True).sort(
+        "faults", "dollars", "symbol", descending=[True, True, False], nulls_last=True
+    )
+    return ranked["symbol"].head(count).to_list()
 
 
 def _rows(lake: Lake, dataset: Dataset, symbol: str) -> pl.DataFrame:
