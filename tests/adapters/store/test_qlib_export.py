@@ -76,7 +76,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_pyqlib_reads_the_same_values(lake: Lake, tmp_path: Path):
-    """Every field to the last bit of its float32; holes and what is unknown as NaN; `$close/$factor` is what was traded."""
+    """Every field to the last bit of its float32; holes, and what is unknown, as NaN; the factor steps at the split."""
     record_actions(lake, split(4.0))
     trade(lake, NEXT, "AAPL", "META")
     export_qlib(lake, tmp_path / "qlib")
@@ -116,7 +116,7 @@ def test_an_export_after_a_session_touches_the_symbols_that_traded(lake: Lake, t
 
 
 def test_right_after_a_split_history_stays_and_the_factor_steps(lake: Lake, tmp_path: Path):
-    """On the evening of the ex-date: what was exported before is the beginning of what is now, and pyqlib sees no jump."""
+    """On the evening of the ex-date: what was exported before begins what is now, and pyqlib sees no jump."""
     folder = tmp_path / "qlib"
     export_qlib(lake, folder)
     before = contents(folder)
