@@ -9,7 +9,6 @@ from assets.context import numbers_by_session, report, sessions_of, table
 from resources import LakeResource, TradingResource
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.prices import last_closes
-from trading_pipeline.core.accounting import replay
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
 from trading_pipeline.services.account import TradingAccount
 
@@ -59,8 +58,8 @@ def positions(context: dg.AssetExecutionContext, lake: LakeResource, trading: Tr
 
 
 def _frame(account: TradingAccount, store: Lake, session: date) -> pl.DataFrame:
-    history = account.ledger.fills.through(account.account, session)
-    held = {symbol: one for symbol, one in replay(fill for fill, _ in history).items() if one.qty}
+    at_close = account.ledger.fills.positions_at(account.account, session)
+    held = {symbol: one for symbol, one in at_close.items() if one.qty}
     marks = last_closes(store, session, held)
     rows = [
         {

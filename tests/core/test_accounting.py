@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.pnl import pnl_of_fills
 
 from trading_pipeline.core.accounting import Fill, Position, apply_fill, missed_fill_price, replay
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.pnl import session_pnl
 from trading_pipeline.errors import DataQualityError
 
 DAY = date(2023, 9, 1)
@@ -122,8 +122,8 @@ def test_session_pnl_adds_up_to_the_change_of_equity() -> None:
         _fill(2, Side.SELL, 4, Decimal(110), Decimal(1), second),
     ]
     marks = {"AAPL": Decimal(105)}
-    first = session_pnl(DAY, history[:1], marks=marks, marks_before={}, capital=Decimal(1000))
-    after = session_pnl(second, history, marks={"AAPL": Decimal(108)}, marks_before=marks, capital=Decimal(1000))
+    first = pnl_of_fills(DAY, history[:1], marks=marks, marks_before={}, capital=Decimal(1000))
+    after = pnl_of_fills(second, history, marks={"AAPL": Decimal(108)}, marks_before=marks, capital=Decimal(1000))
     assert (Decimal("49.00"), Decimal("1049.00")) == (first.change, first.equity)
     assert Decimal("1086.00") == after.equity
     assert after.change == after.equity - first.equity
@@ -133,4 +133,4 @@ def test_a_position_without_a_mark_stops_the_pnl() -> None:
     """Never a default price."""
     history = [_fill(1, Side.BUY, 10, Decimal(100))]
     with pytest.raises(DataQualityError, match="AAPL"):
-        session_pnl(DAY, history, marks={}, marks_before={}, capital=Decimal(1000))
+        pnl_of_fills(DAY, history, marks={}, marks_before={}, capital=Decimal(1000))

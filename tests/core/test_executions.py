@@ -8,11 +8,11 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.pnl import pnl_of_fills
 
 from trading_pipeline.core.accounting import Fill, replay
 from trading_pipeline.core.executions import Cumulative, Executed, effective, replace_synthetic
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.pnl import session_pnl
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import ExecutionConflict
 
@@ -95,7 +95,7 @@ def _statement(executions: list[Executed]) -> list[tuple]:
     rows = []
     for session in SESSIONS:
         so_far = [fill for fill in fills if fill.session <= session]
-        row = session_pnl(session, so_far, marks=MARKS, marks_before=MARKS, capital=Decimal(1000))
+        row = pnl_of_fills(session, so_far, marks=MARKS, marks_before=MARKS, capital=Decimal(1000))
         rows.append((row.session, row.realised, row.fees, row.unrealised, row.change, row.equity))
     return rows
 

@@ -7,12 +7,12 @@ Both hold to the cent for what is returned, and sessions add up to the whole: a 
 gets the difference of two running totals, so no rounding is ever added twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from trading_pipeline.core.accounting import ZERO, Fill, Position, replay
+from trading_pipeline.core.accounting import ZERO, Position
 from trading_pipeline.core.money import cents
 from trading_pipeline.errors import DataQualityError
 
@@ -32,24 +32,22 @@ class SessionPnl:
 
 def session_pnl(
     session: date,
-    fills: Sequence[Fill],
     *,
+    now: Mapping[str, Position],
+    before: Mapping[str, Position],
     marks: Mapping[str, Decimal],
     marks_before: Mapping[str, Decimal],
     capital: Decimal,
 ) -> SessionPnl:
     """Compute the P&L of a session.
 
-    `fills` are all fills through the session. They are replayed session by session here: a fill that was booked late
-    counts in the session it happened in. `marks` are closing
-    prices of the session, `marks_before` those of the session before.
+    `now` are the positions at its close, `before` those at the close of the session before, flat ones too. Both follow
+    from the fills by the session they happened in: one that was booked late counts there. `marks` are closing prices
+    of the session, `marks_before` those of the session before.
 
     Raises:
         DataQualityError: a held symbol has no mark.
     """
-    ordered = sorted(fills, key=lambda fill: fill.session)
-    now = replay(ordered)
-    before = replay(fill for fill in ordered if fill.session < session)
     realised, realised_before = _cents_of(now, "realised"), _cents_of(before, "realised")
     fees, fees_before = _cents_of(now, "fees"), _cents_of(before, "fees")
     unrealised = cents(unrealised_total(now, marks, session))
@@ -61,9 +59,21 @@ def session_pnl(
         fees=paid,
         unrealised=unrealised,
         change=gained - paid + unrealised - unrealised_before,
-        equity=cents(capital) + realised - fees + unrealised,
+        equity=equity_of(now, marks=marks, capital=capital, session=session),
         positions={symbol: position for symbol, position in now.items() if position.qty},
     )
+
+
+def equity_of(
+    positions: Mapping[str, Position], *, marks: Mapping[str, Decimal], capital: Decimal, session: date
+) -> Decimal:
+    """Return what an account is worth with these positions, flat ones among them, in dollars rounded to the cent.
+
+    Raises:
+        DataQualityError: a held symbol has no mark.
+    """
+    earned = _cents_of(positions, "realised") - _cents_of(positions, "fees")
+    return cents(capital) + earned + cents(unrealised_total(positions, marks, session))
 
 
 def unrealised_total(positions: Mapping[str, Position], marks: Mapping[str, Decimal], session: date) -> Decimal:

@@ -1,28 +1,53 @@
 """What an account is worth at the close, or in the middle, of a session."""
 
+from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal
 
-from trading_pipeline.core.pnl import SessionPnl, session_pnl
+from trading_pipeline.core.accounting import Position
+from trading_pipeline.core.pnl import SessionPnl, equity_of, session_pnl
 from trading_pipeline.errors import DataQualityError
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.valuation import Valuation
 
 
 def value_session(account: TradingAccount, session: date) -> SessionPnl:
-    """Value the account in a session: all fills up to it, at the last prices known in it and in the one before.
+    """Value the account in a session: its positions at the close of it and of the one before, at their last prices.
 
     Raises:
         DataQualityError: a held symbol has no price, or the account has no valuation.
     """
-    valuation = account.valuation
-    if valuation is None:
-        raise DataQualityError(f"account {account.account} was opened without prices and capital to value it by")
-    history = [fill for fill, _ in account.ledger.fills.through(account.account, session)]
-    symbols = {fill.symbol for fill in history}
-    before = account.calendar.previous(session)
+    valuation = _valuation(account)
+    day_before = account.calendar.previous(session)
+    fills = account.ledger.fills
+    now, before = fills.positions_at(account.account, session), fills.positions_at(account.account, day_before)
     return session_pnl(
         session,
-        history,
-        marks={symbol: quote.price for symbol, quote in valuation.quotes(session, symbols).items()},
-        marks_before={symbol: quote.price for symbol, quote in valuation.quotes(before, symbols).items()},
+        now=now,
+        before=before,
+        marks=_marks(valuation, session, now),
+        marks_before=_marks(valuation, day_before, before),
         capital=valuation.capital,
     )
+
+
+def equity_in(account: TradingAccount, session: date) -> Decimal:
+    """Return what the account is worth in a session, dollars: as `value_session` has it, and as it fails.
+
+    Raises:
+        DataQualityError: a held symbol has no price, or the account has no valuation.
+    """
+    valuation = _valuation(account)
+    held = account.ledger.fills.positions_at(account.account, session)
+    return equity_of(held, marks=_marks(valuation, session, held), capital=valuation.capital, session=session)
+
+
+def _valuation(account: TradingAccount) -> Valuation:
+    if account.valuation is None:
+        raise DataQualityError(f"account {account.account} was opened without prices and capital to value it by")
+    return account.valuation
+
+
+def _marks(valuation: Valuation, session: date, positions: Mapping[str, Position]) -> dict[str, Decimal]:
+    held = {symbol for symbol, one in positions.items() if one.qty}
+    return {symbol: quote.price for symbol, quote in valuation.quotes(session, held).items()}

@@ -17,7 +17,7 @@ from trading_pipeline.core.risk.monitor import Equity, MonitorFacts, Reading, Ru
 from trading_pipeline.core.risk.monitor_limits import MonitorLimits
 from trading_pipeline.errors import DataQualityError, OperatorError, TransientError
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.equity import value_session
+from trading_pipeline.services.equity import equity_in, value_session
 from trading_pipeline.services.following import follow
 from trading_pipeline.services.verification import Verification, verify_book
 
@@ -110,7 +110,7 @@ def reset_equity_peak(account: TradingAccount, action: OperatorAction) -> dict[s
     if session is None:
         raise OperatorError("the account has not traded yet: there is no equity peak")
     try:
-        equity = value_session(account, session).equity
+        equity = equity_in(account, session)
     except DataQualityError as unknown:
         raise OperatorError(f"the equity is unknown, so it can be no peak: {unknown.message}") from unknown
     monitors = account.ledger.monitors

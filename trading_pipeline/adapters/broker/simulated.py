@@ -14,6 +14,7 @@ from psycopg.rows import DictRow
 from trading_pipeline.adapters.broker.matching import ExchangeCosts, Match, OpeningBar, match, reject_reason
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution, require_cover
 from trading_pipeline.adapters.store.postgres import Pool
+from trading_pipeline.adapters.store.rows import write_rows
 from trading_pipeline.core.accounting import Fill
 from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
@@ -47,9 +48,13 @@ select o.*, (select sum(e.qty * e.price) / sum(e.qty) from exchange.executions e
 _EXECUTE = """
 insert into exchange.executions
        (execution_id, client_order_id, account, symbol, side, qty, price, fee, session, executed_at)
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+select execution_id, client_order_id, account, symbol, side, qty, price, fee, session, executed_at
+  from json_populate_recordset(null::exchange.executions, %s)
 """
-_END = "update exchange.orders set status = %s, reason = %s, filled_qty = %s where client_order_id = %s"
+_END = """
+update exchange.orders o set status = ended.status, reason = ended.reason, filled_qty = ended.filled_qty
+  from json_populate_recordset(null::exchange.orders, %s) ended where o.client_order_id = ended.client_order_id
+"""
 _LOCKED_CLOCK = "select last_session from exchange.clocks where account = %s for update"
 
 
@@ -196,10 +201,8 @@ class SimulatedExchange:
         bars = self._openings(session, {row["symbol"] for row in rows})
         matched = [(row, self._match(row, bars.get(row["symbol"]))) for row in rows]
         filled = [self._executed(row, one, session) for row, one in matched if one.price is not None]
-        ended = [(one.state.value, one.reason, one.qty, row["client_order_id"]) for row, one in matched]
-        with connection.cursor() as cursor:
-            cursor.executemany(_EXECUTE, filled)
-            cursor.executemany(_END, ended)
+        write_rows(connection, _EXECUTE, filled)
+        write_rows(connection, _END, [_ended(row, one) for row, one in matched])
 
     def _match(self, row: DictRow, bar: OpeningBar | None) -> Match:
         return match(
@@ -211,19 +214,19 @@ class SimulatedExchange:
             costs=self._costs,
         )
 
-    def _executed(self, row: DictRow, outcome: Match, session: date) -> tuple[Any, ...]:
-        return (
-            f"{row['broker_order_id']}-1",
-            row["client_order_id"],
-            row["account"],
-            row["symbol"],
-            row["side"],
-            outcome.qty,
-            outcome.price,
-            outcome.fee,
-            session,
-            self._calendar.open_at(session),
-        )
+    def _executed(self, row: DictRow, outcome: Match, session: date) -> dict[str, Any]:
+        return {
+            "execution_id": f"{row['broker_order_id']}-1",
+            "client_order_id": row["client_order_id"],
+            "account": row["account"],
+            "symbol": row["symbol"],
+            "side": row["side"],
+            "qty": outcome.qty,
+            "price": outcome.price,
+            "fee": outcome.fee,
+            "session": session,
+            "executed_at": self._calendar.open_at(session),
+        }
 
 
 def _locked_clock(connection: Connection[DictRow], account: str) -> date | None:
@@ -234,6 +237,15 @@ def _locked_clock(connection: Connection[DictRow], account: str) -> date | None:
 
 def _set_clock(connection: Connection[DictRow], account: str, session: date) -> None:
     connection.execute("update exchange.clocks set last_session = %s where account = %s", (session, account))
+
+
+def _ended(row: DictRow, outcome: Match) -> dict[str, Any]:
+    return {
+        "client_order_id": row["client_order_id"],
+        "status": outcome.state.value,
+        "reason": outcome.reason,
+        "filled_qty": outcome.qty,
+    }
 
 
 def _columns(intent: OrderIntent, state: OrderState, reason: str) -> dict[str, Any]:

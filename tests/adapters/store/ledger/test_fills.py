@@ -8,15 +8,17 @@ from itertools import count, permutations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.trading import ACCOUNT
+from support.pnl import pnl_of_fills
+from support.trading import ACCOUNT, SESSION
 
 from tests.adapters.store.ledger.scenes import FIRST, TRADED, arrival, live_order
 from trading_pipeline.adapters.store.ledger import Ledger, OrderRecord
-from trading_pipeline.core.accounting import replay
+from trading_pipeline.core.accounting import Position, replay
 from trading_pipeline.core.executions import Cumulative, Executed
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.pnl import session_pnl
+from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import ExecutionConflict, OrderError
 
 numbers = count()
@@ -218,9 +220,33 @@ def _cumulative(order: OrderRecord, executions: list[Executed]) -> Cumulative:
 
 def _pnl(ledger: Ledger, symbols: list[str]) -> tuple[Decimal, Decimal, Decimal, dict[str, Decimal]]:
     marks = dict.fromkeys(symbols, Decimal("101.37"))
-    fills = [fill for fill, _ in ledger.fills.through(ACCOUNT, TRADED) if fill.symbol in symbols]
-    row = session_pnl(TRADED, fills, marks=marks, marks_before=marks, capital=Decimal(1000))
+    now, before = (
+        {name: one for name, one in ledger.fills.positions_at(ACCOUNT, session).items() if name in symbols}
+        for session in (TRADED, SESSION)
+    )
+    row = session_pnl(TRADED, now=now, before=before, marks=marks, marks_before=marks, capital=Decimal(1000))
     return row.realised, row.fees, row.equity, {name: one.qty for name, one in row.positions.items()}
+
+
+def test_positions_stand_at_every_close_as_a_replay_has_them(ledger: Ledger) -> None:
+    """Also where an execution of an earlier session came late, one was inferred first, and a position was closed."""
+    second = xnys().next(TRADED)
+    bought, sold = live_order(ledger, 100), live_order(ledger, 100, side=Side.SELL)
+    other = live_order(ledger, 10, symbol="MSFT")
+    made = [
+        arrival(bought, "b1", "60", "101.5", fee="1"),
+        arrival(bought, "b2", "40", "102.25", fee="1", minutes=3),
+        arrival(sold, "s1", "100", "99.75", session=second),
+        arrival(other, "m1", "10", "300", fee="0.35", session=second),
+    ]
+    ledger.fills.book_many(ACCOUNT, made[:1])
+    ledger.fills.book_reported(ACCOUNT, _cumulative(bought, made[:2]))
+    ledger.fills.book_many(ACCOUNT, made[2:])
+    ledger.fills.book_many(ACCOUNT, made[1:2])
+    for session in (SESSION, TRADED, second, xnys().next(second)):
+        nothing = {one.fill.symbol: Position(symbol=one.fill.symbol) for one in made}
+        by_replay = replay(one.fill for one in made if one.fill.session <= session)
+        assert nothing | by_replay == ledger.fills.positions_at(ACCOUNT, session)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -265,7 +291,7 @@ def test_dropped_and_shuffled_executions_with_reports_between_end_as_the_clean_o
                 told_shares[symbol] = told_shares.get(symbol, Decimal(0)) + qty
     in_order = sorted(clean, key=lambda one: one.moment)
     positions = replay(one.fill for one in in_order)
-    expected = session_pnl(
+    expected = pnl_of_fills(
         TRADED,
         [one.fill for one in in_order],
         marks=dict.fromkeys(symbols, Decimal("101.37")),

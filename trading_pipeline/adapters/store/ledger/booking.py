@@ -26,6 +26,7 @@ from trading_pipeline.adapters.store.ledger.positions import (
     replay_positions_in,
     store_positions_in,
 )
+from trading_pipeline.adapters.store.rows import write_rows
 from trading_pipeline.core.accounting import ZERO, Booking, Position, apply_fill
 from trading_pipeline.core.executions import DIGITS, Cumulative, Executed, missing, replace_synthetic
 from trading_pipeline.core.orders.states import TERMINAL, OrderState, Source
@@ -38,13 +39,18 @@ _OF_ORDER = "select * from ledger.effective_fills where client_order_id = %s"
 _INSERT = """
 insert into ledger.fills (execution_id, account, client_order_id, symbol, side, qty, price, fee, session, executed_at,
                           position_after, average_after, cost_after, realised, kind, told_qty, posted)
-values (%(execution_id)s, %(account)s, %(client_order_id)s, %(symbol)s, %(side)s, %(qty)s, %(price)s, %(fee)s,
-        %(session)s, %(executed_at)s, %(position_after)s, %(average_after)s, %(cost_after)s, %(realised)s, %(kind)s,
-        %(told_qty)s, %(posted)s)
+select execution_id, account, client_order_id, symbol, side, qty, price, fee, session, executed_at, position_after,
+       average_after, cost_after, realised, kind, told_qty, posted
+  from json_populate_recordset(null::ledger.fills, %s)
 """
-_SUPERSEDE = "insert into ledger.superseded_fills (execution_id, superseded_by) values (%s, %s)"
+_SUPERSEDE = """
+insert into ledger.superseded_fills (execution_id, superseded_by)
+select execution_id, superseded_by from json_populate_recordset(null::ledger.superseded_fills, %s)
+"""
 _COUNT = """
-update ledger.orders set filled_qty = filled_qty + %s, filled_notional = filled_notional + %s where client_order_id = %s
+update ledger.orders o
+   set filled_qty = o.filled_qty + more.filled_qty, filled_notional = o.filled_notional + more.filled_notional
+  from json_populate_recordset(null::ledger.orders, %s) more where o.client_order_id = more.client_order_id
 """
 _FACTS = ("client_order_id", "symbol", "side", "qty", "price", "session")
 _UNCOUNTED = Booking(position=Position(symbol=""), realised=ZERO)
@@ -130,10 +136,9 @@ def _write(
             bookings[one.fill.execution_id] = booking = apply_fill(held[symbol], one.fill)
             held[symbol] = booking.position
     rows = [_row(account, entry, bookings.get(entry.executed.fill.execution_id, _UNCOUNTED)) for entry in entries]
-    gone = [(one.fill.execution_id, by) for one, by in superseded.items()]
-    with connection.cursor() as cursor:
-        cursor.executemany(_INSERT, rows)
-        cursor.executemany(_SUPERSEDE, gone)
+    gone = [{"execution_id": one.fill.execution_id, "superseded_by": by} for one, by in superseded.items()]
+    write_rows(connection, _INSERT, rows)
+    write_rows(connection, _SUPERSEDE, gone)
     store_positions_in(connection, account, [held[symbol] for symbol in symbols if symbol not in replayed])
     return bookings | replay_positions_in(connection, account, sorted(replayed))
 
@@ -218,8 +223,8 @@ def _count(connection: Connection[DictRow], entries: Iterable[_Entry], supersede
         for one, sign in counted:
             shares[one.client_order_id] += sign * one.fill.qty
             dollars[one.client_order_id] += sign * one.fill.qty * one.fill.price
-    with connection.cursor() as cursor:
-        cursor.executemany(_COUNT, [(shares[one], dollars[one], one) for one in sorted(shares)])
+    rows = [{"client_order_id": one, "filled_qty": shares[one], "filled_notional": dollars[one]} for one in shares]
+    write_rows(connection, _COUNT, rows)
 
 
 def _move(

@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg import Connection
 from psycopg.rows import DictRow
-from psycopg.types.json import Jsonb
 
+from trading_pipeline.adapters.store.rows import write_rows
 from trading_pipeline.core.orders.states import (
     UNSENT,
     OrderState,
@@ -30,12 +30,18 @@ select 1 from ledger.order_events
 """
 _INSERT = """
 insert into ledger.order_events (client_order_id, from_state, to_state, reason, detail, source, broker_at, at)
-values (%s, %s, %s, %s, %s, %s, %s, coalesce(%s, clock_timestamp()))
+select client_order_id, from_state, to_state, reason, detail, source, broker_at, at
+  from json_populate_recordset(null::ledger.order_events, %s)
+"""
+_RECORD = """
+insert into ledger.order_events (client_order_id, to_state, reason, source)
+select unnest(%s::text[]), 'pending_new', 'intent recorded', 'system'
 """
 _UPDATE = """
-update ledger.orders
-   set state = %s, state_source = %s, state_at = %s, reason = %s, updated_at = clock_timestamp()
- where client_order_id = %s
+update ledger.orders o
+   set state = told.state, state_source = told.state_source, state_at = told.state_at, reason = told.reason,
+       updated_at = clock_timestamp()
+  from json_populate_recordset(null::ledger.orders, %s) told where o.client_order_id = told.client_order_id
 """
 
 
@@ -58,10 +64,7 @@ class Report:
 
 def record_intents(connection: Connection[DictRow], client_order_ids: Sequence[str]) -> None:
     """Write the first event of orders inserted in this transaction."""
-    new = OrderState.PENDING_NEW.value
-    rows = [(one, None, new, "intent recorded", Jsonb({}), Source.SYSTEM.value, None, None) for one in client_order_ids]
-    with connection.cursor() as cursor:
-        cursor.executemany(_INSERT, rows)
+    connection.execute(_RECORD, (list(client_order_ids),))
 
 
 def append_events(connection: Connection[DictRow], reports: Sequence[Report]) -> None:
@@ -76,8 +79,8 @@ def append_events(connection: Connection[DictRow], reports: Sequence[Report]) ->
     """
     ids = sorted({report.client_order_id for report in reports})
     present = {row["client_order_id"]: row for row in connection.execute(_LOCK, (ids,)).fetchall()}
-    events: list[tuple[Any, ...]] = []
-    changes: dict[str, tuple[Any, ...]] = {}
+    events: list[dict[str, Any]] = []
+    changes: dict[str, dict[str, Any]] = {}
     for report in reports:
         row = present.get(report.client_order_id)
         if row is None:
@@ -91,29 +94,22 @@ def append_events(connection: Connection[DictRow], reports: Sequence[Report]) ->
         if stands.state is said.state or (not moves and _known(connection, report)):
             continue
         events.append(
-            (
-                report.client_order_id,
-                stands.state.value,
-                said.state.value,
-                report.reason,
-                Jsonb(dict(report.detail)),
-                said.source.value,
-                report.broker_at,
-                row["instant"],
-            )
+            {
+                "client_order_id": report.client_order_id,
+                "from_state": stands.state.value,
+                "to_state": said.state.value,
+                "reason": report.reason,
+                "detail": dict(report.detail),
+                "source": said.source.value,
+                "broker_at": report.broker_at,
+                "at": row["instant"],
+            }
         )
         if moves:
             row |= {"state": said.state.value, "state_source": said.source.value, "state_at": said.at}
-            changes[report.client_order_id] = (
-                said.state.value,
-                said.source.value,
-                said.at,
-                report.reason,
-                report.client_order_id,
-            )
-    with connection.cursor() as cursor:
-        cursor.executemany(_INSERT, events)
-        cursor.executemany(_UPDATE, list(changes.values()))
+            changes[report.client_order_id] = row | {"reason": report.reason}
+    write_rows(connection, _INSERT, events)
+    write_rows(connection, _UPDATE, list(changes.values()))
 
 
 def move_in(

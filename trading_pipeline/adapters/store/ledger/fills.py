@@ -7,7 +7,7 @@ from decimal import Decimal
 from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.store.ledger.booking import book_in, book_reported_in
-from trading_pipeline.adapters.store.ledger.positions import IN_ORDER, fill_of, position_of
+from trading_pipeline.adapters.store.ledger.positions import IN_ORDER, NEWEST_FIRST, position_of
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.accounting import Booking, Fill, Position
 from trading_pipeline.core.executions import Cumulative, Executed
@@ -16,6 +16,21 @@ _UNPOSTED = """
 select f.*, f.qty as whole_qty, f.qty - f.told_qty as qty
   from ledger.fills f where account = %s and not posted order by seq
 """
+# From the present backwards: the newest session is what is asked for most.
+_POSITIONS_AT = f"""
+with later as (
+    select symbol, sum(realised) as realised, sum(fee) as fees
+      from ledger.effective_fills where account = %(account)s and session > %(session)s group by symbol
+)
+select symbol, coalesce(newest.position_after, 0) as qty, coalesce(newest.average_after, 0) as average_price,
+       coalesce(newest.cost_after, 0) as cost, p.realised - coalesce(later.realised, 0) as realised,
+       p.fees - coalesce(later.fees, 0) as fees
+  from ledger.positions p left join later using (symbol) left join lateral (
+       select f.position_after, f.average_after, f.cost_after from ledger.effective_fills f
+        where f.account = p.account and f.symbol = p.symbol and f.session <= %(session)s
+        order by {NEWEST_FIRST} limit 1) newest on true
+ where p.account = %(account)s order by symbol
+"""  # noqa: S608 - the order is ours
 
 
 class Fills:
@@ -99,10 +114,13 @@ class Fills:
         """Return the fills of an order."""
         return self._rows("client_order_id = %s", client_order_id)
 
-    def through(self, account: str, session: date) -> list[tuple[Fill, Decimal]]:
-        """Return all fills up to and including a session in order of booking, each with what it realised."""
-        rows = self._rows("account = %s and session <= %s", account, session)
-        return [(fill_of(row), row["realised"]) for row in rows]
+    def positions_at(self, account: str, session: date) -> dict[str, Position]:
+        """Return every position as it stood at the close of a session, flat ones too.
+
+        What was booked late counts in the session it happened in.
+        """
+        rows = self._pool.rows(_POSITIONS_AT, {"account": account, "session": session})
+        return {row["symbol"]: position_of(row) for row in rows}
 
     def positions(self, account: str) -> dict[str, Position]:
         """Return the present positions, flat ones left out."""

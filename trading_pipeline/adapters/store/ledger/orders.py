@@ -7,11 +7,11 @@ from typing import Any
 
 from psycopg import Connection
 from psycopg.rows import DictRow
-from psycopg.types.json import Jsonb
 
 from trading_pipeline.adapters.store.ledger.events import Report, append_events, record_intents
 from trading_pipeline.adapters.store.ledger.records import Exposure, NewOrder, OrderRecord
 from trading_pipeline.adapters.store.postgres import Pool
+from trading_pipeline.adapters.store.rows import write_rows
 from trading_pipeline.core.orders.model import Purpose
 from trading_pipeline.core.orders.states import HOLDING, TERMINAL, UNSENT, OrderState, Source
 from trading_pipeline.core.risk.clearance import Verdict, VerdictCode
@@ -22,9 +22,10 @@ _INSERT = """
 insert into ledger.orders (client_order_id, account, strategy_id, session, trade_session, symbol, side, qty, order_type,
                            time_in_force, limit_price, stop_price, purpose, repeat, payload_digest, reference_price,
                            reference_source, reference_as_of, state, origin)
-values (%(client_order_id)s, %(account)s, %(strategy_id)s, %(session)s, %(trade_session)s, %(symbol)s, %(side)s,
-        %(qty)s, %(order_type)s, %(time_in_force)s, %(limit_price)s, %(stop_price)s, %(purpose)s, %(repeat)s,
-        %(payload_digest)s, %(reference_price)s, %(reference_source)s, %(reference_as_of)s, %(state)s, %(origin)s)
+select client_order_id, account, strategy_id, session, trade_session, symbol, side, qty, order_type, time_in_force,
+       limit_price, stop_price, purpose, repeat, payload_digest, reference_price, reference_source, reference_as_of,
+       state, origin
+  from json_populate_recordset(null::ledger.orders, %s)
 on conflict (client_order_id) do nothing
 returning client_order_id
 """
@@ -45,14 +46,17 @@ _TOUCH = "update ledger.orders set updated_at = clock_timestamp() where client_o
 _LOCK_BOOK = "select epoch, kill_switch from ledger.books where account = %s for update"
 _DECIDE = """
 insert into ledger.risk_decisions (client_order_id, code, observed, limit_value, epoch, sequence, detail)
-values (%s, %s, %s, %s, %s, %s, %s)
+select client_order_id, code, observed, limit_value, epoch, sequence, detail
+  from json_populate_recordset(null::ledger.risk_decisions, %s)
 """
 _SAW = """
-update ledger.books set high_sequence = greatest(high_sequence, %s) where account = %s and epoch = %s
+update ledger.books b set high_sequence = greatest(b.high_sequence, seen.high_sequence)
+  from json_populate_recordset(null::ledger.books, %s) seen where b.account = seen.account and b.epoch = seen.epoch
 """
 # What the guard has just reserved is to be released once more, also for an order that ended meanwhile.
 _REMEMBER = """
-update ledger.orders set guard_epoch = %s, guard_sequence = %s, released = false where client_order_id = %s
+update ledger.orders o set guard_epoch = held.guard_epoch, guard_sequence = held.guard_sequence, released = false
+  from json_populate_recordset(null::ledger.orders, %s) held where o.client_order_id = held.client_order_id
 """
 
 
@@ -78,7 +82,7 @@ class Orders:
         """
         columns = [_columns(new) for new in sorted(news, key=lambda one: one.intent.client_order_id)]
         with self._pool.connection() as connection:
-            inserted = _insert(connection, columns)
+            inserted = {row["client_order_id"] for row in write_rows(connection, _INSERT, columns)}
             record_intents(connection, sorted(inserted))
             stored = _by_id(connection, [new.intent.client_order_id for new in news])
             for new in news:
@@ -256,22 +260,18 @@ class Orders:
 def decide_in(connection: Connection[DictRow], verdicts: Sequence[tuple[str, Verdict]]) -> None:
     """Write verdicts by client order id inside a transaction the caller holds."""
     rows = [
-        (one, verdict.code.value, verdict.observed, verdict.limit, verdict.epoch, verdict.sequence, verdict.detail)
+        {
+            "client_order_id": one,
+            "code": verdict.code.value,
+            "observed": verdict.observed,
+            "limit_value": verdict.limit,
+            "epoch": verdict.epoch,
+            "sequence": verdict.sequence,
+            "detail": verdict.detail,
+        }
         for one, verdict in verdicts
     ]
-    with connection.cursor() as cursor:
-        cursor.executemany(_DECIDE, rows)
-
-
-def _insert(connection: Connection[DictRow], columns: Sequence[dict[str, Any]]) -> set[str]:
-    inserted: set[str] = set()
-    with connection.cursor() as cursor:
-        cursor.executemany(_INSERT, columns, returning=True)
-        while columns:
-            inserted |= {row["client_order_id"] for row in cursor.fetchall()}
-            if not cursor.nextset():
-                break
-    return inserted
+    write_rows(connection, _DECIDE, rows)
 
 
 def _by_id(
@@ -327,17 +327,17 @@ def _remember_clearances(connection: Connection[DictRow], verdicts: Sequence[tup
         if verdict.sequence is not None and verdict.epoch is not None:
             of_book = order.intent.account, verdict.epoch
             newest[of_book] = max(newest.get(of_book, 0), verdict.sequence)
+    seen = [{"account": name, "epoch": epoch, "high_sequence": highest} for (name, epoch), highest in newest.items()]
     own = [
-        (
-            verdict.epoch,
-            verdict.clearance.sequence if verdict.clearance else verdict.sequence,
-            order.client_order_id,
-        )
+        {
+            "client_order_id": order.client_order_id,
+            "guard_epoch": verdict.epoch,
+            "guard_sequence": verdict.clearance.sequence if verdict.clearance else verdict.sequence,
+        }
         for order, verdict in cleared
     ]
-    with connection.cursor() as cursor:
-        cursor.executemany(_SAW, [(sequence, *of_book) for of_book, sequence in newest.items()])
-        cursor.executemany(_REMEMBER, own)
+    write_rows(connection, _SAW, seen)
+    write_rows(connection, _REMEMBER, own)
 
 
 def _columns(new: NewOrder) -> dict[str, Any]:
@@ -362,5 +362,5 @@ def _columns(new: NewOrder) -> dict[str, Any]:
         "reference_source": intent.reference.source,
         "reference_as_of": intent.reference.as_of,
         "state": OrderState.PENDING_NEW.value,
-        "origin": Jsonb(new.origin),
+        "origin": new.origin,
     }

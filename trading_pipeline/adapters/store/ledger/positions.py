@@ -6,35 +6,40 @@ from datetime import date, datetime
 from psycopg import Connection
 from psycopg.rows import DictRow
 
+from trading_pipeline.adapters.store.rows import write_rows
 from trading_pipeline.core.accounting import Booking, Fill, Position, apply_fill
 from trading_pipeline.core.executions import Executed
 from trading_pipeline.core.orders.model import Side
 
 IN_ORDER = 'session, executed_at, execution_id collate "C"'
 """How fills happened, whatever the language of the database: as `Executed.moment` compares."""
+NEWEST_FIRST = 'session desc, executed_at desc, execution_id collate "C" desc'
 
 _NEW_POSITIONS = """
 insert into ledger.positions (account, symbol) select %s, unnest(%s::text[]) on conflict do nothing
 """
 _POSITIONS = "select * from ledger.positions where account = %s and symbol = any(%s) order by symbol for update"
 _STORE_POSITION = """
-update ledger.positions
-   set qty = %(qty)s, cost = %(cost)s, average_price = %(average_price)s, realised = %(realised)s, fees = %(fees)s,
-       updated_at = now()
- where account = %(account)s and symbol = %(symbol)s
+update ledger.positions p
+   set qty = held.qty, cost = held.cost, average_price = held.average_price, realised = held.realised,
+       fees = held.fees, updated_at = now()
+  from json_populate_recordset(null::ledger.positions, %s) held
+ where p.account = held.account and p.symbol = held.symbol
 """
-_NEWEST = """
+_NEWEST = f"""
 select newest.* from unnest(%(symbols)s::text[]) as wanted (symbol) cross join lateral (
     select symbol, session, executed_at, execution_id from ledger.fills f
      where f.account = %(account)s and f.symbol = wanted.symbol
-     order by session desc, executed_at desc, execution_id collate "C" desc limit 1) newest
-"""
+     order by {NEWEST_FIRST} limit 1) newest
+"""  # noqa: S608 - the order is ours
 _OF_SYMBOLS = f"""
 select * from ledger.effective_fills where account = %s and symbol = any(%s) order by symbol, {IN_ORDER}
 """  # noqa: S608 - the order is ours
 _REPLAYED = """
-update ledger.fills set position_after = %s, average_after = %s, cost_after = %s, realised = %s
- where execution_id = %s
+update ledger.fills f
+   set position_after = led_to.position_after, average_after = led_to.average_after, cost_after = led_to.cost_after,
+       realised = led_to.realised
+  from json_populate_recordset(null::ledger.fills, %s) led_to where f.execution_id = led_to.execution_id
 """
 
 
@@ -59,15 +64,14 @@ def store_positions_in(connection: Connection[DictRow], account: str, positions:
         }
         for one in positions
     ]
-    with connection.cursor() as cursor:
-        cursor.executemany(_STORE_POSITION, rows)
+    write_rows(connection, _STORE_POSITION, rows)
 
 
 def newest_fills_in(
     connection: Connection[DictRow], account: str, symbols: Sequence[str]
 ) -> dict[str, tuple[date, datetime, str]]:
     """Return the moment of each symbol's newest fill; symbols without one are absent."""
-    rows = connection.execute(_NEWEST, {"account": account, "symbols": list(symbols)}).fetchall()
+    rows = connection.execute(_NEWEST.encode(), {"account": account, "symbols": list(symbols)}).fetchall()
     return {row["symbol"]: (row["session"], row["executed_at"], row["execution_id"]) for row in rows}
 
 
@@ -81,11 +85,16 @@ def replay_positions_in(connection: Connection[DictRow], account: str, symbols: 
         bookings[row["execution_id"]] = booking = apply_fill(held[row["symbol"]], fill_of(row))
         held[row["symbol"]] = booking.position
     outcomes = [
-        (one.position.qty, one.position.average_price, one.position.cost, one.realised, key)
+        {
+            "execution_id": key,
+            "position_after": one.position.qty,
+            "average_after": one.position.average_price,
+            "cost_after": one.position.cost,
+            "realised": one.realised,
+        }
         for key, one in bookings.items()
     ]
-    with connection.cursor() as cursor:
-        cursor.executemany(_REPLAYED, outcomes)
+    write_rows(connection, _REPLAYED, outcomes)
     store_positions_in(connection, account, list(held.values()))
     return bookings
 
