@@ -118,6 +118,9 @@ def test_bars_are_imported_or_refused_with_row_and_column(run: Run, tmp_path: Pa
     assert 1 == refused.returncode
     for part in ("bad.csv", "2", "low"):
         assert part in refused.stderr
+    assert "--defects quarantine" in refused.stderr
+    kept = json.loads(run("import-bars", str(bad), "--defects", "quarantine", "--json").stdout)[0]
+    assert (1, 1, 0) == (kept["new"], kept["defective"], kept["restated"])
 
 
 def test_an_unknown_option_is_a_configuration_mistake(run: Run) -> None:

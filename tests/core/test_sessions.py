@@ -227,3 +227,12 @@ def test_sessions_are_in_order_and_the_calendar_is_loaded_once() -> None:
     assert all(earlier < later for earlier, later in pairwise(CALENDAR.sessions))
     assert isinstance(CALENDAR, SessionCalendar)
     assert xnys() is CALENDAR
+
+
+def test_a_day_without_trading_leads_to_the_session_after_it():
+    """A session leads to itself; beyond the calendar nothing does."""
+    days = {date(2024, 7, 3): date(2024, 7, 3), date(2024, 7, 4): date(2024, 7, 5), date(2024, 7, 6): date(2024, 7, 8)}
+    assert days == {day: xnys().at_or_after(day) for day in days}
+    for day in (date(1999, 12, 31), date(2037, 1, 1)):
+        with pytest.raises(NotASession, match=str(day)):
+            xnys().at_or_after(day)

@@ -130,22 +130,31 @@ def verify_ledger(head: str | None, *, as_json: bool) -> None:
 @cli.command("import-bars")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--reference", "vendor", help="Name of a second vendor: its bars are compared with, never traded on.")
+@click.option(
+    "--defects",
+    type=click.Choice(["refuse", "quarantine"]),
+    default="refuse",
+    show_default=True,
+    help="Of rows no market can have made: refuse the file, or import them for the quality gate to keep out.",
+)
 @AS_JSON
-def import_bars_file(file: Path, vendor: str | None, *, as_json: bool) -> None:
+def import_bars_file(file: Path, vendor: str | None, defects: str, *, as_json: bool) -> None:
     """Import daily bars from a CSV or Parquet FILE: all of it, or nothing with the reasons."""
-    from trading_pipeline.adapters.market_data.importing import import_bars  # noqa: PLC0415 - polars only where it is needed
+    # polars only where it is needed
+    from trading_pipeline.adapters.market_data.importing import Defects, import_bars  # noqa: PLC0415
 
     settings = _start()
     lake, now = Lake(settings.lake_root), SystemClock().now()
-    report = import_bars(file, lake, calendar=xnys(), now=now, reference=vendor)
+    report = import_bars(file, lake, calendar=xnys(), now=now, reference=vendor, defects=Defects(defects))
     row = {
         "rows": report.rows,
         "symbols": ", ".join(report.symbols),
         "first_session": report.sessions[0].isoformat(),
         "last_session": report.sessions[-1].isoformat(),
         "new": report.new_rows,
-        "replaced": report.replaced_rows,
+        "restated": report.restated_rows,
         "unchanged": report.unchanged_rows,
+        "defective": report.defective_rows,
         "sessions_changed": len(report.changed_sessions),
     }
     show([row], title=f"imported {file}", as_json=as_json)

@@ -1,6 +1,8 @@
 """The bar format that sources, lake and checks agree on; it holds no data and reads none."""
 
+from datetime import UTC, date, datetime, time
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -25,6 +27,7 @@ BAR_SCHEMA: Final = pl.Schema(
 BAR_KEY: Final = ("session", "symbol")
 PRICE_COLUMNS: Final = ("open", "high", "low", "close")
 EXCHANGE_ZONE: Final = "America/New_York"
+_USUAL_CLOSE: Final = time(16)
 _SHOWN_PROBLEMS: Final = 10
 
 
@@ -91,3 +94,41 @@ def closes_of(sessions: pl.Series) -> pl.Series:
     calendar = xnys()
     closes = {day: calendar.close_at(day) for day in sessions.unique()}
     return sessions.replace_strict(closes, return_dtype=BAR_SCHEMA["ended_at"]).alias("ended_at")
+
+
+def filed_by_day(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows whose `session` is the day that the source names, with `ended_at`, each filed under a session.
+
+    A bar of a session ends at its close. One of a day without trading is filed under the next session, ending at four
+    on its own day: nobody trades on it, and the quality gate finds it there instead of nobody.
+
+    Raises:
+        NotASession: a day outside the calendar, or after its last session.
+    """
+    days = rows["session"].unique().drop_nulls().to_list()
+    filed, ends = {day: xnys().at_or_after(day) for day in days}, {day: _ended_at(day) for day in days}
+    return rows.with_columns(
+        pl.col("session").replace_strict(filed, return_dtype=pl.Date),
+        pl.col("session").replace_strict(ends, return_dtype=BAR_SCHEMA["ended_at"]).alias("ended_at"),
+    )
+
+
+def day_of(rows: pl.DataFrame) -> pl.Expr:
+    """Return the day that each row is of: its session, or the day without trading that it ended on.
+
+    It tells a bar of a closed day from the bar of the session that it is filed under.
+    """
+    calendar, zone = xnys(), ZoneInfo(EXCHANGE_ZONE)
+    days = {end: end.astimezone(zone).date() for end in rows["ended_at"].unique().drop_nulls()}
+    closed = {end: day for end, day in days.items() if not calendar.is_session(day)}
+    if not closed:
+        return pl.col("session").alias("day")
+    own = pl.col("ended_at").replace_strict(closed, default=None, return_dtype=pl.Date)
+    return pl.coalesce(own, "session").alias("day")
+
+
+def _ended_at(day: date) -> datetime:
+    calendar = xnys()
+    if calendar.is_session(day):
+        return calendar.close_at(day)
+    return datetime.combine(day, _USUAL_CLOSE, ZoneInfo(EXCHANGE_ZONE)).astimezone(UTC)

@@ -72,6 +72,17 @@ class SessionCalendar:
             raise self._not_a_session(day)
         return day
 
+    def at_or_after(self, day: date) -> date:
+        """Return the day itself, or the session after it.
+
+        Raises:
+            NotASession: the day is outside the calendar, or no session follows.
+        """
+        at = bisect_left(self.sessions, day)
+        if day < self.first_day or at == len(self.sessions):
+            raise self._not_a_session(day)
+        return self.sessions[at]
+
     def next(self, session: date) -> date:
         """Return the session after this one; raises NotASession when either is none."""
         return self.shift(session, 1)

@@ -5,14 +5,16 @@ from typing import Final
 
 import polars as pl
 
-from trading_pipeline.core.bars import BAR_KEY, BAR_SCHEMA
+from trading_pipeline.core.bars import BAR_KEY, BAR_SCHEMA, day_of
 from trading_pipeline.errors import DataQualityError
 
 KNOWN_AT: Final = "known_at"
 RAW_SCHEMA: Final = pl.Schema({**BAR_SCHEMA, KNOWN_AT: pl.Datetime("us", "UTC")})
 """The bar format, and the instant (UTC) at which this version of the bar was known here."""
 
-_VERSION: Final = [*BAR_KEY, KNOWN_AT]
+_BAR: Final = [*BAR_KEY, "day"]
+"""A bar of a day without trading is not a version of the bar of the session it is filed under."""
+_VERSION: Final = [*_BAR, KNOWN_AT]
 _CONTENT: Final = [name for name in BAR_SCHEMA if name not in (*BAR_KEY, "source")]
 """What makes two versions differ. Another file or vendor saying the same is no restatement."""
 
@@ -31,7 +33,7 @@ def known_from(bars: pl.DataFrame, instant: datetime) -> pl.DataFrame:
 
 
 def as_known_at(raw: pl.DataFrame, instant: datetime | None = None) -> pl.DataFrame:
-    """Return of each session and symbol the version that was the newest at an instant; None means now.
+    """Return of each symbol and day the version that was the newest at an instant; None means now.
 
     A version is all rows that became known together: conflicting rows of one delivery stay together for the gate to
     judge. What was not known yet is absent.
@@ -43,7 +45,7 @@ def as_known_at(raw: pl.DataFrame, instant: datetime | None = None) -> pl.DataFr
         if instant.utcoffset() is None:
             raise ValueError(f"{instant.isoformat()} has no time zone: give an aware datetime")
         raw = raw.filter(pl.col(KNOWN_AT) <= instant)
-    return raw.filter(pl.col(KNOWN_AT) == pl.col(KNOWN_AT).max().over(BAR_KEY))
+    return raw.filter(pl.col(KNOWN_AT) == pl.col(KNOWN_AT).max().over(*BAR_KEY, day_of(raw)))
 
 
 def append_versions(present: pl.DataFrame | None, offered: pl.DataFrame) -> pl.DataFrame:
@@ -56,12 +58,13 @@ def append_versions(present: pl.DataFrame | None, offered: pl.DataFrame) -> pl.D
         DataQualityError: a version offered for an instant of which another one is stored.
     """
     known = offered.clear() if present is None else present
-    old, new = _digests(known), _digests(offered)
+    dated = offered.with_columns(day_of(offered))
+    old, new = _digests(known.with_columns(day_of(known))), _digests(dated)
     clash = new.join(old, on=_VERSION, suffix="_old").filter(
         (pl.col("content") != pl.col("content_old")) | (pl.col("rows") != pl.col("rows_old"))
     )
     if clash.height:
-        session, symbol, instant = clash.select(_VERSION).row(0)
+        session, symbol, instant = clash.select(*BAR_KEY, KNOWN_AT).row(0)
         raise DataQualityError(
             f"{clash.height} bar(s) are stored as known at the same instant with other values, the first {symbol} of "
             f"{session} at {instant.isoformat()}: a restatement needs a later known_at",
@@ -76,10 +79,10 @@ def append_versions(present: pl.DataFrame | None, offered: pl.DataFrame) -> pl.D
         ]
     ).sort(_VERSION)
     repeats = pl.all_horizontal(
-        pl.col(name).eq_missing(pl.col(name).shift().over(BAR_KEY)) for name in ("content", "rows")
+        pl.col(name).eq_missing(pl.col(name).shift().over(_BAR)) for name in ("content", "rows")
     )
     news = history.filter(~pl.col("stored"), ~repeats)
-    return pl.concat([known, offered.join(news, on=_VERSION, how="semi", maintain_order="left")])
+    return pl.concat([known, dated.join(news, on=_VERSION, how="semi", maintain_order="left").drop("day")])
 
 
 def _digests(raw: pl.DataFrame) -> pl.DataFrame:

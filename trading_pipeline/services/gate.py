@@ -17,6 +17,7 @@ from trading_pipeline.core.quality import GateConfig, judge_bars
 from trading_pipeline.core.quality.coverage import session_verdicts
 from trading_pipeline.core.quality.panel import days_of
 from trading_pipeline.core.sessions import xnys
+from trading_pipeline.core.versions import as_known_at
 from trading_pipeline.errors import DataQualityError
 
 CHUNK_ROWS = 1_500_000
@@ -173,9 +174,9 @@ class _Question:
     def _reference(self, start: date, end: date) -> pl.DataFrame | None:
         if not self.second_vendor or not self.store.sessions(Dataset.REFERENCE_BARS, start=start, end=end):
             return None
-        columns = ["session", "symbol", "close", "source"]
-        rows = self.store.read(Dataset.REFERENCE_BARS, start=start, end=end, columns=columns)
-        return rows.filter(pl.col("source") == reference_source(self.second_vendor))
+        rows = self.store.read(Dataset.REFERENCE_BARS, start=start, end=end)
+        mine = rows.filter(pl.col("source") == reference_source(self.second_vendor))
+        return as_known_at(mine, self.known_at).select("session", "symbol", "close", "source")
 
 
 def _of(frame: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:

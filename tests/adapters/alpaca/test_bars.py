@@ -160,6 +160,19 @@ def test_defective_rows_arrive_as_they_are(make_source: Sources, server: AlpacaS
     assert [None, None] == bars["close"].to_list()
 
 
+def test_a_bar_of_a_closed_day_is_given_with_the_session_after_it(make_source: Sources, server: AlpacaServer) -> None:
+    """Independence Day: dropped by nobody, and told by its end from the bar of the fifth."""
+    days = [f"2024-07-{day:02}T04:00:00Z" for day in (3, 4, 5)]
+    bars = [{"t": day, "o": 1, "h": 1, "l": 1, "c": 1, "v": 3} for day in days]
+    server.routes["GET", BARS_PATH] = lambda _: {"bars": {"AAPL": bars}}
+    rows = make_source().bars(xnys().between(date(2024, 7, 3), date(2024, 7, 5)), ["AAPL"])
+
+    ends = [datetime(2024, 7, day, hour, tzinfo=UTC) for day, hour in ((3, 17), (4, 20), (5, 20))]
+    assert [(date(2024, 7, 3), ends[0]), (date(2024, 7, 5), ends[1]), (date(2024, 7, 5), ends[2])] == sorted(
+        rows.select("session", "ended_at").rows()
+    )
+
+
 @pytest.mark.parametrize(
     ("day", "hour"), [(date(2024, 1, 8), 5), (date(2024, 3, 8), 5), (date(2024, 3, 11), 4), (date(2024, 11, 4), 5)]
 )

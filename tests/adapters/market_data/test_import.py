@@ -1,15 +1,17 @@
 """Import of bar files: what is accepted, what is refused and how it is said, and that a refusal imports nothing."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from trading_pipeline.adapters.market_data.importing import import_bars
+from trading_pipeline.adapters.market_data.importing import Defects, import_bars
 from trading_pipeline.adapters.store.lake import Dataset, Lake
+from trading_pipeline.core.quality import judge_bars
 from trading_pipeline.core.sessions import xnys
-from trading_pipeline.errors import BarFileInvalid
+from trading_pipeline.core.versions import as_known_at
+from trading_pipeline.errors import BarFileInvalid, DataQualityError
 
 HEADER = "symbol,session,open,high,low,close,volume"
 ROW = "AAPL,2024-07-03,10,12,9,11,1000"
@@ -20,13 +22,13 @@ JULY_2, JULY_3 = date(2024, 7, 2), date(2024, 7, 3)
 def run(tmp_path: Path, lake: Lake, now: datetime):
     """Return a function that imports text or a frame under a file name."""
 
-    def run_import(content: str | bytes | pl.DataFrame, name: str = "bars.csv"):
+    def run_import(content: str | bytes | pl.DataFrame, name: str = "bars.csv", *, days: int = 0, **options: object):
         path = tmp_path / name
         if isinstance(content, pl.DataFrame):
             content.write_parquet(path)
         else:
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return import_bars(path, lake, calendar=xnys(), now=now)
+        return import_bars(path, lake, calendar=xnys(), now=now + timedelta(days=days), **options)
 
     return run_import
 
@@ -61,16 +63,23 @@ def imported(lake: Lake) -> pl.DataFrame:
     return lake.read(Dataset.IMPORTED_BARS, start=date(2000, 1, 1), end=date(2030, 1, 1))
 
 
-def test_a_csv_arrives_in_bar_format(run, lake: Lake):
-    """Each row becomes a bar that ends at the close of its session and names its file."""
+def test_a_csv_arrives_in_bar_format(run, lake: Lake, now: datetime):
+    """Each row becomes a bar that ends at the close of its session, names its file, and is known from now on."""
     report = run(csv("MSFT,2024-07-02,20,22,19,21,500", ROW))
 
     expected = [
         (JULY_2, "MSFT", datetime(2024, 7, 2, 20, tzinfo=UTC), 20.0, 22.0, 19.0, 21.0, 500.0, None, "import:bars.csv"),
         (JULY_3, "AAPL", datetime(2024, 7, 3, 17, tzinfo=UTC), 10.0, 12.0, 9.0, 11.0, 1000.0, None, "import:bars.csv"),
     ]
-    assert expected == imported(lake).rows()
-    assert (2, 2, 0, 0) == (report.rows, report.new_rows, report.replaced_rows, report.unchanged_rows)
+    assert expected == imported(lake).drop("known_at").rows()
+    assert {now} == set(imported(lake)["known_at"])
+    assert (2, 2, 0, 0, 0) == (
+        report.rows,
+        report.new_rows,
+        report.restated_rows,
+        report.unchanged_rows,
+        report.defective_rows,
+    )
     assert ((JULY_2, JULY_3), ("AAPL", "MSFT")) == (report.sessions, report.symbols)
     assert report.sessions == report.changed_sessions
 
@@ -129,22 +138,142 @@ def test_the_same_file_again_changes_nothing(run, lake: Lake):
     run(csv(ROW))
     before = imported(lake)
 
-    report = run(csv(ROW), "copy.csv")
+    report = run(csv(ROW), "copy.csv", days=1)
 
-    assert (1, 0, 0, ()) == (report.unchanged_rows, report.new_rows, report.replaced_rows, report.changed_sessions)
+    assert (1, 0, 0, ()) == (report.unchanged_rows, report.new_rows, report.restated_rows, report.changed_sessions)
     assert before.equals(imported(lake))
 
 
-def test_a_key_imported_again_is_replaced_and_counted(run, lake: Lake):
-    """Other rows of the session stay."""
+def test_a_changed_bar_is_a_version_beside_the_first(run, lake: Lake, now: datetime):
+    """Other rows of the session stay, and what was known before can still be asked for."""
     run(csv(ROW, "MSFT,2024-07-03,20,22,19,21,500", "NVDA,2024-07-02,1,1,1,1,1"))
+    other = csv(ROW.replace("1000", "2000"), "MSFT,2024-07-03,20,22,19,21,500", "META,2024-07-03,5,5,5,5,5")
 
-    report = run(csv(ROW.replace("1000", "2000"), "MSFT,2024-07-03,20,22,19,21,500", "META,2024-07-03,5,5,5,5,5"))
+    report = run(other, days=1)
 
-    assert (1, 1, 1) == (report.new_rows, report.replaced_rows, report.unchanged_rows)
+    assert (1, 1, 1) == (report.new_rows, report.restated_rows, report.unchanged_rows)
     assert (JULY_3,) == report.changed_sessions
-    expected = [("NVDA", 1.0), ("AAPL", 2000.0), ("META", 5.0), ("MSFT", 500.0)]
+    expected = [("NVDA", 1.0), ("AAPL", 1000.0), ("AAPL", 2000.0), ("META", 5.0), ("MSFT", 500.0)]
     assert expected == imported(lake).select("symbol", "volume").rows()
+    then = as_known_at(imported(lake), now)
+    assert [("NVDA", 1.0), ("AAPL", 1000.0), ("MSFT", 500.0)] == then.select("symbol", "volume").rows()
+    assert 2000.0 == as_known_at(imported(lake)).filter(symbol="AAPL")["volume"].item()
+
+
+def test_a_file_may_say_since_when_and_from_whom(run, lake: Lake, now: datetime):
+    """Several versions of a bar in one file, each with its instant; what is not said is now, and the file."""
+    header = f"{HEADER},known_at,source"
+    first, corrected = f"{ROW},2024-07-03T20:30:00Z,vendor", f"{ROW.replace('11', '10')},2024-07-05 09:00:00-04:00,"
+
+    report = run(csv(first, corrected, "MSFT,2024-07-03,20,22,19,21,500,,vendor", header=header))
+
+    expected = [
+        ("AAPL", 10.0, "import:bars.csv", datetime(2024, 7, 5, 13, tzinfo=UTC)),
+        ("AAPL", 11.0, "vendor", datetime(2024, 7, 3, 20, 30, tzinfo=UTC)),
+        ("MSFT", 21.0, "vendor", now),
+    ]
+    assert expected == sorted(imported(lake).select("symbol", "close", "source", "known_at").rows())
+    assert (3, 3, 0) == (report.rows, report.new_rows, report.unchanged_rows)
+    again = run(csv(first, corrected, header=header), days=1)
+    assert (2, ()) == (again.unchanged_rows, again.changed_sessions)
+
+
+@pytest.mark.parametrize(
+    ("known_at", "expected"),
+    [
+        ("2024-07-03T20:30:00", "'2024-07-03T20:30:00' has no time zone"),
+        ("soonZ", "'soonZ' is no point in time"),
+        ("2024-08-01T00:00:00Z", "'2024-08-01T00:00:00Z' has not come yet"),
+        ("2024-07-03T16:59:59Z", "'2024-07-03T16:59:59Z' is before session 2024-07-03 closed"),
+    ],
+)
+def test_knowledge_of_no_or_a_wrong_instant_is_refused(problems, known_at: str, expected: str):
+    """A bar is not known before the close of its session (a half day here), nor from the future on."""
+    found = problems(csv(f"{ROW},{known_at}", header=f"{HEADER},known_at"))
+
+    assert 1 == len(found)
+    assert found[0].startswith(f"line 2, column known_at: {expected}")
+
+
+def test_a_version_of_the_same_instant_cannot_say_something_else(run, lake: Lake):
+    """Nobody would know which of the two was known then."""
+    header, known = f"{HEADER},known_at", "2024-07-03T20:30:00Z"
+    run(csv(f"{ROW},{known}", header=header))
+
+    with pytest.raises(DataQualityError, match="a restatement needs a later known_at"):
+        run(csv(f"{ROW.replace('1000', '7')},{known}", header=header))
+    assert [1000.0] == imported(lake)["volume"].to_list()
+
+
+DEFECTIVE = (
+    "AAPL,2024-07-02,,12,9,11,1000",
+    "META,2024-07-02,10,nan,9,11,1000",
+    "MSFT,2024-07-02,10,12,-9,11,1000",
+    "NVDA,2024-07-02,10,12,9,0,1000",
+    "AMZN,2024-07-02,10,12,9,11,",
+    "NFLX,2024-07-02,10,12,9,11,-5",
+    "GOOG,2024-07-02,10,12,9,11,1000",
+    "GOOG,2024-07-02,10,12,9,11,1000",
+    "AAPL,2024-07-04,10,12,9,11,1000",
+)
+
+
+def test_defective_rows_are_imported_for_the_gate_where_that_is_wanted(run, lake: Lake):
+    """All of them, as they are; the bar of a closed day is filed under the session after it."""
+    report = run(csv(ROW, *DEFECTIVE), defects=Defects.QUARANTINE)
+
+    assert (10, 10, len(DEFECTIVE) - 1) == (report.rows, report.new_rows, report.defective_rows)
+    rows = imported(lake)
+    assert (JULY_2, JULY_3, date(2024, 7, 5)) == report.sessions
+    ghost = rows.filter(pl.col("session") == date(2024, 7, 5)).row(0, named=True)
+    assert ("AAPL", datetime(2024, 7, 4, 20, tzinfo=UTC)) == (ghost["symbol"], ghost["ended_at"])
+    judged = judge_bars(rows.drop("known_at"), last_good={})
+    assert [(JULY_2, "GOOG"), (JULY_3, "AAPL")] == judged.bars.select("session", "symbol").rows()
+    assert {
+        "missing_price": 2,
+        "non_positive_price": 2,
+        "missing_volume": 1,
+        "negative_volume": 1,
+        "exact_duplicate": 1,
+        "not_a_session": 1,
+    }.items() <= judged.reasons().items()
+
+
+def test_a_refusal_for_defects_alone_says_how_to_import_them(run, lake: Lake):
+    """A file that cannot be read is refused either way, and so is a day that has not come."""
+    with pytest.raises(BarFileInvalid, match="--defects quarantine"):
+        run(csv(ROW, *DEFECTIVE))
+    for row in ("AAPL,2024-07-03,x,12,9,11,1000", "AAPL,2024-08-01,1,1,1,1,1", "AAPL,1999-12-31,1,1,1,1,1"):
+        with pytest.raises(BarFileInvalid) as caught:
+            run(csv(row, *DEFECTIVE), defects=Defects.QUARANTINE)
+        assert "--defects" not in caught.value.message
+    with pytest.raises(BarFileInvalid, match="has not closed yet"):
+        run(csv("AAPL,2024-07-04,1,1,1,1,1"), days=-27, defects=Defects.QUARANTINE)
+    assert [] == lake.sessions(Dataset.IMPORTED_BARS)
+
+
+def test_a_bar_of_a_closed_day_does_not_push_out_that_of_a_session(run, lake: Lake):
+    """They share a partition, not an identity: neither is a version of the other."""
+    run(csv("AAPL,2024-07-05,10,12,9,11,1000"))
+    report = run(csv("AAPL,2024-07-04,1,1,1,1,1", "AAPL,2024-07-06,2,2,2,2,2"), days=1, defects=Defects.QUARANTINE)
+
+    assert (2, 0) == (report.new_rows, report.restated_rows)
+    newest = as_known_at(imported(lake))
+    assert [(date(2024, 7, 5), 1.0), (date(2024, 7, 5), 11.0), (date(2024, 7, 8), 2.0)] == sorted(
+        newest.select("session", "close").rows()
+    )
+
+
+def test_two_second_vendors_keep_their_own_versions(run, lake: Lake):
+    """What one of them says is no repetition of the other, and a correction restates its own bar only."""
+    run(csv(ROW), reference="one")
+    run(csv(ROW), days=1, reference="two")
+    report = run(csv(ROW.replace("11", "10")), days=2, reference="one")
+
+    assert (0, 1) == (report.new_rows, report.restated_rows)
+    rows = lake.read(Dataset.REFERENCE_BARS, start=JULY_3, end=JULY_3)
+    expected = [("reference:one", 10.0), ("reference:one", 11.0), ("reference:two", 11.0)]
+    assert expected == sorted(rows.select("source", "close").rows())
 
 
 def test_a_refused_file_leaves_what_was_imported(run, lake: Lake):

@@ -7,7 +7,8 @@ from datetime import date
 import polars as pl
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
-from trading_pipeline.core.bars import empty_bars, require_bar_schema
+from trading_pipeline.core.bars import BAR_SCHEMA, empty_bars, require_bar_schema
+from trading_pipeline.core.versions import KNOWN_AT
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,13 @@ class ImportedBars:
         return frozenset(rows["symbol"].unique())
 
     def bars(self, sessions: Sequence[date], symbols: Collection[str]) -> pl.DataFrame:
-        """Return the imported rows of these sessions and symbols, in bar format."""
+        """Return every version of the imported rows of these sessions and symbols, with `known_at`."""
         if not sessions or self.coverage() is None:
             return empty_bars()
         rows = self.lake.read(Dataset.IMPORTED_BARS, start=min(sessions), end=max(sessions))
         kept = rows.filter(pl.col("session").is_in(set(sessions)), pl.col("symbol").is_in(set(symbols)))
-        return require_bar_schema(kept, where="imported bars")
+        require_bar_schema(kept.drop(KNOWN_AT, strict=False), where="imported bars")
+        return kept.select(*BAR_SCHEMA, *(name for name in kept.columns if name == KNOWN_AT))
 
     def delivered(self, sessions: Sequence[date], symbols: Collection[str]) -> None:
         """Do nothing: no retrieval is kept."""

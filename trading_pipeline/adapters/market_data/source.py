@@ -7,7 +7,7 @@ from typing import Protocol
 
 import polars as pl
 
-from trading_pipeline.core.bars import BAR_KEY, empty_bars
+from trading_pipeline.core.bars import BAR_KEY, day_of, empty_bars
 
 
 class BarSource(Protocol):
@@ -26,7 +26,9 @@ class BarSource(Protocol):
     def bars(self, sessions: Sequence[date], symbols: Collection[str]) -> pl.DataFrame:
         """Return what the source has of these sessions and symbols, in bar format.
 
-        Rows come as the source has them, defects and duplicates included. Nothing known: no rows, and no error.
+        Rows come as the source has them, defects and duplicates included; those of days without trading are filed under
+        the session after. A source that knows since when its rows are known adds `known_at` (UTC), and may then have
+        several versions of a bar. Nothing known: no rows, and no error.
         """
 
     def delivered(self, sessions: Sequence[date], symbols: Collection[str]) -> None:
@@ -35,7 +37,7 @@ class BarSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CombinedSource:
-    """Several sources in order of trust: a session and symbol is taken whole from the first that has it."""
+    """Several sources in order of trust: a symbol's day is taken whole from the first that has it."""
 
     sources: Sequence[BarSource]
 
@@ -55,12 +57,14 @@ class CombinedSource:
         return None if None in known else frozenset[str]().union(*(symbols for symbols in known if symbols))
 
     def bars(self, sessions: Sequence[date], symbols: Collection[str]) -> pl.DataFrame:
-        """Return the rows of the first source that has a session and symbol, sorted by session and symbol."""
-        rows = empty_bars()
+        """Return the rows of the first source that has a symbol's day, sorted by session and symbol."""
+        key = [*BAR_KEY, "day"]
+        rows = empty_bars().with_columns(pl.col("session").alias("day"))
         for source in self.sources:
             offered = source.bars(sessions, symbols)
-            rows = rows.vstack(offered.join(rows, on=BAR_KEY, how="anti"))
-        return rows.sort(BAR_KEY, maintain_order=True)
+            dated = offered.with_columns(day_of(offered))
+            rows = pl.concat([rows, dated.join(rows, on=key, how="anti", maintain_order="left")], how="diagonal")
+        return rows.drop("day").sort(BAR_KEY, maintain_order=True)
 
     def delivered(self, sessions: Sequence[date], symbols: Collection[str]) -> None:
         """Tell every source."""

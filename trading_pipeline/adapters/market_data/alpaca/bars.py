@@ -14,7 +14,7 @@ import structlog
 
 from trading_pipeline.adapters.alpaca.transport import AlpacaReader
 from trading_pipeline.adapters.market_data.alpaca.pages import Page, StagedPages
-from trading_pipeline.core.bars import BAR_SCHEMA, EXCHANGE_ZONE, closes_of, empty_bars, require_bar_schema
+from trading_pipeline.core.bars import BAR_SCHEMA, EXCHANGE_ZONE, empty_bars, filed_by_day, require_bar_schema
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.minute_bars import MINUTE_SCHEMA
 from trading_pipeline.core.sessions import SessionCalendar
@@ -87,6 +87,7 @@ class AlpacaBars:
     def bars(self, sessions: Sequence[date], symbols: Collection[str]) -> pl.DataFrame:
         """Return daily bars, in bar format, sorted by session and symbol; a symbol that Alpaca does not know has none.
 
+        A bar of a day without trading is filed under the session after it, for the gate to find.
         A retrieval that was interrupted goes on after the last page it got.
 
         Raises:
@@ -96,18 +97,15 @@ class AlpacaBars:
         """
         pages: list[Page] = []
         for run in _runs(sessions, self._calendar, self._cuts):
-            parameters = self._parameters("1Day", _midnight(run[0]), _midnight(run[-1]), as_of=run[-1])
-            pages += self._retrieve(parameters, symbols)
+            pages += self._retrieve(self._daily(run), symbols)
         if not any(page.rows.height for page in pages):
             log.warning("Alpaca has no bars", sessions=len(sessions), symbols=len(symbols))
             return empty_bars()
-        rows = _dated(pl.concat([page.rows for page in pages]), source=self.name)
+        rows = filed_by_day(_dated(pl.concat([page.rows for page in pages]), source=self.name))
         wanted = rows.filter(pl.col("session").is_in(sorted(set(sessions))))
         self._tell_apart(rows, wanted, symbols)
-        if not wanted.height:
-            return empty_bars()
-        wanted = wanted.with_columns(closes_of(wanted["session"])).select(BAR_SCHEMA.names())
-        return require_bar_schema(wanted, where=self.name).sort("session", "symbol", maintain_order=True)
+        bars = require_bar_schema(wanted.select(BAR_SCHEMA.names()), where=self.name)
+        return bars.sort("session", "symbol", maintain_order=True)
 
     def minutes(self, session: date, symbols: Collection[str]) -> pl.DataFrame:
         """Return the minutes of one New York day, extended hours included, as `MINUTE_SCHEMA`, labelled by their start.
@@ -132,9 +130,11 @@ class AlpacaBars:
     def delivered(self, sessions: Sequence[date], symbols: Collection[str]) -> None:
         """Forget the kept pages of daily bars whose rows are now stored: the next call asks Alpaca anew."""
         for run in _runs(sessions, self._calendar, self._cuts):
-            parameters = self._parameters("1Day", _midnight(run[0]), _midnight(run[-1]), as_of=run[-1])
-            for request, _ in _requests(parameters, symbols):
+            for request, _ in _requests(self._daily(run), symbols):
                 self._pages.forget(request)
+
+    def _daily(self, run: Sequence[date]) -> dict[str, str | int]:
+        return self._parameters("1Day", _midnight(run[0]), _midnight(run[-1]), as_of=run[-1])
 
     def _parameters(self, timeframe: str, start: datetime, end: datetime, *, as_of: date) -> dict[str, str | int]:
         return {

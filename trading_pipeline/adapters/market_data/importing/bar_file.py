@@ -14,7 +14,8 @@ from trading_pipeline.errors import BarFileInvalid
 NUMBER_COLUMNS: Final = ("open", "high", "low", "close", "volume", "vwap")
 _REQUIRED: Final = ("symbol", "open", "high", "low", "close", "volume")
 _TIMES: Final = ("session", "timestamp")
-_KNOWN: Final = frozenset((*_REQUIRED, *_TIMES, "vwap"))
+_OPTIONAL: Final = ("vwap", "known_at", "source")
+_KNOWN: Final = frozenset((*_REQUIRED, *_TIMES, *_OPTIONAL))
 _ALIASES: Final = {"date": "session", "ticker": "symbol"}
 
 
@@ -73,7 +74,7 @@ def _column_faults(meanings: Mapping[str, Sequence[str]]) -> list[str]:
         faults.append("neither a column session (dates) nor timestamp (with time zone): add one of them")
     unknown = [texts[0] for name, texts in meanings.items() if name not in _KNOWN]
     if unknown:
-        allowed = ", ".join([*_REQUIRED, *_TIMES, "vwap"])
+        allowed = ", ".join([*_REQUIRED, *_TIMES, *_OPTIONAL])
         faults.append(f"unknown column(s) {', '.join(unknown)}: remove or rename them; known are {allowed}")
     repeated = [(name, texts) for name, texts in meanings.items() if len(texts) > 1]
     faults += [f"columns {', '.join(texts)} all mean {name}: keep one of them" for name, texts in repeated]

@@ -16,16 +16,17 @@ _DATE: Final = r"^\d{4}-\d{2}-\d{2}$"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A fault of one column: the rows that have it, and what to tell about them."""
+    """A fault of one column: the rows that have it, what to tell about them, and whether it is a defect only."""
 
     column: str
     broken: pl.Expr
     what: pl.Expr
+    defect: bool = False
 
     def problems(self, rows: pl.DataFrame) -> Iterator[Problem]:
         """Yield one problem a broken row."""
         for row, what in rows.filter(self.broken).select("row", self.what.alias("what")).iter_rows():
-            yield Problem(row=row, column=self.column, what=what)
+            yield Problem(row=row, column=self.column, what=what, defect=self.defect)
 
 
 def find(rows: pl.DataFrame, checks: Iterable[Check]) -> list[Problem]:
@@ -49,7 +50,10 @@ def type_faults(cells: pl.DataFrame) -> list[Problem]:
 
 
 def parse(cells: pl.DataFrame) -> pl.DataFrame:
-    """Return `row`, `symbol`, `session`, `instant` (UTC) and the number columns; what cannot be parsed is null."""
+    """Return `row`, `symbol`, `session`, `instant`, `known_at` (UTC), `source` and the number columns.
+
+    What cannot be parsed is null, and so is what the file does not have.
+    """
     numbers = [
         _text(name).cast(pl.Float64, strict=False).alias(name)
         if cells.schema[name] == pl.String()
@@ -59,14 +63,16 @@ def parse(cells: pl.DataFrame) -> pl.DataFrame:
     ]
     if "vwap" not in cells.columns:
         numbers.append(pl.lit(None, dtype=pl.Float64).alias("vwap"))
-    parsed = cells.select("row", "symbol", _session(cells), _instant(cells), *numbers)
+    times = [_instant(cells, "timestamp").alias("instant"), _instant(cells, "known_at").alias("known_at")]
+    source = _text("source").replace("", None) if "source" in cells.columns else pl.lit(None, dtype=pl.String)
+    parsed = cells.select("row", "symbol", _session(cells), *times, source.alias("source"), *numbers)
     local_day = pl.col("instant").dt.convert_time_zone(EXCHANGE_ZONE).dt.date()
     return parsed.with_columns(pl.col("session").fill_null(local_day)) if "session" not in cells.columns else parsed
 
 
 def cell_checks(cells: pl.DataFrame) -> list[Check]:
     """Return the checks of single cells, to be run on `parse(cells)` beside the cells, these suffixed `_cell`."""
-    checks = [_number_check(name) for name in NUMBER_COLUMNS if name in cells.columns]
+    checks = [check for name in NUMBER_COLUMNS if name in cells.columns for check in _number_checks(name)]
     if "session" in cells.columns:
         checks.append(
             Check(
@@ -76,20 +82,23 @@ def cell_checks(cells: pl.DataFrame) -> list[Check]:
             )
         )
     if "timestamp" in cells.columns:
-        checks += _timestamp_checks(textual=cells.schema["timestamp"] == pl.String())
+        checks += _instant_checks("timestamp", "instant", textual=cells.schema["timestamp"] == pl.String())
+        checks += _day_checks()
+    if "known_at" in cells.columns:
+        checks += _instant_checks("known_at", "known_at", textual=cells.schema["known_at"] == pl.String(), needed=False)
     return checks
 
 
 def _expected_type(column: str, dtype: pl.DataType) -> str | None:
     if column in NUMBER_COLUMNS:
         return None if dtype.is_numeric() or dtype == pl.Null() else "make it a number"
-    if column == "symbol":
-        return "make it text"
+    if column in {"symbol", "source"}:
+        return None if column == "source" and dtype == pl.Null() else "make it text"
     if column == "session":
         return (
             None if dtype == pl.Date() else "make it a date (day only), or name it timestamp if it is a point in time"
         )
-    aware = isinstance(dtype, pl.Datetime) and dtype.time_zone
+    aware = (isinstance(dtype, pl.Datetime) and dtype.time_zone) or (column == "known_at" and dtype == pl.Null())
     return None if aware else "make it a datetime with a time zone; naive times are refused"
 
 
@@ -107,43 +116,50 @@ def _session(cells: pl.DataFrame) -> pl.Expr:
     return pl.col("session")
 
 
-def _instant(cells: pl.DataFrame) -> pl.Expr:
-    dtype = cells.schema.get("timestamp")
-    if dtype is None:
-        return pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("instant")
+def _instant(cells: pl.DataFrame, column: str) -> pl.Expr:
+    dtype = cells.schema.get(column)
+    if dtype is None or dtype == pl.Null():
+        return pl.lit(None, dtype=pl.Datetime("us", "UTC"))
     if dtype == pl.String():
-        text = (
-            _text("timestamp").str.replace(" ", "T", literal=True).str.replace(r"T(\d{2}:\d{2})([Z+-])", "T${1}:00$2")
-        )
-        return text.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC").alias("instant")
-    return pl.col("timestamp").dt.convert_time_zone("UTC").dt.cast_time_unit("us").alias("instant")
+        text = _text(column).str.replace(" ", "T", literal=True).str.replace(r"T(\d{2}:\d{2})([Z+-])", "T${1}:00$2")
+        return text.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC")
+    return pl.col(column).dt.convert_time_zone("UTC").dt.cast_time_unit("us")
 
 
-def _number_check(name: str) -> Check:
-    missing = pl.col(name).is_null() | pl.col(name).is_finite().not_()
-    given = pl.col(f"{name}_cell").is_not_null()
-    return Check(
-        column=name,
-        broken=missing & given if name == "vwap" else missing,
-        what=pl.format("{} is no finite number: correct the cell or remove the row", shown(f"{name}_cell")),
-    )
+def _number_checks(name: str) -> list[Check]:
+    cell = pl.col(f"{name}_cell").cast(pl.String).str.strip_chars()
+    given = cell.is_not_null() & (cell != "")
+    absent = pl.col(name).is_null() & given.not_() if name != "vwap" else pl.lit(value=False)
+    what = pl.format("{} is no finite number: correct the cell or remove the row", shown(f"{name}_cell"))
+    return [
+        Check(column=name, broken=pl.col(name).is_null() & given, what=what),
+        Check(column=name, broken=absent | pl.col(name).is_finite().not_(), what=what, defect=True),
+    ]
 
 
-def _timestamp_checks(*, textual: bool) -> list[Check]:
-    instant, cell = pl.col("instant"), shown("timestamp_cell")
-    zoned = pl.col("timestamp_cell").str.strip_chars().str.contains(_OFFSET) if textual else pl.lit(value=True)
-    local_day = instant.dt.convert_time_zone(EXCHANGE_ZONE).dt.date()
+def _instant_checks(column: str, parsed: str, *, textual: bool, needed: bool = True) -> list[Check]:
+    instant, cell = pl.col(parsed), shown(f"{column}_cell")
+    text = pl.col(f"{column}_cell").cast(pl.String).str.strip_chars()
+    asked = pl.lit(value=True) if needed else text.is_not_null() & (text != "")
+    zoned = text.str.contains(_OFFSET) if textual else pl.lit(value=True)
     return [
         Check(
-            column="timestamp",
-            broken=zoned.not_(),
+            column=column,
+            broken=zoned.not_() & asked,
             what=pl.format("{} has no time zone: add its offset, as in 2024-07-03T13:00:00-04:00", cell),
         ),
         Check(
-            column="timestamp",
-            broken=instant.is_null() & zoned.fill_null(value=True),
+            column=column,
+            broken=instant.is_null() & zoned.fill_null(value=True) & asked,
             what=pl.format("{} is no point in time: write it as 2024-07-03T13:00:00-04:00", cell),
         ),
+    ]
+
+
+def _day_checks() -> list[Check]:
+    instant, cell = pl.col("instant"), shown("timestamp_cell")
+    local_day = instant.dt.convert_time_zone(EXCHANGE_ZONE).dt.date()
+    return [
         Check(
             column="timestamp",
             broken=instant.dt.date() != local_day,

@@ -1,7 +1,8 @@
-"""Bring the bars of a file into the lake, all or none; what is wrong with single bars is left to the quality gate."""
+"""Bring the bars of a file into the lake, all or none, as versions beside those that are there."""
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 from pathlib import Path
 
 import polars as pl
@@ -13,16 +14,23 @@ from trading_pipeline.adapters.market_data.importing.reference import reference_
 from trading_pipeline.adapters.market_data.importing.row_checks import (
     duplicate_check,
     first_row,
+    knowledge_checks,
     name_faults,
     session_checks,
     symbol_check,
     value_checks,
 )
 from trading_pipeline.adapters.store.lake import Dataset, Lake
-from trading_pipeline.core.bars import BAR_KEY, BAR_SCHEMA, require_bar_schema
+from trading_pipeline.core.bars import BAR_KEY, day_of, filed_by_day
 from trading_pipeline.core.sessions import SessionCalendar
+from trading_pipeline.core.versions import append_versions, known_from
 
-_VALUES = [name for name in BAR_SCHEMA if name not in (*BAR_KEY, "source")]
+
+class Defects(StrEnum):
+    """What an import does with rows that can be read and filed, but that no market can have made."""
+
+    REFUSE = "refuse"
+    QUARANTINE = "quarantine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +41,10 @@ class ImportReport:
         rows: rows of the file.
         sessions: sessions of the file, in order.
         symbols: symbols of the file, sorted.
-        new_rows: rows whose symbol and session the lake did not have.
-        replaced_rows: rows that took the place of other values.
+        new_rows: rows whose symbol and day the lake did not have.
+        restated_rows: rows that say something else than those of before, which stay as earlier versions.
         unchanged_rows: rows the lake had already; they keep the name of the file they came from first.
+        defective_rows: of all these, rows that no market can have made.
         changed_sessions: sessions whose partition is another one now, and with it everything made from it.
     """
 
@@ -43,52 +52,65 @@ class ImportReport:
     sessions: tuple[date, ...]
     symbols: tuple[str, ...]
     new_rows: int
-    replaced_rows: int
+    restated_rows: int
     unchanged_rows: int
+    defective_rows: int
     changed_sessions: tuple[date, ...]
 
 
 def import_bars(
-    path: Path, lake: Lake, *, calendar: SessionCalendar, now: datetime, reference: str | None = None
+    path: Path,
+    lake: Lake,
+    *,
+    calendar: SessionCalendar,
+    now: datetime,
+    reference: str | None = None,
+    defects: Defects = Defects.REFUSE,
 ) -> ImportReport:
     """Import daily bars from a CSV or Parquet file into the dataset `imported_bars`, or `reference_bars`.
 
     Columns, in any case and order: `symbol` (or `ticker`), `session` (or `date`) and / or `timestamp` (aware), `open`,
-    `high`, `low`, `close` (dollars), `volume` (shares), optional `vwap`. A row whose symbol and session are in the lake
-    replaces what is there.
+    `high`, `low`, `close` (dollars), `volume` (shares), optional `vwap`, `known_at` (aware; `now` where it is not
+    said) and `source`. A row that says something else than the lake does is a new version; nothing is overwritten.
 
     Args:
         path: a `.csv` or `.parquet` file; one named after a symbol (`AAPL.csv`) may hold that symbol only.
         lake: where to.
         calendar: what is a session, and when it ends.
-        reference: name of a second vendor, whose bars the quality gate compares with; None: bars to be traded on.
         now: the present instant (aware); a session that has not closed by then is refused.
+        reference: name of a second vendor, whose bars the quality gate compares with; None: bars to be traded on.
+        defects: what becomes of rows that no market can have made: prices that are missing or not positive, rows given
+            twice, days without trading. A row of such a day is filed under the session after it.
 
     Raises:
         BarFileInvalid: anything is wrong with the file. Nothing was imported; row, column and remedy are listed.
         ConfigError: the second vendor has no name.
+        DataQualityError: a version known at the same instant is stored with other values.
         ValueError: `now` has no time zone.
     """
     if now.utcoffset() is None:
         raise ValueError(f"now must have a time zone, not {now.isoformat()}")
     source = f"import:{path.name}" if reference is None else reference_source(reference)
-    bars = _read(path, calendar, now).with_columns(pl.lit(source).alias("source"))
-    merge = _Merge(incoming=bars)
+    rows, defective = _read(path, calendar, now, defects)
+    said = pl.col("source").fill_null(source) if reference is None else pl.lit(source)
+    bars = known_from(rows.with_columns(said.alias("source")), now)
     sessions = sorted(bars["session"].unique())
     dataset = Dataset.IMPORTED_BARS if reference is None else Dataset.REFERENCE_BARS
+    merge = _Merge(incoming=bars, reference=reference is not None)
     changed = lake.update(dataset, merge, sessions=sessions)
     return ImportReport(
         rows=bars.height,
         sessions=tuple(sessions),
         symbols=tuple(sorted(bars["symbol"].unique())),
-        new_rows=bars.height - merge.replaced - merge.unchanged,
-        replaced_rows=merge.replaced,
-        unchanged_rows=merge.unchanged,
+        new_rows=merge.new,
+        restated_rows=merge.restated,
+        unchanged_rows=bars.height - merge.new - merge.restated,
+        defective_rows=defective,
         changed_sessions=tuple(changed),
     )
 
 
-def _read(path: Path, calendar: SessionCalendar, now: datetime) -> pl.DataFrame:
+def _read(path: Path, calendar: SessionCalendar, now: datetime, defects: Defects) -> tuple[pl.DataFrame, int]:
     cells = read_bar_file(path)
     faults = type_faults(cells)
     if faults:
@@ -96,6 +118,7 @@ def _read(path: Path, calendar: SessionCalendar, now: datetime) -> pl.DataFrame:
     rows = parse(cells)
     days, symbols = rows["session"].drop_nulls().unique(), rows["symbol"].drop_nulls().unique()
     beside = rows.hstack(cells.drop("row").rename(lambda name: f"{name}_cell")).with_columns(first_row())
+    closes = {day: calendar.close_at(day) for day in days if calendar.is_session(day)}
     checks = [
         *cell_checks(cells),
         *value_checks(),
@@ -103,30 +126,34 @@ def _read(path: Path, calendar: SessionCalendar, now: datetime) -> pl.DataFrame:
         *session_checks(days, calendar, now),
         duplicate_check(),
     ]
+    if "known_at" in cells.columns:
+        checks += knowledge_checks(closes, now)
     problems = [*find(beside, checks), *name_faults(path, set(symbols))]
-    if problems:
+    defective = {problem.row for problem in problems if problem.defect}
+    if problems and (defects is Defects.REFUSE or not all(problem.defect for problem in problems)):
         raise invalid(path, problems)
-    closes = {day: calendar.close_at(day) for day in days}
-    bars = rows.with_columns(
-        pl.col("session").replace_strict(closes, return_dtype=BAR_SCHEMA["ended_at"]).alias("ended_at"),
-        pl.lit(f"import:{path.name}").alias("source"),
-    )
-    return require_bar_schema(bars.drop("row", "instant"), where=path.name)
+    return filed_by_day(rows.drop("row", "instant")), len(defective)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Merge:
-    """Rows of a file laid over those of the lake, counted on the way."""
+    """Rows of a file added to those of the lake as versions, counted on the way."""
 
     incoming: pl.DataFrame
-    replaced: int = field(default=0, init=False)
-    unchanged: int = field(default=0, init=False)
+    reference: bool
+    new: int = field(default=0, init=False)
+    restated: int = field(default=0, init=False)
 
     def __call__(self, present: pl.DataFrame | None) -> pl.DataFrame:
         if present is None:
-            return self.incoming
-        known = self.incoming.join(present, on=BAR_KEY, how="semi").height
-        same = self.incoming.join(present, on=[*BAR_KEY, *_VALUES], how="semi", nulls_equal=True).select(BAR_KEY)
-        self.unchanged, self.replaced = same.height, known - same.height
-        fresh = self.incoming.join(same, on=BAR_KEY, how="anti")
-        return pl.concat([present.join(fresh, on=BAR_KEY, how="anti"), fresh])
+            present = self.incoming.clear()
+        mine = (
+            pl.col("source").is_in(self.incoming["source"].unique().implode()) if self.reference else pl.lit(value=True)
+        )
+        stored = present.filter(mine)
+        after = append_versions(stored, self.incoming)
+        added = after.tail(after.height - stored.height)
+        keys = [frame.with_columns(day_of(frame)) for frame in (added, stored)]
+        self.restated = keys[0].join(keys[1], on=[*BAR_KEY, "day"], how="semi").height
+        self.new = added.height - self.restated
+        return pl.concat([present.filter(~mine), after])

@@ -12,11 +12,19 @@ SHOWN_PROBLEMS: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing to put right. `row` is the line of a CSV or the data row of a Parquet file, both counted from 1."""
+    """One thing to put right.
+
+    Attributes:
+        what: the fault and its remedy.
+        column: where it is.
+        row: the line of a CSV or the data row of a Parquet file, both counted from 1.
+        defect: the row can be read and filed: it is only no bar that a market can have made.
+    """
 
     what: str
     column: str | None = None
     row: int | None = None
+    defect: bool = False
 
 
 def invalid(path: Path, problems: Sequence[Problem]) -> BarFileInvalid:
@@ -26,6 +34,10 @@ def invalid(path: Path, problems: Sequence[Problem]) -> BarFileInvalid:
     lines = [_line(problem, unit) for problem in ordered[:SHOWN_PROBLEMS]]
     hidden = len(ordered) - len(lines)
     more = [f"and {hidden} more"] if hidden else []
+    if all(problem.defect for problem in problems):
+        more.append(
+            "`--defects quarantine` imports such rows all the same, for the quality gate to keep out of the bars"
+        )
     return BarFileInvalid(
         "\n  ".join([f"{path.name}: nothing was imported, {len(ordered)} problem(s):", *lines, *more]),
         path=str(path),

@@ -1,7 +1,7 @@
 """Checks of the parsed rows of a bar file: values, days, symbols, and rows against each other."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
@@ -10,7 +10,7 @@ import polars as pl
 
 from trading_pipeline.adapters.market_data.importing.cells import Check, shown
 from trading_pipeline.adapters.market_data.importing.problems import Problem
-from trading_pipeline.core.bars import BAR_KEY, PRICE_COLUMNS
+from trading_pipeline.core.bars import BAR_KEY, BAR_SCHEMA, PRICE_COLUMNS
 from trading_pipeline.core.sessions import SessionCalendar
 
 _TICKER: Final = re.compile(r"[A-Z]{1,5}([.-][A-Z]{1,2})?")
@@ -19,13 +19,19 @@ _TICKER: Final = re.compile(r"[A-Z]{1,5}([.-][A-Z]{1,2})?")
 def value_checks() -> list[Check]:
     """Return the checks of prices (positive) and volume (not negative)."""
     return [
-        Check(column=name, broken=pl.col(name) <= 0, what=pl.format("{} is no price: it must be above 0", pl.col(name)))
+        Check(
+            column=name,
+            broken=pl.col(name) <= 0,
+            what=pl.format("{} is no price: it must be above 0", pl.col(name)),
+            defect=True,
+        )
         for name in (*PRICE_COLUMNS, "vwap")
     ] + [
         Check(
             column="volume",
             broken=pl.col("volume") < 0,
             what=pl.format("{} is no volume: it must not be negative", pl.col("volume")),
+            defect=True,
         )
     ]
 
@@ -43,27 +49,55 @@ def symbol_check() -> Check:
 
 
 def session_checks(days: Collection[date], calendar: SessionCalendar, now: datetime) -> list[Check]:
-    """Return the checks that the days of the file are sessions, and closed by `now`."""
-    no_sessions = [day for day in days if not calendar.is_session(day)]
-    unfinished = [day for day in days if calendar.is_session(day) and calendar.close_at(day) > now]
+    """Return the checks that the days of the file are sessions, and closed by `now`.
+
+    A day without trading is a defect only where the session after it, under which it would be filed, has closed.
+    """
+    covered = [day for day in days if calendar.first_day <= day <= calendar.last_day]
+    filed = {day: calendar.at_or_after(day) for day in covered}
+    unfinished = [day for day in covered if calendar.close_at(filed[day]) > now]
     day = pl.col("session")
     return [
         Check(
             column="session",
-            broken=_among(day, no_sessions),
+            broken=_among(day, set(days) - set(covered)),
+            what=pl.format("{} is outside the exchange's calendar: remove the row", day),
+        ),
+        Check(
+            column="session",
+            broken=_among(day, [one for one in covered if not calendar.is_session(one)]),
             what=pl.format("{} is no trading session of the exchange: correct the date or remove the row", day),
+            defect=True,
         ),
         Check(
             column="session",
             broken=_among(day, unfinished),
-            what=pl.format("session {} has not closed yet: remove the row", day),
+            what=pl.format("session {} has not closed yet: remove the row", day.replace(filed)),
+        ),
+    ]
+
+
+def knowledge_checks(closes: Mapping[date, datetime], now: datetime) -> list[Check]:
+    """Return the checks that a bar is known from an instant on that has come, and not before its session closed."""
+    known, day = pl.col("known_at"), pl.col("session")
+    close = day.replace_strict(closes, default=None, return_dtype=BAR_SCHEMA["ended_at"])
+    return [
+        Check(
+            column="known_at",
+            broken=known > now,
+            what=pl.format("{} has not come yet: say since when the bar was known", shown("known_at_cell")),
+        ),
+        Check(
+            column="known_at",
+            broken=known < close,
+            what=pl.format("{} is before session {} closed: nobody knew the bar then", shown("known_at_cell"), day),
         ),
     ]
 
 
 def first_row() -> pl.Expr:
-    """Return the column that the duplicate check reads: the first row that has the key of the row."""
-    return pl.col("row").min().over(BAR_KEY).alias("first_row")
+    """Return the column that the duplicate check reads: the first row that has key and instant of the row."""
+    return pl.col("row").min().over(*BAR_KEY, "known_at").alias("first_row")
 
 
 def duplicate_check() -> Check:
@@ -73,6 +107,7 @@ def duplicate_check() -> Check:
         column="symbol",
         broken=pl.all_horizontal(pl.col(BAR_KEY).is_not_null()) & (pl.col("row") > first),
         what=pl.format("{} of {} is given already (at {}): keep one of them", "symbol", "session", first),
+        defect=True,
     )
 
 
