@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support.servers import fresh_database
+from support.stepped_redis import SteppedRedis
 from support.trading import ACTION, FREE, SESSION, ManualClock, flat_market, intent, valuation
 from support.virtual_time import virtual_time
 
@@ -49,7 +49,7 @@ class Deadline:
         self.seen.append(boundary)
 
 
-class DyingRedis(redis.Redis):
+class DyingRedis(SteppedRedis):
     """A client whose process may die before a command is sent or after it was answered."""
 
     deadline: Deadline

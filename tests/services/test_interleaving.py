@@ -8,11 +8,11 @@ from itertools import count, permutations
 from typing import Any
 
 import pytest
-import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from simulation.baton import Actor
 from support.servers import fresh_database
+from support.stepped_redis import SteppedRedis
 from support.trading import ACTION, FREE, flat_market, valuation
 
 from trading_pipeline.adapters.broker.simulated import SimulatedExchange
@@ -92,7 +92,7 @@ def release(on: RiskOperations) -> object:
     return on.release_symbol("AAPL", ACTION)
 
 
-class SteppedRedis(redis.Redis):
+class WaitingRedis(SteppedRedis):
     """A client that stops before every command until its actor is given the next step."""
 
     boundary: Callable[[], None] = staticmethod(lambda: None)
@@ -108,7 +108,7 @@ class Desk:
     """One operator's connections."""
 
     ledger: Ledger
-    client: SteppedRedis
+    client: WaitingRedis
 
     def account(self, name: str, exchange: SimulatedExchange) -> TradingAccount:
         """Open an account over them."""
@@ -148,7 +148,7 @@ def office(servers: ServerUrls) -> Iterator[Office]:
         stack.callback(exchange.close)
         desks: dict[str, Desk] = {}
         for who in ("A", "B", "watcher"):
-            client = stack.enter_context(SteppedRedis.from_url(servers.redis_url, **settings))
+            client = stack.enter_context(WaitingRedis.from_url(servers.redis_url, **settings))
             desks[who] = Desk(ledger=stack.enter_context(Ledger(url, pool_size=2)), client=client)
         yield Office(desks=desks, exchange=exchange, accounts=(f"interleaved-{number}" for number in count()))
 

@@ -1,5 +1,6 @@
 """Fills come home once, and ended orders give their exposure back."""
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -7,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import redis
+from support.stepped_redis import interrupted
 from support.trading import ACCOUNT, ACTION, FREE, RUN, SESSION, Kit, order, trading_kit, valuation
 
 from trading_pipeline.adapters.broker.matching import ExchangeCosts
+from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.guards.scripts import source
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.prices import opening_bars
 from trading_pipeline.core.accounting import Fill
@@ -298,3 +302,29 @@ def test_a_fill_of_another_symbol_than_its_order_keeps_no_other_from_being_told(
     assert {wrong} == set(snapshot.reservations)
     assert ["fill_misfit"] == _kinds(kit)
     assert {"XOM"} == set(kit.ledger.books.blocked(ACCOUNT))
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_guard_that_is_lost_between_two_fills_or_ends_is_told_all_by_the_next_settlement(
+    kit: Kit, redis_url: str, at: int
+) -> None:
+    """Three posts, then three ends: nothing that may not have arrived is marked, and what is told twice counts once."""
+
+    def breaks() -> None:
+        raise redis.ConnectionError("the line broke")
+
+    for symbol in ("AAPL", "MSFT", "TSLA"):
+        SubmissionService(kit.account, RUN).submit(order(symbol, qty=10))
+    with closing(interrupted(redis_url)) as line:
+        for verb in ("post", "void"):
+            line.script_load(source(verb))
+        line.interrupt(at, breaks)
+        settle(replace(kit.account, guard=RiskGuard(line, ACCOUNT)), NEXT)
+    untold = 3 if at < 3 else 0
+    assert (untold, 3 - untold) == (len(kit.ledger.fills.unposted(ACCOUNT)), len(kit.ledger.orders.unreleased(ACCOUNT)))
+    assert {"AAPL": 10, "MSFT": 10, "TSLA": 10} == kit.positions()
+
+    settle(kit.account, NEXT)
+    assert ([], []) == (kit.ledger.fills.unposted(ACCOUNT), kit.ledger.orders.unreleased(ACCOUNT))
+    assert {"AAPL": 10, "MSFT": 10, "TSLA": 10} == _book(kit)
+    assert verify_book(kit.account).agrees

@@ -13,6 +13,7 @@ import psycopg
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from support.stepped_redis import SteppedRedis
 
 from trading_pipeline.adapters.store.ledger import Ledger, migrate
 
@@ -42,7 +43,7 @@ KEPT = ("ledger.schema_migrations", "ledger.chained_tables", "ledger.chain_head"
 """What the migrations wrote."""
 
 
-class ObservedRedis(redis.Redis):
+class ObservedRedis(SteppedRedis):
     """A client whose every command is a boundary, before and after."""
 
     boundary: Boundary = staticmethod(lambda _: None)

@@ -115,24 +115,24 @@ def _reconcile(account: TradingAccount, action: OperatorAction) -> Reconciliatio
 
 def _bring_home(account: TradingAccount) -> None:
     orders = account.ledger.orders
-    live = orders.live(account.account)
+    live = [order.client_order_id for order in orders.live(account.account)]
     current = account.broker.current_session
     since = None if current is None else account.calendar.shift(current, -LATE_SESSIONS)
     ended = [] if since is None else orders.recently_ended(account.account, since)
-    for order in (*live, *ended):
+    for order_id in (*live, *ended):
         # One that contradicts what is booked is a difference, and must not keep the others or the book.
         try:
-            _take_home(account, order)
+            _take_home(account, order_id)
         except ExecutionConflict as conflict:
             log.warning("an execution contradicts the ledger", reason=conflict.message)
 
 
-def _take_home(account: TradingAccount, order: OrderRecord) -> None:
-    book_executions(account, [order])
-    stored = account.ledger.orders.get(order.client_order_id)
+def _take_home(account: TradingAccount, order_id: str) -> None:
+    book_executions(account, [order_id])
+    stored = account.ledger.orders.get(order_id)
     if stored is None or stored.state.terminal:
         return
-    reported = account.broker.find(order.client_order_id)
+    reported = account.broker.find(order_id)
     if reported is not None:
         take_over(account, stored, reported)
 

@@ -1,13 +1,16 @@
 """What the broker did, brought home: fills booked and posted, ended orders released. Safe to repeat at any time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import structlog
+from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
+from trading_pipeline.adapters.guards.telling import Posting, Told
 from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord
+from trading_pipeline.core.batches import batches
 from trading_pipeline.core.executions import Cumulative, Executed
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
@@ -19,6 +22,8 @@ from trading_pipeline.services.surprises import report_conflict, report_fills, r
 
 BOOKED_TOGETHER = 64
 """Executions committed together."""
+TOLD_TOGETHER = 128
+"""Fills or ends in one message to the guard."""
 
 Misfit = tuple[str, str, OrderConflict]
 """An execution the guard does not take, its symbol, and why."""
@@ -48,7 +53,7 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
     and for losses: the risk monitor looks at what was booked before anything else is decided.
     """
     account.broker.advance(session)
-    live = account.ledger.orders.live(account.account)
+    live = [order.client_order_id for order in account.ledger.orders.live(account.account)]
     since = account.calendar.shift(session, -LATE_SESSIONS)
     booked = book_executions(account, [*live, *account.ledger.orders.recently_ended(account.account, since)])
     working = account.ledger.orders.live(account.account)
@@ -68,14 +73,13 @@ def _judge_losses(account: TradingAccount) -> None:
         account.ledger.monitors.watched(account.account, newest)
 
 
-def book_executions(account: TradingAccount, orders: Sequence[OrderRecord]) -> list[Execution]:
+def book_executions(account: TradingAccount, client_order_ids: Sequence[str]) -> list[Execution]:
     """Book every execution of these orders that the ledger does not know, and return those.
 
     One that contradicts what was booked under its id is left out, reported, and keeps no other from being booked.
     """
-    executions = account.broker.executions([order.client_order_id for order in orders])
     booked: list[Execution] = []
-    for together in (executions[at : at + BOOKED_TOGETHER] for at in range(0, len(executions), BOOKED_TOGETHER)):
+    for together in batches(account.broker.executions(client_order_ids), BOOKED_TOGETHER):
         try:
             booked += _book(account, together)
         except ExecutionConflict:
@@ -110,7 +114,7 @@ def take_over(account: TradingAccount, order: OrderRecord, reported: BrokerOrder
     """
     orders = account.ledger.orders
     if reported.filled_qty:
-        book_executions(account, [order])
+        book_executions(account, [order.client_order_id])
     stored = orders.get(order.client_order_id) or order
     if stored.filled_qty < reported.filled_qty:
         # Asked again, so that the figures hold every execution that was just read.
@@ -178,39 +182,42 @@ def tell_guard(account: TradingAccount) -> None:
 
 def _post_fills(account: TradingAccount, book: BookRecord, misfits: list[Misfit]) -> int:
     fills, sequence = account.ledger.fills, book.high_sequence
-    posted: list[str] = []
-    for row in fills.unposted(account.account):
-        try:
-            sequence = account.guard.post(
-                client_order_id=row["client_order_id"],
-                execution_id=row["execution_id"],
-                qty=row["qty"],
-                symbol=row["symbol"],
-                side=Side(row["side"]),
-                price_ticks=to_ticks(row["price"]),
-                epoch=book.epoch,
-                min_sequence=sequence,
-            )
-        except OrderConflict as misfit:
-            # It stays unposted, and its order's exposure held, until a rebuild; the others must not wait for it.
-            misfits.append((row["execution_id"], row["symbol"], misfit))
-        else:
-            posted.append(row["execution_id"])
-    if posted:
-        # The sequence first: a book that lost these posts later is then known to be stale.
-        account.ledger.books.saw_sequence(account.account, book.epoch, sequence)
-        fills.mark_posted(posted)
+    for rows in batches(fills.unposted(account.account), TOLD_TOGETHER):
+        told = account.guard.post_many([_posting(row) for row in rows], epoch=book.epoch, min_sequence=sequence)
+        # A misfit stays unposted, and its order's exposure held, until a rebuild; the others must not wait for it.
+        symbols = {row["execution_id"]: row["symbol"] for row in rows}
+        misfits += [(one, symbols[one], misfit) for one, misfit in told.conflicts.items()]
+        sequence = _remember(account, book, told, fills.mark_posted)
     return sequence
 
 
 def _release_ended(account: TradingAccount, book: BookRecord, sequence: int) -> None:
     orders = account.ledger.orders
-    ended = [order.client_order_id for order in orders.unreleased(account.account)]
-    for order_id in ended:
-        sequence = account.guard.void(order_id, epoch=book.epoch, min_sequence=sequence)
-    if ended:
-        account.ledger.books.saw_sequence(account.account, book.epoch, sequence)
-        orders.mark_released(ended)
+    for ended in batches(orders.unreleased(account.account), TOLD_TOGETHER):
+        told = account.guard.void_many(ended, epoch=book.epoch, min_sequence=sequence)
+        sequence = _remember(account, book, told, orders.mark_released)
+
+
+def _remember(account: TradingAccount, book: BookRecord, told: Told, mark: Callable[[Sequence[str]], None]) -> int:
+    """Mark what the guard knows now, and return the sequence of its book; what it does not know is told again."""
+    if told.done:
+        # The sequence first: a book that lost these steps later is then known to be stale.
+        account.ledger.books.saw_sequence(account.account, book.epoch, told.sequence)
+        mark(told.done)
+    if told.failure is not None:
+        raise told.failure
+    return told.sequence
+
+
+def _posting(row: DictRow) -> Posting:
+    return Posting(
+        client_order_id=row["client_order_id"],
+        execution_id=row["execution_id"],
+        qty=row["qty"],
+        symbol=row["symbol"],
+        side=Side(row["side"]),
+        price_ticks=to_ticks(row["price"]),
+    )
 
 
 def _ended_at_the_broker(account: TradingAccount, order: OrderRecord) -> bool:

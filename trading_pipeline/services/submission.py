@@ -20,6 +20,7 @@ import structlog
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
 from trading_pipeline.adapters.store.ledger import Batch, BookRecord, NewOrder, OrderRecord
+from trading_pipeline.core.batches import batches
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.orders.model import OrderIntent, Purpose
 from trading_pipeline.core.orders.states import UNSENT, OrderState
@@ -99,7 +100,7 @@ class SubmissionService:
             self._provenance.require_tradable(new.intent.session)
         self._require_tradable(news)
         patience = _Patience(self._account.clock)
-        return [one for batch in _chunks(news, BATCH) for one in self._submit_batch(batch, patience)]
+        return [one for batch in batches(news, BATCH) for one in self._submit_batch(batch, patience)]
 
     def resume(self) -> list[Submission]:
         """Finish what a crash or a lost answer left in between, for the whole account; return the orders it touched.
@@ -360,7 +361,3 @@ class _Sending:
 
 def _unfinished(order: OrderRecord) -> bool:
     return order.state in UNSENT or order.state is OrderState.CLEARED
-
-
-def _chunks(items: Sequence[NewOrder], size: int) -> Iterable[Sequence[NewOrder]]:
-    return (items[at : at + size] for at in range(0, len(items), size))

@@ -81,7 +81,7 @@ def read_views(account: TradingAccount) -> tuple[LedgerView, BrokerView]:
         live=live,
         known={order: one.state for order, one in stored.items() if one is not None},
         unposted=ledger.fills.unposted(name),
-        unreleased=[order.client_order_id for order in ledger.orders.unreleased(name)],
+        unreleased=ledger.orders.unreleased(name),
         blocked=frozenset(ledger.books.blocked(name)),
         quarantined=frozenset(ledger.books.quarantined(name)),
         cleared_by_session={session: orders for session, (orders, _) in ledger.books.cleared_by_session(name).items()},
@@ -124,9 +124,9 @@ def _book(account: TradingAccount, ledger: LedgerView) -> list[Difference]:
 
 def _ids(account: TradingAccount, live: Sequence[OrderRecord]) -> list[str]:
     """Return the orders that executions may still come of: those live, and those that ended lately."""
+    working = [order.client_order_id for order in live]
     current = account.broker.current_session
     if current is None:
-        return [order.client_order_id for order in live]
+        return working
     since = account.calendar.shift(current, -LATE_SESSIONS)
-    ended = account.ledger.orders.recently_ended(account.account, since)
-    return [order.client_order_id for order in (*live, *ended)]
+    return [*working, *account.ledger.orders.recently_ended(account.account, since)]

@@ -1,6 +1,6 @@
 """The risk guard: the one place that says yes to an order. It decides in Redis, in one step, and never on a guess."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from datetime import datetime
 from decimal import Decimal
@@ -9,7 +9,7 @@ from typing import cast
 import redis
 
 from trading_pipeline.adapters.guards.book import BookSnapshot, BookState, EpochStep
-from trading_pipeline.adapters.guards.checks import Quantity, filled, quantity, whole, word
+from trading_pipeline.adapters.guards.checks import filled, whole, word
 from trading_pipeline.adapters.guards.connection import check_durable, require_bounded
 from trading_pipeline.adapters.guards.encoding import (
     book_fields,
@@ -21,12 +21,13 @@ from trading_pipeline.adapters.guards.encoding import (
     snapshot_from,
 )
 from trading_pipeline.adapters.guards.scripts import BookScripts
+from trading_pipeline.adapters.guards.telling import Posting, Told, halted, told
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import ClearanceRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import Gate, OperatorAction
 from trading_pipeline.core.risk.issuing import issue_clearance
 from trading_pipeline.core.risk.limits import LimitChange, LimitSet, RiskLimits
-from trading_pipeline.errors import OperatorError, OrderConflict, ServerUnavailable, TradingHalted
+from trading_pipeline.errors import OperatorError, ServerUnavailable, TradingHalted
 
 _NO_STEP = ("", "", "")
 
@@ -102,47 +103,56 @@ class RiskGuard:
         epoch: int,
         min_sequence: int,
     ) -> int:
-        """Move one fill from pending to position; the same execution again changes nothing.
-
-        A fill of an order that holds nothing (late, or not ours) moves the position all the same, and so does the
-        part of a fill that exceeds its order.
-
-        Args:
-            client_order_id: the order, or the broker's name for an order that is not ours.
-            execution_id: the broker's id of this fill.
-            qty: shares, exact to a billionth.
-            symbol: as in the order.
-            side: as in the order.
-            price_ticks: fill price in 1/10,000 dollar; the symbol is judged at it if the book has no price yet.
-            epoch: the ledger's.
-            min_sequence: the highest sequence the ledger has seen.
+        """Move one fill from pending to position: `post_many` of one `Posting`.
 
         Raises:
             OrderConflict: the order holds a reservation for another symbol or side.
             TradingHalted: the book is missing, or not the one the ledger knows.
             ValueError: an id or symbol that is not one word, or a number that is not positive and exact.
         """
-        ids = word("client_order_id", client_order_id), word("execution_id", execution_id)
-        shares, nanos = _positive("qty", qty)
-        price = whole("price_ticks", price_ticks, at_least=1)
+        posting = Posting(
+            client_order_id=client_order_id,
+            execution_id=execution_id,
+            qty=qty,
+            symbol=symbol,
+            side=side,
+            price_ticks=price_ticks,
+        )
+        return self.post_many([posting], epoch=epoch, min_sequence=min_sequence).require()
+
+    def post_many(self, postings: Sequence[Posting], *, epoch: int, min_sequence: int) -> Told:
+        """Move fills from pending to position, each by itself; the same execution again changes nothing.
+
+        A fill of an order that holds nothing (late, or not ours) moves the position all the same, and so does the
+        part of a fill that exceeds its order.
+
+        Args:
+            postings: each execution once.
+            epoch: the ledger's.
+            min_sequence: the highest sequence the ledger has seen.
+        """
         known = whole("epoch", epoch), whole("min_sequence", min_sequence)
-        reply = self._ask("post", *ids, word("symbol", symbol), Side(side).value, shares, nanos, price, *known)
-        if reply[0] == "conflict":
-            raise OrderConflict(
-                f"execution {execution_id} is a {side} of {symbol}, its order {client_order_id} is not: ask the broker",
-                client_order_id=client_order_id,
-                execution_id=execution_id,
-            )
-        return self._sequence(reply)
+        replies = self._scripts.run_each("post", [(*one.words(), *known) for one in postings])
+        ids = (one.execution_id for one in postings)
+        return told(self._account, dict(zip(ids, replies, strict=True)), min_sequence, postings)
 
     def void(self, client_order_id: str, *, epoch: int, min_sequence: int) -> int:
-        """End an order: release what it still holds, and never clear its id again. Ended already: nothing changes.
+        """End one order: `void_many` of one.
 
         Raises:
             TradingHalted: the book is missing, or not the one the ledger knows.
         """
+        return self.void_many([client_order_id], epoch=epoch, min_sequence=min_sequence).require()
+
+    def void_many(self, client_order_ids: Sequence[str], *, epoch: int, min_sequence: int) -> Told:
+        """End orders, each by itself: release what it still holds, and never clear its id again.
+
+        Ended already: nothing changes.
+        """
         known = whole("epoch", epoch), whole("min_sequence", min_sequence)
-        return self._sequence(self._ask("void", word("client_order_id", client_order_id), *known))
+        ids = [word("client_order_id", one) for one in client_order_ids]
+        replies = self._scripts.run_each("void", [(one, *known) for one in ids])
+        return told(self._account, dict(zip(ids, replies, strict=True)), min_sequence)
 
     def engage_kill_switch(self, action: OperatorAction) -> int:
         """Let nothing clear but an operator's flatten.
@@ -267,26 +277,10 @@ class RiskGuard:
     def _sequence(self, reply: list[object]) -> int:
         if reply[0] == "ok":
             return cast("int", reply[1])
-        if reply[0] == VerdictCode.BOOK_STALE:
-            why = "is not the one the ledger knows: run rebuild_risk_book"
-        else:
-            why = "is missing: run initialize_risk_book or rebuild_risk_book"
-        raise TradingHalted(
-            f"the risk book of {self._account} {why}",
-            account=self._account,
-            code=VerdictCode(cast("str", reply[0])).value,
-        )
+        raise halted(self._account, VerdictCode(cast("str", reply[0])))
 
     def _not_now(self, why: str, **fields: str) -> OperatorError:
         return OperatorError(f"account {self._account}: {why}", account=self._account, **fields)
-
-
-def _positive(name: str, qty: Decimal | int) -> Quantity:
-    split = quantity(name, qty)
-    if split <= (0, 0):
-        msg = f"{name} must be more than nothing, not {qty}"
-        raise ValueError(msg)
-    return split
 
 
 def _verdict(request: ClearanceRequest, reply: str) -> Verdict:

@@ -1,10 +1,11 @@
 """Runs the Lua verbs on the keys of one account and maps Redis errors to ours; it must not judge any answer."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
+from typing import cast
 
 import redis
 
@@ -32,6 +33,9 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     "snapshot": (*_LIMITS, "halts"),
 }
 """Every verb with the parts it needs and no others: each run makes the functions of its parts anew."""
+
+Reply = list[str | int] | ServerUnavailable | TradingHalted
+"""What one of several calls came to."""
 
 _INCLUDE = re.compile(r"^ *--@ (\w+)$", re.MULTILINE)
 _NAME = re.compile(r"\b[A-Z][A-Z0-9_]*\b")
@@ -80,16 +84,41 @@ class BookScripts:
         """
         try:
             return _plain(self._evaluate(verb, args))
-        except redis.ResponseError as error:
-            if "DAMAGED" in str(error):
-                raise TradingHalted(
-                    f"the risk book of {self._account} is damaged: {error}; rebuild it from ledger and broker",
-                    account=self._account,
-                    verb=verb,
-                ) from error
-            raise self._unavailable(verb, error) from error
         except redis.RedisError as error:
-            raise self._unavailable(verb, error) from error
+            raise self._failure(verb, error) from error
+
+    def run_each(self, verb: str, calls: Iterable[tuple[str | int, ...]]) -> list[Reply]:
+        """Run a verb whose reply is a list once a call, in their order, and return each reply, or its error.
+
+        They are sent as one message, not as one step: others' commands may run in between, and a call that fails keeps
+        no other from running.
+
+        Raises:
+            ServerUnavailable: Redis did not answer. After a lost answer any of them may have run.
+        """
+        asked = list(calls)
+        try:
+            replies = self._evaluate_each(verb, asked)
+            untaught = [at for at, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
+            if untaught:
+                self._client.script_load(self._sources[verb])
+                again = self._evaluate_each(verb, [asked[at] for at in untaught])
+                for at, reply in zip(untaught, again, strict=True):
+                    replies[at] = reply
+        except redis.RedisError as error:
+            raise self._failure(verb, error) from error
+        return [self._reply(verb, reply) for reply in replies]
+
+    def _evaluate_each(self, verb: str, calls: Sequence[tuple[str | int, ...]]) -> list[object]:
+        together = self._client.pipeline(transaction=False)
+        for args in calls:
+            together.evalsha(self._digests[verb], 2, *self._keys, *args)
+        return together.execute(raise_on_error=False)
+
+    def _reply(self, verb: str, reply: object) -> Reply:
+        if isinstance(reply, redis.RedisError):
+            return self._failure(verb, reply)
+        return cast("list[str | int]", _plain(reply))
 
     def _evaluate(self, verb: str, args: tuple[str | int, ...]) -> object:
         try:
@@ -97,7 +126,13 @@ class BookScripts:
         except redis.exceptions.NoScriptError:
             return self._client.eval(self._sources[verb], 2, *self._keys, *args)
 
-    def _unavailable(self, verb: str, error: redis.RedisError) -> ServerUnavailable:
+    def _failure(self, verb: str, error: redis.RedisError) -> ServerUnavailable | TradingHalted:
+        if isinstance(error, redis.ResponseError) and "DAMAGED" in str(error):
+            return TradingHalted(
+                f"the risk book of {self._account} is damaged: {error}; rebuild it from ledger and broker",
+                account=self._account,
+                verb=verb,
+            )
         return ServerUnavailable(
             f"Redis did not {verb} on the risk book of {self._account}: {type(error).__name__}: {error}",
             account=self._account,

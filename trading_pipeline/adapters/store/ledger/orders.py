@@ -59,6 +59,18 @@ update ledger.orders o set guard_epoch = held.guard_epoch, guard_sequence = held
   from json_populate_recordset(null::ledger.orders, %s) held where o.client_order_id = held.client_order_id
 """
 
+_UNRELEASED = """
+select client_order_id from ledger.orders o
+ where account = %(account)s and state = any(%(states)s) and not released
+   and not exists (select from ledger.fills f where f.client_order_id = o.client_order_id and not f.posted)
+ order by created_at, client_order_id
+"""
+_RECENTLY_ENDED = """
+select client_order_id from ledger.orders
+ where account = %(account)s and state = any(%(states)s) and trade_session >= %(since)s and guard_sequence is not null
+ order by created_at, client_order_id
+"""
+
 
 class Orders:
     """Statements about `ledger.orders`. A change of state and its event commit together."""
@@ -192,27 +204,19 @@ class Orders:
         """Return the orders decided from a session."""
         return self._select("account = %(account)s and session = %(session)s", account=account, session=session)
 
-    def unreleased(self, account: str) -> list[OrderRecord]:
-        """Return the ended orders of which the guard has not been told, those with fills it does not know left out.
+    def unreleased(self, account: str) -> list[str]:
+        """Return the ids of ended orders of which the guard was not told, without those with fills it does not know.
 
         Giving back a reservation before its fills are posted would free exposure that is held.
         """
-        return self._select(
-            """account = %(account)s and state = any(%(states)s) and not released and not exists (
-                   select 1 from ledger.fills f where f.client_order_id = orders.client_order_id and not f.posted)""",
-            account=account,
-            states=list(TERMINAL),
-        )
+        return self._ids(_UNRELEASED, account=account, states=list(TERMINAL))
 
-    def recently_ended(self, account: str, since: date) -> list[OrderRecord]:
-        """Return the orders that ended and worked in this trade session or later: the broker may still surprise us."""
-        return self._select(
-            """account = %(account)s and state = any(%(states)s) and trade_session >= %(since)s
-                   and guard_sequence is not null""",
-            account=account,
-            states=list(TERMINAL),
-            since=since,
-        )
+    def recently_ended(self, account: str, since: date) -> list[str]:
+        """Return the ids of the orders that ended and worked in this trade session or later, oldest first.
+
+        The broker may still surprise us with them.
+        """
+        return self._ids(_RECENTLY_ENDED, account=account, states=list(TERMINAL), since=since)
 
     def last_references(self, account: str) -> dict[str, Decimal]:
         """Return the newest reference price of each symbol ever ordered, dollars."""
@@ -251,6 +255,9 @@ class Orders:
     def _rows(self, sql: str, client_order_id: str) -> list[DictRow]:
         with self._pool.connection() as connection:
             return connection.execute(sql.encode(), (client_order_id,)).fetchall()
+
+    def _ids(self, sql: str, **parameters: Any) -> list[str]:
+        return [row["client_order_id"] for row in self._pool.rows(sql, parameters)]
 
     def _select(self, condition: str, **parameters: Any) -> list[OrderRecord]:
         sql = f"select * from ledger.orders where {condition} order by created_at, client_order_id"  # noqa: S608 - conditions are ours
