@@ -4,11 +4,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from trading_pipeline.core.features.computation import Computation
+from trading_pipeline.core.features.execution import Options, available_cores
 from trading_pipeline.core.features.expression import Call, Expression, Field, Text, fields_of
 from trading_pipeline.core.features.operators import OPERATORS, Parameter
 from trading_pipeline.core.features.panel import build_panel
@@ -18,9 +19,6 @@ from trading_pipeline.core.features.reach import reach_of, union
 from trading_pipeline.core.features.sets import FeatureSet
 from trading_pipeline.core.features.stages import Stage, staged
 from trading_pipeline.errors import FeatureError
-
-if TYPE_CHECKING:
-    from trading_pipeline.core.features.computation import Computation
 
 MEMORY_BUDGET_BYTES = 128 * 2**20
 """Room for intermediate values, of all threads together, unless told otherwise."""
@@ -136,11 +134,7 @@ class CompiledFeatures:
         threads: int | None,
         memory_budget_bytes: int,
         float32_steps: bool,  # noqa: FBT001  private
-    ) -> "Computation":
-        # As in panel.py: numba is imported by whoever computes.
-        from trading_pipeline.core.features.computation import Computation  # noqa: PLC0415
-        from trading_pipeline.core.features.execution import Options, available_cores  # noqa: PLC0415
-
+    ) -> Computation:
         panel = build_panel(
             bars, calendar=calendar, fields=self._numbers, groups=self._groups, first_sessions=first_sessions
         )

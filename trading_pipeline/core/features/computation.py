@@ -88,7 +88,11 @@ class Computation:
         if len(call.arguments) > 1 and isinstance(call.arguments[1], Field):
             groups = np.where(has_bar, panel.groups[call.arguments[1].name][panel.bar_of], np.nan)
         statistic = _STATISTICS[call.operator]
-        kernels.across_symbols(statistic, values, groups, has_bar, panel.firsts, panel.bounds, len(panel.sessions), out)
+        symbols = len(panel.symbols)
+        kernels.across_symbols(
+            statistic, values, groups, has_bar, panel.firsts, panel.bounds, len(panel.sessions), out,
+            np.empty(symbols, np.int64), np.empty((2, symbols), np.int64), np.empty(symbols), np.empty(symbols),
+        )  # fmt: skip
         return out
 
     def _number_of(self, symbol: Expression) -> int:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from trading_pipeline.core.features.elementwise import ELEMENTWISE
 from trading_pipeline.core.features.expression import Expression, Field
 from trading_pipeline.core.features.kernels import layout
-from trading_pipeline.core.features.kernels.table import KERNELS
+from trading_pipeline.core.features.kernels.table import KERNELS, scratch_rows
 from trading_pipeline.core.features.panel import Panel
 from trading_pipeline.core.features.program import Apply, Emit, Load, Program, Roll, Step
 
@@ -98,19 +98,25 @@ def run(
     blocks = list(_blocks(panel, symbols, max(1, min(ceil(rows / (threads * a_thread)), most))))
     threads = min(threads, max(len(blocks), 1))
     longest = max((block.rows.stop - block.rows.start for block in blocks), default=0)
-    scratch: SimpleQueue[npt.NDArray[np.float64]] = SimpleQueue()
+    history = max((int(np.diff(block.bounds).max()) for block in blocks), default=0)
+    rooms: SimpleQueue[_Room] = SimpleQueue()
     for _ in range(threads):
-        scratch.put(np.empty((max(program.registers, 1), longest + 8)))
+        rooms.put(
+            _Room(
+                registers=np.empty((max(program.registers, 1), longest + 8)),
+                scratch=np.empty((scratch_rows(program.rungs), history + 1)),
+            )
+        )
 
     def work(block: Block) -> None:
-        registers = scratch.get()
+        room = rooms.get()
         try:
             with np.errstate(all="ignore"):
                 sink = prepare(block)
                 for step in program.steps:
-                    _run_step(step, registers, block, derived, sink, narrow=options.float32_steps)
+                    _run_step(step, room, block, derived, sink, narrow=options.float32_steps)
         finally:
-            scratch.put(registers)
+            rooms.put(room)
 
     if threads == 1:
         for block in blocks:
@@ -121,16 +127,24 @@ def run(
             pass
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Room:
+    """What one thread computes in: a register is a row; `scratch` is for kernels alone."""
+
+    registers: npt.NDArray[np.float64]
+    scratch: npt.NDArray[np.float64]
+
+
 def _run_step(
     step: Step,
-    registers: npt.NDArray[np.float64],
+    room: _Room,
     block: Block,
     derived: Mapping[Expression, Row],
     sink: Sink,
     *,
     narrow: bool,
 ) -> None:
-    rows = int(block.bounds[-1])
+    rows, registers = int(block.bounds[-1]), room.registers
     match step:
         case Roll():
             KERNELS[step.kernel](
@@ -142,6 +156,7 @@ def _run_step(
                 step.numbers,
                 step.ladder,
                 block.bounds,
+                room.scratch,
             )
         case Apply():
             rounded = narrow and step.narrow

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from trading_pipeline.core.features.kernels import layout
 from trading_pipeline.errors import FeatureError
 
 SESSION = "session"
@@ -59,9 +60,6 @@ def build_panel(
         FeatureError: a column is absent or no number, a bar lies outside the calendar or has no symbol, or a session
             and symbol repeat.
     """
-    # numba takes half a second to import: whoever only reads expressions goes without.
-    from trading_pipeline.core.features.kernels import layout  # noqa: PLC0415
-
     _check_columns(bars, fields, groups)
     sessions = pl.Series(SESSION, sorted(set(calendar)), dtype=pl.Date)
     positions = _positions(bars, sessions)
@@ -91,8 +89,6 @@ def build_panel(
 
 
 def _positions(bars: pl.DataFrame, sessions: pl.Series) -> npt.NDArray[np.int32]:
-    from trading_pipeline.core.features.kernels import layout  # noqa: PLC0415  as above
-
     days = bars[SESSION].cast(pl.Date).to_physical().fill_null(-(2**30)).to_numpy()
     known = sessions.to_physical().to_numpy()
     if not days.size:

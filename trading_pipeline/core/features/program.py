@@ -74,6 +74,11 @@ class Program:
     registers: int
 
     @property
+    def rungs(self) -> int:
+        """Length of the longest ladder."""
+        return max((len(step.ladder) for step in self.steps if isinstance(step, Roll)), default=0)
+
+    @property
     def sources(self) -> tuple[Expression, ...]:
         """What is loaded."""
         return tuple(step.source for step in self.steps if isinstance(step, Load))

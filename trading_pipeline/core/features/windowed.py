@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trading_pipeline.core.features.expression import Call, Constant, Expression
+from trading_pipeline.core.features.kernels import extremes, moments, pairs, rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +53,15 @@ def _simple(kernel: str, statistic: int, *, on_ladder: bool = False) -> Rule:
 
 def _rsquare(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
     series, length = call.arguments
-    every = 8 if _value(length) == 0 else 5
-    return (series,), Windowed(kernel="moments", statistic=every, length=int(_value(length)), on_ladder=True)
+    statistic = moments.RSQUARE_ALL if _value(length) == 0 else moments.RSQUARE
+    return (series,), Windowed(kernel="moments", statistic=statistic, length=int(_value(length)), on_ladder=True)
 
 
 def _count(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
     series, length = call.arguments
     # pandas counts infinities, which all else leaves out.
     present = Call("Eq", (series, series))
-    return (present,), Windowed(kernel="moments", statistic=0, length=int(_value(length)), on_ladder=True)
+    return (present,), Windowed(kernel="moments", statistic=moments.SUM, length=int(_value(length)), on_ladder=True)
 
 
 def _median(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
@@ -76,19 +77,38 @@ def _quantile(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
 def _ema(call: Call) -> tuple[tuple[Expression, ...], Windowed]:
     series, decay = call.arguments
     number = float(_value(decay))
-    statistic = 2 if number == 0 else int(number < 1)
+    statistic = rows.EXPANDING if number == 0 else rows.WEIGHT if number < 1 else rows.SPAN
     return (series,), Windowed(kernel="exponential", statistic=statistic, length=0, number=number)
 
 
-_MOMENTS = ("Sum", "Mean", "Var", "Std", "Slope", None, "Resi", "WMA")
-_EXTREMES = ("Max", "Min", "IdxMax", "IdxMin")
+_STATISTICS = {
+    "moments": {
+        "Sum": moments.SUM,
+        "Mean": moments.MEAN,
+        "Var": moments.VAR,
+        "Std": moments.STD,
+        "Slope": moments.SLOPE,
+        "Resi": moments.RESI,
+        "WMA": moments.WMA,
+    },
+    "extremes": {
+        "Max": extremes.MAX,
+        "Min": extremes.MIN,
+        "IdxMax": extremes.IDX_MAX,
+        "IdxMin": extremes.IDX_MIN,
+    },
+    "pairs": {"Cov": pairs.COV, "Corr": pairs.CORR},
+    "shapes": {"Skew": rows.SKEW, "Kurt": rows.KURT, "Mad": rows.MAD},
+    "shifts": {"Ref": rows.REF, "Delta": rows.DELTA},
+}
+_ON_LADDER = frozenset({"moments", "extremes", "pairs"})
 
 WINDOWED: dict[str, Rule] = {
-    **{name: _simple("moments", code, on_ladder=True) for code, name in enumerate(_MOMENTS) if name},
-    **{name: _simple("extremes", code, on_ladder=True) for code, name in enumerate(_EXTREMES)},
-    **{name: _simple("pairs", code, on_ladder=True) for code, name in enumerate(("Cov", "Corr"))},
-    **{name: _simple("shapes", code) for code, name in enumerate(("Skew", "Kurt", "Mad"))},
-    **{name: _simple("shifts", code) for code, name in enumerate(("Ref", "Delta"))},
+    **{
+        name: _simple(kernel, statistic, on_ladder=kernel in _ON_LADDER)
+        for kernel, statistics in _STATISTICS.items()
+        for name, statistic in statistics.items()
+    },
     "Rank": _simple("ranks", 0),
     "Rsquare": _rsquare,
     "Count": _count,
@@ -96,4 +116,3 @@ WINDOWED: dict[str, Rule] = {
     "Quantile": _quantile,
     "EMA": _ema,
 }
-"""The numbers of the statistics are those in the kernels' modules; importing these here would import numba."""

@@ -1,31 +1,84 @@
-"""Compiles kernels with numba and keeps the machine code in a folder of the user's, so that others start warm."""
+"""Kernels as machine code: compiled by numba where there is none yet, kept in the user's folder, run without numba."""
 
 import hashlib
 import logging
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import numba
+import numpy as np
+
+from trading_pipeline.core.features.kernels import machine
+from trading_pipeline.core.features.kernels.machine import Argument, MachineCode, Signature, Word
 
 F = TypeVar("F", bound=Callable[..., object])
 _log = logging.getLogger(__name__)
 
 
 def compiled(function: F) -> F:
-    """Compile a function for the types of its first call; it releases the interpreter lock while it runs."""
-    folder = cache_folder()
-    settings: Any = numba.config
-    before = settings.CACHE_DIR
-    # numba reads the folder where a function is decorated; other users of numba keep theirs.
-    settings.CACHE_DIR = str(folder or "")
-    try:
-        dispatcher = numba.njit(nogil=True, error_model="numpy", cache=folder is not None)(function)
-    finally:
-        settings.CACHE_DIR = before
-    return cast("F", dispatcher)
+    """Make a function a kernel: numbers and arrays in, at most a whole number out.
+
+    Called from Python it runs as machine code for the types of its arguments and releases the interpreter lock; arrays
+    are contiguous. Called from another kernel it becomes part of that one's machine code. It allocates nothing: callers
+    hand it the room it needs.
+    """
+    return cast("F", _Kernel(function))
+
+
+class _Kernel:
+    def __init__(self, function: Callable[..., object]) -> None:
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+        self._function = function
+        self._codes: dict[Signature, MachineCode] = {}
+
+    def __call__(self, *arguments: Argument) -> int | None:
+        words: list[Word] = []
+        signature = tuple([_append(words, argument) for argument in arguments])
+        code = self._codes.get(signature)
+        if code is None:
+            code = self._codes[signature] = self._code(signature)
+        return code(words)
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """The function for numba."""
+        return machine.dispatcher(self._function)
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What numba asks of the globals of a function that it compiles: kernels see other kernels as its own."""
+        return self.dispatcher._numba_type_
+
+    def _code(self, signature: Signature) -> MachineCode:
+        folder = cache_folder()
+        name = hashlib.sha256(repr(signature).encode()).hexdigest()[:16]
+        path = folder / f"{self._function.__module__.rpartition('.')[2]}.{self.__name__}-{name}" if folder else None
+        stored = machine.read(path) if path else None
+        if stored is None:
+            stored = machine.compile_for(self.dispatcher, signature)
+            if path:
+                machine.write(path, stored)
+        return MachineCode(stored, signature)
+
+
+def _append(words: list[Word], argument: Argument) -> tuple[str, int]:
+    """Append what machine code takes for an argument; return the code of its type and its dimensions."""
+    if isinstance(argument, np.ndarray):
+        if not argument.flags.c_contiguous:
+            message = "kernels take contiguous arrays only: copy the array first"
+            raise TypeError(message)
+        address: int = argument.__array_interface__["data"][0]
+        words += (0, 0, argument.size, argument.itemsize, address, *argument.shape, *argument.strides)
+        return argument.dtype.char, argument.ndim
+    if isinstance(argument, float):
+        words.append(argument)
+        return "d", 0
+    words.append(int(argument))
+    return "q", 0
 
 
 @cache
@@ -33,8 +86,9 @@ def cache_folder() -> Path | None:
     """Return the folder of machine code, or None where none is safe: then every process compiles anew.
 
     Machine code is trusted when it is loaded, so the folder must belong to the user and be closed to others. It is the
-    first that can be used of `NUMBA_CACHE_DIR`, `PIPELINE_HOME/cache` and the user's cache folder, and its name follows
-    from the sources of the kernels: a changed kernel never meets machine code of its past.
+    first that can be used of `NUMBA_CACHE_DIR`, `PIPELINE_HOME/cache` and the user's cache folder. Its name follows
+    from the sources of the kernels, the compiler and the processor: a changed kernel never meets machine code of its
+    past, nor another machine that of this one.
     """
     for parent in _parents():
         folder = parent / f"kernels-{_digest()}"
@@ -65,5 +119,6 @@ def _parents() -> list[Path]:
 
 def _digest() -> str:
     sources = sorted(Path(__file__).parent.glob("*.py"))
-    content = b"".join(source.read_bytes() for source in sources) + numba.__version__.encode()
+    tools = f"{version('numba')} {version('llvmlite')} {machine.processor()}"
+    content = b"".join(source.read_bytes() for source in sources) + tools.encode()
     return hashlib.sha256(content).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trading_pipeline.core.features.kernels.arrays import Bounds, Ladder, Matrix, Places, Row
+from trading_pipeline.core.features.kernels.arrays import Bounds, Ladder, Matrix, Places, Row, copy
 from trading_pipeline.core.features.kernels.compiled import compiled
 
 MAX, MIN, IDX_MAX, IDX_MIN = range(4)
@@ -26,7 +26,7 @@ def _climb_greatest(greatest: Matrix, rungs: Ladder, rows: int) -> None:
     for rung in range(1, rungs.shape[0]):
         a, b = rungs[rung, 1], rungs[rung, 2]
         lag = min(rungs[a, 0], rows)
-        greatest[rung, :lag] = greatest[a, :lag]
+        copy(greatest[rung, :lag], greatest[a, :lag])
         _join_greatest(greatest[rung, lag:rows], greatest[a, lag:rows], greatest[b, : rows - lag])
 
 
@@ -38,7 +38,7 @@ def _climb_rows(place: Matrix, greatest: Matrix, rungs: Ladder, rows: int) -> No
         a, b = rungs[rung, 1], rungs[rung, 2]
         lag = min(rungs[a, 0], rows)
         late, early = slice(lag, rows), slice(0, rows - lag)
-        place[rung, :lag] = place[a, :lag]
+        copy(place[rung, :lag], place[a, :lag])
         _join_rows(place[rung, late], greatest[a, late], greatest[b, early], place[a, late], place[b, early])
 
 
@@ -52,14 +52,14 @@ def extremes(
     numbers: Row,
     ladder: Ladder,
     bounds: Bounds,
+    scratch: Matrix,
 ) -> None:
     """Compute greatest and least values and their places, counted from 1 at the oldest row of the window.
 
     The place of a missing value is that of the greatest, as for numpy's argmax and argmin. Windows name rungs.
     """
-    longest = np.max(np.diff(bounds))
-    shape = (ladder.shape[0], longest)
-    greatest, rivals, place = np.empty(shape), np.empty(shape), np.empty(shape)
+    rungs = ladder.shape[0]
+    greatest, rivals, place = scratch[:rungs], scratch[rungs : 2 * rungs], scratch[2 * rungs : 3 * rungs]
     for side in range(2):
         sign = -1.0 if side else 1.0
         wanted, placed = False, False

@@ -6,7 +6,7 @@ LeVeque, which does not cancel; a window whose present values are all equal has 
 
 import numpy as np
 
-from trading_pipeline.core.features.kernels.arrays import Bounds, Ladder, Matrix, Places, Row
+from trading_pipeline.core.features.kernels.arrays import Bounds, Ladder, Matrix, Places, Row, copy
 from trading_pipeline.core.features.kernels.compiled import compiled
 
 SUM, MEAN, VAR, STD, SLOPE, RSQUARE, RESI, WMA, RSQUARE_ALL = range(9)
@@ -52,7 +52,7 @@ def climb_sums(sums: Matrix, rungs: Ladder, rows: int) -> None:
     for rung in range(1, rungs.shape[0]):
         a, b = rungs[rung, 1], rungs[rung, 2]
         lag = min(rungs[a, 0], rows)
-        sums[rung, :lag] = sums[a, :lag]
+        copy(sums[rung, :lag], sums[a, :lag])
         join_sums(sums[rung, lag:rows], sums[a, lag:rows], sums[b, : rows - lag])
 
 
@@ -64,7 +64,7 @@ def climb_moments(moments: Matrix, sums: Matrix, counts: Matrix, rungs: Ladder, 
         a, b = rungs[rung, 1], rungs[rung, 2]
         lag = min(rungs[a, 0], rows)
         late, early = slice(lag, rows), slice(0, rows - lag)
-        moments[rung, :lag] = moments[a, :lag]
+        copy(moments[rung, :lag], moments[a, :lag])
         join_moments(
             moments[rung, late],
             sums[a, late],
@@ -85,7 +85,7 @@ def climb_ages(ages: Matrix, values: Matrix, rungs: Ladder, rows: int) -> None:
         length = rungs[a, 0]
         lag = min(length, rows)
         late, early = slice(lag, rows), slice(0, rows - lag)
-        ages[rung, :lag] = ages[a, :lag]
+        copy(ages[rung, :lag], ages[a, :lag])
         join_lagged(ages[rung, late], ages[a, late], ages[b, early], values[b, early], float(length))
 
 
@@ -98,7 +98,7 @@ def climb_squared_ages(squares: Matrix, ages: Matrix, counts: Matrix, rungs: Lad
         length = rungs[a, 0]
         lag = min(length, rows)
         late, early = slice(lag, rows), slice(0, rows - lag)
-        squares[rung, :lag] = squares[a, :lag]
+        copy(squares[rung, :lag], squares[a, :lag])
         join_lagged_squares(
             squares[rung, late], squares[a, late], squares[b, early], ages[b, early], counts[b, early], float(length)
         )
@@ -150,35 +150,32 @@ def moments(
     numbers: Row,
     ladder: Ladder,
     bounds: Bounds,
+    scratch: Matrix,
 ) -> None:
     """Compute sums, means, variances, deviations, fits and weighted means; windows name rungs."""
-    longest = np.max(np.diff(bounds))
-    shape = (ladder.shape[0], longest)
+    rungs = ladder.shape[0]
     squares_wanted, fits_wanted, lags_wanted = False, False, False
     for statistic in statistics:
         squares_wanted |= statistic in (VAR, STD, RSQUARE, RSQUARE_ALL)
         fits_wanted |= statistic in (SLOPE, RSQUARE, RESI, RSQUARE_ALL)
         lags_wanted |= statistic in (SLOPE, RSQUARE, RESI, RSQUARE_ALL, WMA)
-    sums, counts = np.empty(shape), np.empty(shape)
-    squares = np.empty(shape if squares_wanted else (1, 1))
-    lagged = np.empty(shape if lags_wanted else (1, 1))
-    ages = np.empty(shape if fits_wanted else (1, 1))
-    squared_ages = np.empty(shape if fits_wanted else (1, 1))
-    run = np.empty(longest)
+    sums, counts, squares = scratch[:rungs], scratch[rungs : 2 * rungs], scratch[2 * rungs : 3 * rungs]
+    lagged, ages = scratch[3 * rungs : 4 * rungs], scratch[4 * rungs : 5 * rungs]
+    squared_ages, run = scratch[5 * rungs : 6 * rungs], scratch[6 * rungs]
     whole = 0
     for symbol in range(bounds.shape[0] - 1):
         start, end = bounds[symbol], bounds[symbol + 1]
         values = registers[inputs[0], start:end]
         # take() would spoil rung 0 of the counts, which symbols without a gap share.
-        first, dense = take(values, sums[0], run)
+        first, dense = take(values, sums[0, : end - start], run[: end - start])
         rows = end - start - first
         for place in range(outputs.shape[0]):
             registers[outputs[place], start : start + first] = np.nan
         if rows == 0:
             continue
-        sums[0, :rows] = sums[0, first : first + rows].copy()
+        copy(sums[0, :rows], sums[0, first : first + rows])
         if not (dense and rows <= whole):
-            counts[0, :rows] = run[first : first + rows]
+            copy(counts[0, :rows], run[first : first + rows])
             climb_sums(counts, ladder, rows)
             if fits_wanted:
                 climb_ages(ages, counts, ladder, rows)
@@ -196,7 +193,7 @@ def moments(
             rung = windows[place]
             out = registers[outputs[place], start + first : end]
             if statistics[place] <= STD:
-                _plain(statistics[place], out, sums[rung], counts[rung], squares[rung % squares.shape[0]])
+                _plain(statistics[place], out, sums[rung], counts[rung], squares[rung])
             elif statistics[place] == WMA:
                 _weighted(out, sums[rung], counts[rung], lagged[rung], ladder[rung, 0], first)
             else:
@@ -209,7 +206,7 @@ def moments(
                     lagged[rung],
                     ages[rung],
                     squared_ages[rung],
-                    squares[rung % squares.shape[0]],
+                    squares[rung],
                 )
 
 

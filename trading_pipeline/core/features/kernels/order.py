@@ -64,12 +64,13 @@ def quantiles(
     numbers: Row,
     ladder: Ladder,
     bounds: Bounds,
+    scratch: Matrix,
 ) -> None:
     """Compute quantiles, linear between neighbours; windows are lengths, numbers the fractions.
 
     Answers over one window stand together, so that the window is put in order once.
     """
-    ordered = np.empty(np.max(np.diff(bounds)) + 1)
+    ordered = scratch[0]
     for symbol in range(bounds.shape[0] - 1):
         start, end = bounds[symbol], bounds[symbol + 1]
         values = registers[inputs[0], start:end]
@@ -110,13 +111,13 @@ def ranks(
     numbers: Row,
     ladder: Ladder,
     bounds: Bounds,
+    scratch: Matrix,
 ) -> None:
     """Compute the share of present values that the newest reaches, ties at their average; windows are lengths, rising.
 
     A longer window continues the comparisons of the shorter one.
     """
-    longest = np.max(np.diff(bounds))
-    finite, score, count = np.empty(longest), np.empty(longest), np.empty(longest)
+    finite, score, count = scratch[0], scratch[1], scratch[2]
     for symbol in range(bounds.shape[0] - 1):
         start, end = bounds[symbol], bounds[symbol + 1]
         rows = end - start

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trading_pipeline.core.features.kernels.arrays import Bounds, Ladder, Matrix, Places, Row
+from trading_pipeline.core.features.kernels.arrays import Bounds, Ladder, Matrix, Places, Row, copy
 from trading_pipeline.core.features.kernels.compiled import compiled
 from trading_pipeline.core.features.kernels.moments import FLAT, climb_moments, climb_sums, flatten, runs, take
 
@@ -25,7 +25,7 @@ def _climb_comoments(products: Matrix, x: Matrix, y: Matrix, counts: Matrix, run
         a, b = rungs[rung, 1], rungs[rung, 2]
         lag = min(rungs[a, 0], rows)
         late, early = slice(lag, rows), slice(0, rows - lag)
-        products[rung, :lag] = products[a, :lag]
+        copy(products[rung, :lag], products[a, :lag])
         _join_comoments(
             products[rung, late],
             x[a, late],
@@ -83,13 +83,13 @@ def pairs(
     numbers: Row,
     ladder: Ladder,
     bounds: Bounds,
+    scratch: Matrix,
 ) -> None:
     """Compute covariances and correlations; windows name rungs; numbers above 0 strike out constant windows."""
-    longest = np.max(np.diff(bounds))
-    shape = (ladder.shape[0], longest)
-    x_sums, y_sums, counts = np.empty(shape), np.empty(shape), np.empty(shape)
-    x_squares, y_squares, products = np.empty(shape), np.empty(shape), np.empty(shape)
-    run = np.empty(longest)
+    rungs = ladder.shape[0]
+    x_sums, y_sums, counts = scratch[:rungs], scratch[rungs : 2 * rungs], scratch[2 * rungs : 3 * rungs]
+    x_squares, y_squares = scratch[3 * rungs : 4 * rungs], scratch[4 * rungs : 5 * rungs]
+    products, run = scratch[5 * rungs : 6 * rungs], scratch[6 * rungs]
     for symbol in range(bounds.shape[0] - 1):
         start, end = bounds[symbol], bounds[symbol + 1]
         rows = end - start

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from trading_pipeline.core.features.kernels.arrays import Bounds, Ladder, Matrix, Places, Row
+from trading_pipeline.core.features.kernels.arrays import Bounds, Ladder, Matrix, Places, Row, copy
 from trading_pipeline.core.features.kernels.compiled import compiled
 
 SKEW, KURT, MAD = range(3)
@@ -22,6 +22,7 @@ def shapes(
     numbers: Row,
     ladder: Ladder,
     bounds: Bounds,
+    scratch: Matrix,
 ) -> None:
     """Compute skewness and excess kurtosis without bias, and mean deviation from the mean; windows are lengths."""
     for symbol in range(bounds.shape[0] - 1):
@@ -72,6 +73,7 @@ def exponential(
     numbers: Row,
     ladder: Ladder,
     bounds: Bounds,
+    scratch: Matrix,
 ) -> None:
     """Compute exponential means; numbers are spans in rows or weights of the newest value, by statistic."""
     for symbol in range(bounds.shape[0] - 1):
@@ -125,6 +127,7 @@ def shifts(
     numbers: Row,
     ladder: Ladder,
     bounds: Bounds,
+    scratch: Matrix,
 ) -> None:
     """Fetch values of other rows, or subtract them; windows are rows back (ahead when negative, 0: the first row)."""
     for symbol in range(bounds.shape[0] - 1):
@@ -138,10 +141,10 @@ def shifts(
                 out[:] = values[0]
             elif back > 0:
                 out[: min(back, rows)] = np.nan
-                out[back:] = values[: max(rows - back, 0)]
+                copy(out[back:], values[: max(rows - back, 0)])
             else:
                 out[max(rows + back, 0) :] = np.nan
-                out[: max(rows + back, 0)] = values[-back:]
+                copy(out[: max(rows + back, 0)], values[-back:])
             if statistics[answer] == DELTA:
                 for t in range(rows):
                     out[t] = values[t] - out[t]

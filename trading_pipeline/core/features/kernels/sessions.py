@@ -1,6 +1,7 @@
 """Operators over the symbols of one session."""
 
 import numpy as np
+import numpy.typing as npt
 
 from trading_pipeline.core.features.kernels.arrays import Bounds, Places, Row
 from trading_pipeline.core.features.kernels.compiled import compiled
@@ -18,6 +19,10 @@ def across_symbols(
     bounds: Bounds,
     sessions: int,
     out: Row,
+    rows: Places,
+    orders: npt.NDArray[np.int64],
+    found: Row,
+    key: Row,
 ) -> None:
     """Compare every present value with those of the same session and group.
 
@@ -30,10 +35,12 @@ def across_symbols(
         bounds: rows of each symbol.
         sessions: how many.
         out: the answers.
+        rows: room for a number a symbol.
+        orders: room for two.
+        found: room for a value a symbol.
+        key: the same.
     """
     symbols = bounds.shape[0] - 1
-    rows = np.empty(symbols, np.int64)
-    found, key = np.empty(symbols), np.empty(symbols)
     out[:] = np.nan
     for session in range(sessions):
         size = 0
@@ -43,8 +50,7 @@ def across_symbols(
             if inside and np.isfinite(values[row]) and not np.isnan(groups[row]):
                 rows[size], found[size], key[size] = row, values[row], groups[row]
                 size += 1
-        by_value = np.argsort(found[:size], kind="mergesort")
-        order = by_value[np.argsort(key[by_value], kind="mergesort")]
+        order = orders[_sort(orders, size, found, key)]
         start = 0
         while start < size:
             end = start
@@ -52,6 +58,36 @@ def across_symbols(
                 end += 1
             _compare(statistic, order[start:end], found, rows, out)
             start = end
+
+
+@compiled
+def _sort(orders: npt.NDArray[np.int64], size: int, found: Row, key: Row) -> int:
+    """List 0 to size by key and then value, equals in their order, by merging; return which of the two rooms has it."""
+    source = 0
+    for i in range(size):
+        orders[source, i] = i
+    width = 1
+    while width < size:
+        for start in range(0, size, 2 * width):
+            left, middle, end = start, min(start + width, size), min(start + 2 * width, size)
+            right = middle
+            for place in range(start, end):
+                one = orders[source, left] if left < middle else -1
+                other = orders[source, right] if right < end else -1
+                later = (
+                    one >= 0
+                    and other >= 0
+                    and (key[other] < key[one] or (key[other] == key[one] and found[other] < found[one]))
+                )
+                if one < 0 or later:
+                    orders[1 - source, place] = other
+                    right += 1
+                else:
+                    orders[1 - source, place] = one
+                    left += 1
+        source = 1 - source
+        width *= 2
+    return source
 
 
 @compiled

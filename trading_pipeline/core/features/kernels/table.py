@@ -11,3 +11,8 @@ from trading_pipeline.core.features.kernels.rows import exponential, shapes, shi
 KERNELS: dict[str, Callable[..., None]] = {
     kernel.__name__: kernel for kernel in (moments, pairs, extremes, quantiles, ranks, shapes, exponential, shifts)
 }
+
+
+def scratch_rows(rungs: int) -> int:
+    """Return how many rows of room, each one longer than the longest history, suffice every kernel on its ladder."""
+    return max(6 * rungs + 1, 3)
