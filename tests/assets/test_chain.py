@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 import redis
 from support.pipeline import ACTION, HISTORY, LAST, Pipeline, errors_of, last_sessions
@@ -242,4 +243,12 @@ def test_data_that_nobody_restated_would_have_traded_the_same(trained: Pipeline)
     assert "" == errors_of(trained.run("compare_restated", session=FIRST))
     rows = trained.lake.read_session(Dataset.RESTATEMENT_REPORT, FIRST)
     assert (6, {"same"}) == (rows.height, set(rows["why"]))
-    assert 0 == trained.metadata("restatement_report", FIRST)["targets_that_differ"]
+    assert rows["order_shares"].equals(rows["order_shares_now"], null_equal=False)
+    orders = dict(rows.filter(pl.col("order_shares") != 0).select("symbol", "order_shares").iter_rows())
+    filled = dict(rows.filter(pl.col("filled_shares") != 0).select("symbol", "filled_shares").iter_rows())
+    with trained.account() as account:
+        stored = account.ledger.orders.of_session(account.account, FIRST)
+    assert {one.intent.symbol: one.intent.side.sign * one.intent.qty for one in stored} == orders == filled
+    metadata = trained.metadata("restatement_report", FIRST)
+    assert [0, 0] == [metadata["targets_that_differ"], metadata["orders_that_differ"]]
+    assert metadata["order_dollars"] > 0

@@ -36,13 +36,21 @@ REPORT_SCHEMA: Final = pl.Schema(
         "shares": pl.Int64(),
         "shares_now": pl.Int64(),
         "shares_difference": pl.Int64(),
+        "order_shares": pl.Int64(),
+        "order_shares_now": pl.Int64(),
+        "order_notional": pl.Decimal(20, 4),
+        "order_notional_now": pl.Decimal(20, 4),
+        "filled_shares": pl.Decimal(20, 6),
+        "filled_notional": pl.Decimal(20, 4),
         "why": pl.String(),
     }
 )
-"""One row a symbol that was, or would have been, a candidate. Without suffix: as stored when the session was traded.
+"""One row a symbol that was, or would have been, a candidate, or was ordered. Without suffix: as it was traded.
 
-Prices are dollars. `why` is `same`, `data` (its own close is another one), `scores` (only scores or ranks moved),
-`gone` (it would have been no candidate) or `new`.
+`close` is dollars, `shares` the target, `order_shares` what was ordered to get there (signed, sales negative) with its
+notional in dollars; orders are null where the session was never traded. `why` is `same`, `data` (its own close is
+another one), `scores` (only scores or ranks moved), `gone` (it would have been no candidate, and nothing of it ordered)
+or `new`.
 """
 _COPIED: Final = (Dataset.CORPORATE_ACTIONS, Dataset.ACCEPTANCES, Dataset.REFERENCE_BARS)
 
@@ -72,11 +80,19 @@ class Strategy:
     portfolio: PortfolioConfig
 
 
-def compare_restated(lake: Lake, sessions: Sequence[date], strategy: Strategy) -> pl.DataFrame:
-    """Make bars, features, scores and targets of some sessions anew from what is known now, beside those stored.
+def compare_restated(
+    lake: Lake, sessions: Sequence[date], strategy: Strategy, *, traded: Callable[[date], pl.DataFrame]
+) -> pl.DataFrame:
+    """Make bars, features, scores, targets and orders of some sessions from what is known now, beside those of then.
 
     The work is done in a lake of its own in a temporary folder. Each session uses the version of the model that scored
-    it then, so that only data differ.
+    it then, so that only data differ. Orders start from what was held and pending then.
+
+    Args:
+        lake: what is stored, and known now.
+        sessions: which, in order.
+        strategy: all that decides beside the data.
+        traded: returns what was held and ordered from a session, as `traded.TRADED_SCHEMA`.
 
     Returns:
         As `REPORT_SCHEMA`, by session and symbol.
@@ -89,7 +105,12 @@ def compare_restated(lake: Lake, sessions: Sequence[date], strategy: Strategy) -
     with TemporaryDirectory(prefix="restated-") as folder:
         shadow = Lake(Path(folder))
         _restate(lake, shadow, sessions, strategy)
-        parts = [_compare(stored[session], _target(shadow, stored[session], strategy)) for session in sessions]
+        parts = [
+            _with_orders(
+                session, _compare(stored[session], _target(shadow, stored[session], strategy)), traded(session)
+            )
+            for session in sessions
+        ]
     return pl.concat(parts).sort("session", "symbol")
 
 
@@ -151,6 +172,33 @@ def _compare(stored: pl.DataFrame, restated: pl.DataFrame) -> pl.DataFrame:
         .otherwise(pl.lit("scores"))
     )
     difference = pl.col("shares_now").fill_null(0) - pl.col("shares").fill_null(0)
-    return both.with_columns(difference.alias("shares_difference"), why.alias("why")).select(
-        pl.col(name).cast(dtype) for name, dtype in REPORT_SCHEMA.items()
+    return both.with_columns(difference.alias("shares_difference"), why.alias("why"))
+
+
+def _with_orders(session: date, targets: pl.DataFrame, traded: pl.DataFrame) -> pl.DataFrame:
+    """Add what was ordered, and what would have been: the same, moved by what moved the target.
+
+    What was pending then is in the order already. A symbol without a target now is one that nobody orders; one that had
+    none then starts from what was held.
+    """
+    known = traded.filter((pl.col("order_shares") != 0) | pl.col("symbol").is_in(targets["symbol"].implode()))
+    rows = targets.join(known, on="symbol", how="full", coalesce=True).with_columns(
+        pl.col("session").fill_null(session), pl.col("why").fill_null("gone"), pl.col("held").fill_null(0)
     )
+    new = (pl.col("shares_now") - pl.col("held")).cast(pl.Int64)
+    moved = pl.col("order_shares").fill_null(0) + pl.col("shares_difference")
+    now = pl.when(pl.col("shares_now").is_null()).then(0).when(pl.col("shares").is_null()).then(new).otherwise(moved)
+    whole = rows.with_columns(
+        pl.col("order_shares", "order_notional", "filled_shares", "filled_notional").fill_null(0),
+        now.alias("order_shares_now"),
+    ).with_columns((pl.col("order_shares_now") * pl.col("close_now")).fill_null(0).alias("order_notional_now"))
+    if not _was_traded(whole):
+        names = [name for name in REPORT_SCHEMA if name.startswith(("order_", "filled_"))]
+        whole = whole.with_columns(pl.lit(None).alias(name) for name in names)
+    return whole.select(pl.col(name).cast(dtype) for name, dtype in REPORT_SCHEMA.items())
+
+
+def _was_traded(rows: pl.DataFrame) -> bool:
+    """Tell whether orders were made, or none because the target was held already."""
+    away = (pl.col("shares") - pl.col("held")).abs() >= 1
+    return rows.filter(pl.col("order_shares") != 0).height > 0 or rows.filter(away).is_empty()
