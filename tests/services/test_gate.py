@@ -15,6 +15,7 @@ from trading_pipeline.adapters.market_data.importing import import_bars
 from trading_pipeline.adapters.store.actions import record_actions
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.raw_bars import record_raw_bars
+from trading_pipeline.core.bars import PRICE_COLUMNS
 from trading_pipeline.core.corporate_actions import ACTION_SCHEMA
 from trading_pipeline.core.quality import GateConfig
 from trading_pipeline.core.sessions import xnys
@@ -119,6 +120,27 @@ def test_an_acceptance_and_a_late_action_release_what_they_explain(lake: Lake) -
         still.filter(pl.col("reason") == "awaiting_explanation")["symbol"].unique()
     )
     assert waiting.height > still.height
+
+
+def test_the_last_close_of_a_company_that_left_the_symbol_is_no_reference(tmp_path: Path) -> None:
+    """Its bars lie too far back to be read again: of the penny stock that took the symbol none would ever pass."""
+    lake, last, first, at = Lake(tmp_path / "lake"), 150, 165, 300
+    market = seeded_panel(10, sessions=DAYS, seed=3)
+    own = pl.col("symbol") == "S0002"
+    penny = [
+        pl.when(own & (pl.col("session") >= DAYS[first])).then(pl.col(name) / 100).otherwise(name).alias(name)
+        for name in PRICE_COLUMNS
+    ]
+    between = own & pl.col("session").is_between(DAYS[last + 1], DAYS[first - 1])
+    arrived(lake, market.filter(~between).with_columns(penny))
+    judge_sessions(lake, DAYS[: last + 1], CONFIG)
+    assert last < at - 2 * CONFIG.reach < first
+    assert ["awaiting_explanation"] == judge_sessions(lake, [DAYS[at]], CONFIG).quarantined["reason"].to_list()
+
+    row = dict.fromkeys(ACTION_SCHEMA) | {"action_id": "1", "symbol": "S0002", "ex_date": DAYS[last + 5]}
+    row |= {"kind": "worthless", "source": "test", "known_at": NOW}
+    record_actions(lake, pl.DataFrame([row], schema=ACTION_SCHEMA))
+    assert [] == judge_sessions(lake, [DAYS[at]], CONFIG).quarantined["reason"].to_list()
 
 
 def test_a_second_vendor_is_asked_only_where_it_is_named(lake: Lake, raw: pl.DataFrame, tmp_path: Path) -> None:

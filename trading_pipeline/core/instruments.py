@@ -123,6 +123,13 @@ def require_spells(spells: pl.DataFrame) -> pl.DataFrame:
     return ordered
 
 
+def takeovers(spells: pl.DataFrame) -> pl.DataFrame:
+    """Return `symbol` and `first_day` of each spell that follows another one of its symbol."""
+    ordered = spells.sort("symbol", "first_day")
+    later = pl.int_range(pl.len()).over("symbol") > 0
+    return ordered.filter(later).select("symbol", "first_day")
+
+
 def identify(rows: pl.DataFrame, spells: pl.DataFrame, *, day: str = "session") -> pl.DataFrame:
     """Return the rows with a column `instrument`: what their symbol meant on their day.
 

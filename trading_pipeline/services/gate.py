@@ -13,6 +13,7 @@ from trading_pipeline.adapters.store.actions import read_actions
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.raw_bars import read_raw_bars
 from trading_pipeline.core.bars import BAR_SCHEMA, validate_bars
+from trading_pipeline.core.instruments import spells_of_actions, takeovers
 from trading_pipeline.core.quality import GateConfig, judge_bars
 from trading_pipeline.core.quality.coverage import session_verdicts
 from trading_pipeline.core.quality.panel import days_of
@@ -109,11 +110,12 @@ class _Question:
         calendar, reach = xnys(), self.config.reach
         start, end = (calendar.shift_within(sessions[at], 2 * by) for at, by in ((0, -reach), (-1, reach)))
         raw = read_raw_bars(self.store, start=start, end=end, known_at=self.known_at)
+        actions = read_actions(self.store, known_at=self.known_at)
         result = judge_bars(
             raw,
-            last_good=_last_good(self.store, start, raw, reach),
+            last_good=_last_good(self.store, start, raw, reach, actions),
             config=self.config,
-            actions=read_actions(self.store, known_at=self.known_at),
+            actions=actions,
             accepted=read_acceptances(self.store, start=start, end=end, known_at=self.known_at),
             second_vendor=self._reference(start, end),
             data_start=self.store.sessions(Dataset.RAW_BARS)[0],
@@ -183,8 +185,11 @@ def _of(frame: pl.DataFrame, sessions: Sequence[date]) -> pl.DataFrame:
     return frame.filter(pl.col("session").is_in(list(sessions)))
 
 
-def _last_good(store: Lake, start: date, raw: pl.DataFrame, reach: int) -> dict[str, float]:
-    """Find the last good close before the rows of each symbol, at most `reach` sessions before the first of them."""
+def _last_good(store: Lake, start: date, raw: pl.DataFrame, reach: int, actions: pl.DataFrame) -> dict[str, float]:
+    """Find the last good close before the rows of each symbol, at most `reach` sessions before the first of them.
+
+    That of a company which has left the symbol since is none.
+    """
     calendar = xnys()
     since, before = calendar.shift_within(start, -reach), start - timedelta(days=1)
     if not store.sessions(Dataset.BARS, start=since, end=before):
@@ -194,4 +199,7 @@ def _last_good(store: Lake, start: date, raw: pl.DataFrame, reach: int) -> dict[
     begins = raw.group_by("symbol").agg(pl.col("session").min().alias("begins"))
     beside = newest.join(begins, on="symbol", how="inner")
     apart = days_of(beside["begins"], calendar) - days_of(beside["session"], calendar)
-    return dict(beside.filter(pl.Series(apart <= reach)).select("symbol", "close").iter_rows())
+    left = takeovers(spells_of_actions(actions)).join(beside, on="symbol", how="inner")
+    of_others = left.filter(pl.col("first_day") > pl.col("session"), pl.col("first_day") <= pl.col("begins"))
+    known = beside.filter(pl.Series(apart <= reach)).join(of_others, on="symbol", how="anti")
+    return dict(known.select("symbol", "close").iter_rows())

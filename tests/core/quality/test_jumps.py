@@ -6,6 +6,7 @@ import polars as pl
 from support.panels import seeded_panel
 
 from trading_pipeline.core.bars import PRICE_COLUMNS
+from trading_pipeline.core.corporate_actions import ACTION_SCHEMA
 from trading_pipeline.core.quality import GateConfig, GateResult, judge_bars
 from trading_pipeline.core.sessions import xnys
 
@@ -73,6 +74,45 @@ def test_a_split_that_is_not_in_the_prices_is_a_mixed_basis() -> None:
 def test_a_spin_off_without_a_value_explains_any_drop() -> None:
     """Nobody publishes what it was worth."""
     assert {} == judged(jumped(0.63), actions=action("spin_off", None)).reasons()
+
+
+def handed_over() -> pl.DataFrame:
+    """Return the market whose NAME is another company's from DAY on, cheaper; the old one goes on as OLD."""
+    other = CLEAN.filter((pl.col("symbol") == NAME) & (pl.col("session") >= DAY)).with_columns(symbol=pl.lit("OLD"))
+    return pl.concat([jumped(0.3), other]).sort("session", "symbol")
+
+
+def change(old: str, new: str) -> pl.DataFrame:
+    """Return a change of symbol on DAY."""
+    row = dict.fromkeys(ACTION_SCHEMA) | {"symbol": old, "ex_date": DAY, "kind": "symbol_change", "other_symbol": new}
+    return pl.DataFrame([row], schema=ACTION_SCHEMA)
+
+
+def test_another_company_under_the_same_symbol_is_no_jump() -> None:
+    """On the very next session; without word of it, its price would wait for an explanation."""
+    assert NAME in set(judged(handed_over()).quarantined["symbol"])
+    assert {} == judged(handed_over(), actions=change(NAME, "OLD")).reasons()
+
+
+def test_a_new_holder_is_judged_by_its_own_history() -> None:
+    """A jump of its own is found, and measured against its own close."""
+    later = DAYS[AT + 40]
+    raw = handed_over().with_columns(
+        pl.when((pl.col("symbol") == NAME) & (pl.col("session") >= later))
+        .then(pl.col(name) / 4)
+        .otherwise(name)
+        .alias(name)
+        for name in PRICE_COLUMNS
+    )
+    found = judged(raw, actions=change(NAME, "OLD")).quarantined
+    assert [(later, NAME)] == found.filter(reason="unadjusted_split").select("session", "symbol").rows()
+    assert later == found["session"].min()
+
+
+def test_a_change_of_symbol_alone_starts_nothing_anew_elsewhere() -> None:
+    """Companies that change no symbol are judged as before, and so is a change to a symbol nobody had."""
+    raw = jumped(0.3)
+    assert judged(raw).reasons() == judged(raw, actions=change("OTHER", "THING")).reasons()
 
 
 def test_a_special_dividend_explains_its_drop() -> None:

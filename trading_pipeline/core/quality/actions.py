@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from trading_pipeline.core.corporate_actions import ActionKind
+from trading_pipeline.core.instruments import spells_of_actions, takeovers
 from trading_pipeline.core.quality.panel import Flags, Floats, Panel, days_of
 from trading_pipeline.core.sessions import SessionCalendar
 from trading_pipeline.errors import DataQualityError
@@ -48,6 +49,13 @@ class Explained:
             paid = 1 - (amount or 0.0) / before[at]
             explained.factor[at] *= max(paid, 0.01) / (ratio or 1.0)
         return explained
+
+
+def taken_over(actions: pl.DataFrame | None) -> pl.DataFrame | None:
+    """Return `symbol` and `first_day` of companies that trade under the symbol of another one, where actions say so."""
+    if actions is None or "other_symbol" not in actions.columns:
+        return None
+    return takeovers(spells_of_actions(actions))
 
 
 def _needed(actions: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from trading_pipeline.core.bars import BAR_KEY, BAR_SCHEMA, EXCHANGE_ZONE, PRICE_COLUMNS, require_bar_schema
-from trading_pipeline.core.quality.actions import Explained
+from trading_pipeline.core.quality.actions import Explained, taken_over
 from trading_pipeline.core.quality.config import GateConfig
 from trading_pipeline.core.quality.coverage import session_verdicts, symbol_verdicts
 from trading_pipeline.core.quality.findings import FINDING_SCHEMA
@@ -93,8 +93,9 @@ def judge_bars(
         raw: rows in bar format; a symbol may have any number of rows a session. `session` is never null.
         last_good: last good close (dollars) before the rows by symbol; a symbol without one starts with its first row.
         config: thresholds.
-        actions: corporate actions (`corporate_actions.ACTION_SCHEMA`) that explain jumps; prices must be raw. None:
-            there are none.
+        actions: corporate actions (`corporate_actions.ACTION_SCHEMA`) that explain jumps and, with `other_symbol`, say
+            when a symbol became another company's, whose bars are no jump from those before; prices must be raw.
+            None: there are none.
         accepted: bars that an operator has confirmed (`ACCEPTANCE_SCHEMA`); a bar restated since is
             not meant. Broken rows stay out.
         second_vendor: `session`, `symbol`, `close` of a second vendor. None: there is none.
@@ -122,7 +123,7 @@ def judge_bars(
         broken.select("row").cast({"row": rows.schema["row"]}), on="row", how="anti", maintain_order="left"
     )
     judgement = _Judgement(
-        panel=Panel.of(sound, calendar, settings.reach),
+        panel=Panel.of(sound, calendar, settings.reach, taken_over=taken_over(actions)),
         rows=rows,
         accepted=_accepted(sound, accepted),
         config=settings,

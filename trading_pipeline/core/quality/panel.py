@@ -23,9 +23,10 @@ _SYMBOL_STRIDE = 1_000_000
 class Panel:
     """Arrays of one length, a row each; `row` is the index of the row in the frame, `day` the index of its session.
 
-    Prices are dollars, volume shares. A series is the rows of a symbol; after more than `reach` sessions without one a
-    new series begins, as the old price says nothing any more, or was another company's. `code` is the number of the
-    series, `symbols` their names. Values before the first row of a series and after its last are NaN.
+    Prices are dollars, volume shares. A series is the rows of a symbol. A new one begins after more than `reach`
+    sessions without a row, as the old price says nothing any more, and on the day another company takes the symbol.
+    `code` is the number of the series, `symbols` their names. Values before the first row of a series and after its
+    last are NaN.
     """
 
     row: Ints
@@ -40,11 +41,18 @@ class Panel:
     reach: int
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, calendar: SessionCalendar, reach: int) -> Self:
-        """Build the panel of rows with `row` (index) and sound values, one a symbol and session."""
+    def of(
+        cls, rows: pl.DataFrame, calendar: SessionCalendar, reach: int, *, taken_over: pl.DataFrame | None = None
+    ) -> Self:
+        """Build the panel of rows with `row` (index) and sound values, one a symbol and session.
+
+        `taken_over` has `symbol` and `first_day` of companies under the symbol of another one. None: there are none.
+        """
         ordered = rows.sort("symbol", "session")
         name, day = ordered["symbol"].rle_id().cast(pl.Int64).to_numpy(), days_of(ordered["session"], calendar)
         resumes = (np.diff(name, prepend=-1) != 0) | (np.diff(day, prepend=0) > reach)
+        if taken_over is not None and taken_over.height:
+            resumes[_first_rows(ordered, name, day, taken_over, calendar)] = True
         return cls(
             row=ordered["row"].cast(pl.Int64).to_numpy(),
             code=np.cumsum(resumes) - 1,
@@ -166,6 +174,20 @@ class Panel:
     @cached_property
     def _in_reach(self) -> Ints:
         return np.searchsorted(self.order, self.order - self.reach)
+
+
+def _first_rows(
+    ordered: pl.DataFrame, name: Ints, day: Ints, taken_over: pl.DataFrame, calendar: SessionCalendar
+) -> Ints:
+    """Return the indices of the first rows at or after some days of symbols."""
+    places = pl.DataFrame({"symbol": ordered["symbol"], "name": name}).unique("symbol")
+    wanted = taken_over.join(places, on="symbol", how="inner")
+    codes = wanted["name"].to_numpy()
+    at = np.searchsorted(name * _SYMBOL_STRIDE + day, codes * _SYMBOL_STRIDE + days_of(wanted["first_day"], calendar))
+    inside = at < len(name)
+    found: Ints = at[inside]
+    same: Flags = name[found] == codes[inside]
+    return found[same]
 
 
 def days_of(sessions: pl.Series, calendar: SessionCalendar) -> Ints:
