@@ -123,6 +123,17 @@ def test_bars_are_imported_or_refused_with_row_and_column(run: Run, tmp_path: Pa
     assert (1, 1, 0) == (kept["new"], kept["defective"], kept["restated"])
 
 
+def test_a_file_of_minutes_is_imported_as_sessions(run: Run, tmp_path: Path) -> None:
+    """What belongs to no session is counted; options that would mean nothing are a mistake."""
+    minutes = tmp_path / "minutes.csv"
+    rows = [f"AAPL,2023-09-20T{at}:00Z,174,175,173,174.5,100" for at in ("12:59", "13:30", "19:59")]
+    minutes.write_text("\n".join(["symbol,timestamp,open,high,low,close,volume", *rows, ""]))
+    imported = run("import-bars", str(minutes), "--minutes", "start", "--json")
+    report = json.loads(imported.stdout)[0]
+    assert (1, 1, 0) == (report["rows"], report["minutes_before_open"], report["minutes_after_close"])
+    assert 3 == run("import-bars", str(minutes), "--minutes", "start", "--defects", "quarantine").returncode
+
+
 def test_an_unknown_option_is_a_configuration_mistake(run: Run) -> None:
     """Told from a server that does not answer."""
     assert 3 == run("status", "--no-such-option").returncode

@@ -137,15 +137,28 @@ def verify_ledger(head: str | None, *, as_json: bool) -> None:
     show_default=True,
     help="Of rows no market can have made: refuse the file, or import them for the quality gate to keep out.",
 )
+@click.option(
+    "--minutes",
+    "label",
+    type=click.Choice(["start", "end", "detect"]),
+    help="FILE has minute bars, stamped at the start or the end of the minute: they are made into daily ones.",
+)
 @AS_JSON
-def import_bars_file(file: Path, vendor: str | None, defects: str, *, as_json: bool) -> None:
-    """Import daily bars from a CSV or Parquet FILE: all of it, or nothing with the reasons."""
+def import_bars_file(file: Path, vendor: str | None, defects: str, label: str | None, *, as_json: bool) -> None:
+    """Import bars from a CSV or Parquet FILE: all of it, or nothing with the reasons."""
     # polars only where it is needed
-    from trading_pipeline.adapters.market_data.importing import Defects, import_bars  # noqa: PLC0415
+    from trading_pipeline.adapters.market_data.importing import Defects, import_bars, import_minutes  # noqa: PLC0415
+    from trading_pipeline.core.minute_bars import MinuteLabel  # noqa: PLC0415
 
+    if label is not None and (vendor is not None or Defects(defects) is not Defects.REFUSE):
+        raise click.UsageError("--minutes goes with neither --reference nor --defects")
     settings = _start()
     lake, now = Lake(settings.lake_root), SystemClock().now()
-    report = import_bars(file, lake, calendar=xnys(), now=now, reference=vendor, defects=Defects(defects))
+    if label is None:
+        report = import_bars(file, lake, calendar=xnys(), now=now, reference=vendor, defects=Defects(defects))
+    else:
+        known = None if label == "detect" else MinuteLabel(label)
+        report = import_minutes(file, lake, calendar=xnys(), now=now, label=known)
     row = {
         "rows": report.rows,
         "symbols": ", ".join(report.symbols),
@@ -156,6 +169,7 @@ def import_bars_file(file: Path, vendor: str | None, defects: str, *, as_json: b
         "unchanged": report.unchanged_rows,
         "defective": report.defective_rows,
         "sessions_changed": len(report.changed_sessions),
+        **{f"minutes_{why}": count for why, count in report.left_out.items()},
     }
     show([row], title=f"imported {file}", as_json=as_json)
 

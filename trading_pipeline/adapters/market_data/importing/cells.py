@@ -72,7 +72,7 @@ def parse(cells: pl.DataFrame) -> pl.DataFrame:
 
 def cell_checks(cells: pl.DataFrame) -> list[Check]:
     """Return the checks of single cells, to be run on `parse(cells)` beside the cells, these suffixed `_cell`."""
-    checks = [check for name in NUMBER_COLUMNS if name in cells.columns for check in _number_checks(name)]
+    checks = number_checks(cells)
     if "session" in cells.columns:
         checks.append(
             Check(
@@ -82,11 +82,20 @@ def cell_checks(cells: pl.DataFrame) -> list[Check]:
             )
         )
     if "timestamp" in cells.columns:
-        checks += _instant_checks("timestamp", "instant", textual=cells.schema["timestamp"] == pl.String())
-        checks += _day_checks()
+        checks += [*timestamp_checks(cells), *_day_checks()]
     if "known_at" in cells.columns:
         checks += _instant_checks("known_at", "known_at", textual=cells.schema["known_at"] == pl.String(), needed=False)
     return checks
+
+
+def number_checks(cells: pl.DataFrame) -> list[Check]:
+    """Return the checks that numbers are there and finite."""
+    return [check for name in NUMBER_COLUMNS if name in cells.columns for check in _number_checks(name)]
+
+
+def timestamp_checks(cells: pl.DataFrame) -> list[Check]:
+    """Return the checks that timestamps are instants of a time zone."""
+    return _instant_checks("timestamp", "instant", textual=cells.schema["timestamp"] == pl.String())
 
 
 def _expected_type(column: str, dtype: pl.DataType) -> str | None:

@@ -1,7 +1,6 @@
 """Bring the bars of a file into the lake, all or none, as versions beside those that are there."""
 
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import polars as pl
 from trading_pipeline.adapters.market_data.importing.bar_file import read_bar_file
 from trading_pipeline.adapters.market_data.importing.cells import cell_checks, find, parse, type_faults
 from trading_pipeline.adapters.market_data.importing.problems import invalid
+from trading_pipeline.adapters.market_data.importing.recording import ImportReport, record_imported
 from trading_pipeline.adapters.market_data.importing.reference import reference_source
 from trading_pipeline.adapters.market_data.importing.row_checks import (
     duplicate_check,
@@ -21,9 +21,9 @@ from trading_pipeline.adapters.market_data.importing.row_checks import (
     value_checks,
 )
 from trading_pipeline.adapters.store.lake import Dataset, Lake
-from trading_pipeline.core.bars import BAR_KEY, day_of, filed_by_day
+from trading_pipeline.core.bars import filed_by_day
 from trading_pipeline.core.sessions import SessionCalendar
-from trading_pipeline.core.versions import append_versions, known_from
+from trading_pipeline.core.versions import known_from
 
 
 class Defects(StrEnum):
@@ -31,31 +31,6 @@ class Defects(StrEnum):
 
     REFUSE = "refuse"
     QUARANTINE = "quarantine"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportReport:
-    """What an import did. Every row of the file is new, replaced or unchanged.
-
-    Attributes:
-        rows: rows of the file.
-        sessions: sessions of the file, in order.
-        symbols: symbols of the file, sorted.
-        new_rows: rows whose symbol and day the lake did not have.
-        restated_rows: rows that say something else than those of before, which stay as earlier versions.
-        unchanged_rows: rows the lake had already; they keep the name of the file they came from first.
-        defective_rows: of all these, rows that no market can have made.
-        changed_sessions: sessions whose partition is another one now, and with it everything made from it.
-    """
-
-    rows: int
-    sessions: tuple[date, ...]
-    symbols: tuple[str, ...]
-    new_rows: int
-    restated_rows: int
-    unchanged_rows: int
-    defective_rows: int
-    changed_sessions: tuple[date, ...]
 
 
 def import_bars(
@@ -94,20 +69,8 @@ def import_bars(
     rows, defective = _read(path, calendar, now, defects)
     said = pl.col("source").fill_null(source) if reference is None else pl.lit(source)
     bars = known_from(rows.with_columns(said.alias("source")), now)
-    sessions = sorted(bars["session"].unique())
     dataset = Dataset.IMPORTED_BARS if reference is None else Dataset.REFERENCE_BARS
-    merge = _Merge(incoming=bars, reference=reference is not None)
-    changed = lake.update(dataset, merge, sessions=sessions)
-    return ImportReport(
-        rows=bars.height,
-        sessions=tuple(sessions),
-        symbols=tuple(sorted(bars["symbol"].unique())),
-        new_rows=merge.new,
-        restated_rows=merge.restated,
-        unchanged_rows=bars.height - merge.new - merge.restated,
-        defective_rows=defective,
-        changed_sessions=tuple(changed),
-    )
+    return record_imported(lake, dataset, bars, defective=defective)
 
 
 def _read(path: Path, calendar: SessionCalendar, now: datetime, defects: Defects) -> tuple[pl.DataFrame, int]:
@@ -133,27 +96,3 @@ def _read(path: Path, calendar: SessionCalendar, now: datetime, defects: Defects
     if problems and (defects is Defects.REFUSE or not all(problem.defect for problem in problems)):
         raise invalid(path, problems)
     return filed_by_day(rows.drop("row", "instant")), len(defective)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Merge:
-    """Rows of a file added to those of the lake as versions, counted on the way."""
-
-    incoming: pl.DataFrame
-    reference: bool
-    new: int = field(default=0, init=False)
-    restated: int = field(default=0, init=False)
-
-    def __call__(self, present: pl.DataFrame | None) -> pl.DataFrame:
-        if present is None:
-            present = self.incoming.clear()
-        mine = (
-            pl.col("source").is_in(self.incoming["source"].unique().implode()) if self.reference else pl.lit(value=True)
-        )
-        stored = present.filter(mine)
-        after = append_versions(stored, self.incoming)
-        added = after.tail(after.height - stored.height)
-        keys = [frame.with_columns(day_of(frame)) for frame in (added, stored)]
-        self.restated = keys[0].join(keys[1], on=[*BAR_KEY, "day"], how="semi").height
-        self.new = added.height - self.restated
-        return pl.concat([present.filter(~mine), after])

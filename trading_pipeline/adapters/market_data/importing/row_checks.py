@@ -55,26 +55,35 @@ def session_checks(days: Collection[date], calendar: SessionCalendar, now: datet
     """
     covered = [day for day in days if calendar.first_day <= day <= calendar.last_day]
     filed = {day: calendar.at_or_after(day) for day in covered}
-    unfinished = [day for day in covered if calendar.close_at(filed[day]) > now]
     day = pl.col("session")
     return [
-        Check(
-            column="session",
-            broken=_among(day, set(days) - set(covered)),
-            what=pl.format("{} is outside the exchange's calendar: remove the row", day),
-        ),
+        outside_check(days, calendar),
         Check(
             column="session",
             broken=_among(day, [one for one in covered if not calendar.is_session(one)]),
             what=pl.format("{} is no trading session of the exchange: correct the date or remove the row", day),
             defect=True,
         ),
-        Check(
-            column="session",
-            broken=_among(day, unfinished),
-            what=pl.format("session {} has not closed yet: remove the row", day.replace(filed)),
-        ),
+        unfinished_check(filed, calendar, now),
     ]
+
+
+def outside_check(days: Collection[date], calendar: SessionCalendar) -> Check:
+    """Return the check that days are covered by the calendar."""
+    return Check(
+        column="session",
+        broken=_among(pl.col("session"), [day for day in days if not calendar.first_day <= day <= calendar.last_day]),
+        what=pl.format("{} is outside the exchange's calendar: remove the row", pl.col("session")),
+    )
+
+
+def unfinished_check(filed: Mapping[date, date], calendar: SessionCalendar, now: datetime) -> Check:
+    """Return the check that the session each day is filed under has closed by `now`."""
+    return Check(
+        column="session",
+        broken=_among(pl.col("session"), [day for day, session in filed.items() if calendar.close_at(session) > now]),
+        what=pl.format("session {} has not closed yet: remove the row", pl.col("session").replace(filed)),
+    )
 
 
 def knowledge_checks(closes: Mapping[date, datetime], now: datetime) -> list[Check]:
