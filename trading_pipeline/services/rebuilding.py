@@ -115,7 +115,7 @@ def _reconcile(account: TradingAccount, action: OperatorAction) -> Reconciliatio
 
 def _bring_home(account: TradingAccount) -> None:
     orders = account.ledger.orders
-    live = [order.client_order_id for order in orders.live(account.account)]
+    live = orders.live_ids(account.account)
     current = account.broker.current_session
     since = None if current is None else account.calendar.shift(current, -LATE_SESSIONS)
     ended = [] if since is None else orders.recently_ended(account.account, since)

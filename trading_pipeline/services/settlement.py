@@ -20,9 +20,9 @@ from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.monitor import watch_fills
 from trading_pipeline.services.surprises import report_conflict, report_fills, report_misfit, report_open_orders
 
-BOOKED_TOGETHER = 64
+BOOKED_TOGETHER = 128
 """Executions committed together."""
-TOLD_TOGETHER = 128
+TOLD_TOGETHER = 256
 """Fills or ends in one message to the guard."""
 
 Misfit = tuple[str, str, OrderConflict]
@@ -53,7 +53,7 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
     and for losses: the risk monitor looks at what was booked before anything else is decided.
     """
     account.broker.advance(session)
-    live = [order.client_order_id for order in account.ledger.orders.live(account.account)]
+    live = account.ledger.orders.live_ids(account.account)
     since = account.calendar.shift(session, -LATE_SESSIONS)
     booked = book_executions(account, [*live, *account.ledger.orders.recently_ended(account.account, since)])
     working = account.ledger.orders.live(account.account)

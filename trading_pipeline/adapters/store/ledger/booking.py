@@ -33,7 +33,10 @@ from trading_pipeline.core.orders.states import TERMINAL, OrderState, Source
 from trading_pipeline.errors import ExecutionConflict, OrderError
 
 _ORDERS = "select * from ledger.orders where client_order_id = any(%s) order by client_order_id for update"
-_KNOWN = "select * from ledger.fills where execution_id = any(%s)"
+_KNOWN = """
+select execution_id, client_order_id, symbol, side, qty, price, fee, session, executed_at
+  from ledger.fills where execution_id = any(%s)
+"""
 _STANDING = "select * from ledger.effective_fills where client_order_id = any(%s) and kind = 'synthetic'"
 _OF_ORDER = "select * from ledger.effective_fills where client_order_id = %s"
 _INSERT = """
@@ -72,8 +75,12 @@ def book_in(connection: Connection[DictRow], account: str, executions: Sequence[
         OrderError: an order is not in the ledger.
         ExecutionConflict: an id was booked with other contents.
     """
-    orders = _locked_orders(connection, executions)
-    fresh = _unbooked(connection, executions)
+    # Most of what a broker shows was booked long ago: that is seen without a lock, and what is new again under it.
+    offered = list(_unbooked(connection, executions).values())
+    orders = _locked_orders(connection, offered)
+    fresh = _unbooked(connection, offered)
+    if not fresh:
+        return [None for _ in executions]
     in_order = sorted(fresh.values(), key=lambda one: one.moment)
     entries, superseded = _entries(_standing(connection, orders), in_order)
     bookings = _write(connection, account, entries, superseded)
@@ -145,7 +152,8 @@ def _write(
 
 def _locked_orders(connection: Connection[DictRow], said: Iterable[Executed | Cumulative]) -> dict[str, DictRow]:
     wanted = {one.client_order_id: one for one in said}
-    orders = {row["client_order_id"]: row for row in connection.execute(_ORDERS, (sorted(wanted),)).fetchall()}
+    rows = connection.execute(_ORDERS, (sorted(wanted),)).fetchall() if wanted else []
+    orders = {row["client_order_id"]: row for row in rows}
     for order_id, one in wanted.items():
         if order_id not in orders:
             what = f"execution {one.fill.execution_id}" if isinstance(one, Executed) else "a report"
@@ -156,6 +164,8 @@ def _locked_orders(connection: Connection[DictRow], said: Iterable[Executed | Cu
 
 
 def _unbooked(connection: Connection[DictRow], executions: Sequence[Executed]) -> dict[str, Executed]:
+    if not executions:
+        return {}
     ids = [one.fill.execution_id for one in executions]
     known = {row["execution_id"]: executed_of(row) for row in connection.execute(_KNOWN, (ids,)).fetchall()}
     fresh: dict[str, Executed] = {}

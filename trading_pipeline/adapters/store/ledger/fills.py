@@ -16,20 +16,23 @@ _UNPOSTED = """
 select f.*, f.qty as whole_qty, f.qty - f.told_qty as qty
   from ledger.fills f where account = %s and not posted order by seq
 """
-# From the present backwards: the newest session is what is asked for most.
+# From the present backwards: a symbol without later fills, so every one at the newest close, stands as it does now.
 _POSITIONS_AT = f"""
 with later as (
     select symbol, sum(realised) as realised, sum(fee) as fees
       from ledger.effective_fills where account = %(account)s and session > %(session)s group by symbol
 )
-select symbol, coalesce(newest.position_after, 0) as qty, coalesce(newest.average_after, 0) as average_price,
-       coalesce(newest.cost_after, 0) as cost, p.realised - coalesce(later.realised, 0) as realised,
-       p.fees - coalesce(later.fees, 0) as fees
-  from ledger.positions p left join later using (symbol) left join lateral (
+select symbol, qty, average_price, cost, realised, fees
+  from ledger.positions where account = %(account)s and symbol not in (select symbol from later)
+ union all
+select symbol, coalesce(newest.position_after, 0), coalesce(newest.average_after, 0), coalesce(newest.cost_after, 0),
+       p.realised - later.realised, p.fees - later.fees
+  from later join ledger.positions p using (symbol) left join lateral (
        select f.position_after, f.average_after, f.cost_after from ledger.effective_fills f
         where f.account = p.account and f.symbol = p.symbol and f.session <= %(session)s
         order by {NEWEST_FIRST} limit 1) newest on true
- where p.account = %(account)s order by symbol
+ where p.account = %(account)s
+ order by symbol
 """  # noqa: S608 - the order is ours
 
 

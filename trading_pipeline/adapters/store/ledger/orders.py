@@ -42,7 +42,6 @@ select symbol, coalesce(p.qty, 0) as position, coalesce(q.pending, 0) as pending
 """
 
 _BY_IDS = "select * from ledger.orders where client_order_id = any(%s) order by client_order_id"
-_TOUCH = "update ledger.orders set updated_at = clock_timestamp() where client_order_id = any(%s)"
 _LOCK_BOOK = "select epoch, kill_switch from ledger.books where account = %s for update"
 _DECIDE = """
 insert into ledger.risk_decisions (client_order_id, code, observed, limit_value, epoch, sequence, detail)
@@ -55,10 +54,15 @@ update ledger.books b set high_sequence = greatest(b.high_sequence, seen.high_se
 """
 # What the guard has just reserved is to be released once more, also for an order that ended meanwhile.
 _REMEMBER = """
-update ledger.orders o set guard_epoch = held.guard_epoch, guard_sequence = held.guard_sequence, released = false
+update ledger.orders o set guard_epoch = held.guard_epoch, guard_sequence = held.guard_sequence, released = false,
+       updated_at = clock_timestamp()
   from json_populate_recordset(null::ledger.orders, %s) held where o.client_order_id = held.client_order_id
 """
 
+_LIVE = """
+select client_order_id from ledger.orders
+ where account = %(account)s and state = any(%(states)s) order by created_at, client_order_id
+"""
 _UNRELEASED = """
 select client_order_id from ledger.orders o
  where account = %(account)s and state = any(%(states)s) and not released
@@ -132,8 +136,6 @@ class Orders:
             decide_in(connection, [(order.client_order_id, verdict) for order, verdict in verdicts])
             decide_in(connection, [(one, veto) for one, veto in zip(ids, vetoes, strict=True) if veto is not None])
             _remember_clearances(connection, verdicts)
-            # A fresh time says that somebody is at it: a cancellation waits for the answer.
-            connection.execute(_TOUCH, (ids,))
             unsent = [(order, verdict) for order, verdict in verdicts if stored[order.client_order_id].state in UNSENT]
             append_events(connection, [_report(order, verdict) for order, verdict in unsent])
             after = _by_id(connection, ids)
@@ -194,6 +196,10 @@ class Orders:
     def live(self, account: str) -> list[OrderRecord]:
         """Return the orders that are, or may be, at the broker."""
         return self._select("account = %(account)s and state = any(%(states)s)", account=account, states=list(HOLDING))
+
+    def live_ids(self, account: str) -> list[str]:
+        """Return the ids of the orders that are, or may be, at the broker."""
+        return self._ids(_LIVE, account=account, states=list(HOLDING))
 
     def unsent(self, account: str) -> list[OrderRecord]:
         """Return the orders recorded or refused but never sent."""
