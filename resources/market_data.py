@@ -12,7 +12,7 @@ from resources.lake import LakeResource
 from trading_pipeline.adapters.market_data.bundled import BundledSample
 from trading_pipeline.adapters.market_data.imported import ImportedBars
 from trading_pipeline.adapters.market_data.source import BarSource, CombinedSource
-from trading_pipeline.adapters.market_data.universe_file import read_universe
+from trading_pipeline.adapters.market_data.universe_file import expected_universe, read_universe
 from trading_pipeline.adapters.store.actions import read_actions
 from trading_pipeline.core.corporate_actions import ACTION_SCHEMA, ActionKind
 from trading_pipeline.core.quality import GateConfig
@@ -61,9 +61,7 @@ class MarketDataResource(dg.ConfigurableResource[Any]):
         Raises:
             ConfigError: the file of the universe is of no use.
         """
-        if self.universe_file:
-            return read_universe(Path(self.universe_file))[0]
-        return Universe.always(self.universe)
+        return expected_universe(self.universe, Path(self.universe_file) if self.universe_file else None)
 
     def sector_drift(self) -> list[SectorDrift]:
         """Return how each version of the universe's file compares with the one before it; nothing for spells."""

@@ -1,4 +1,4 @@
-"""Commands that look into the lake or feed it; none of them needs a server."""
+"""Commands that look into the lake or feed it; none needs a server, unless it asks a vendor."""
 
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +9,8 @@ import click
 from trading_pipeline.adapters.clock import SystemClock
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.cli.console import err, show
+from trading_pipeline.cli.runtime import opened_minutes
+from trading_pipeline.core.sessions import xnys
 from trading_pipeline.logs import configure_logging
 from trading_pipeline.settings import Settings, load_settings
 
@@ -86,7 +88,58 @@ def export(folder: Path, convention: str, *, as_json: bool) -> None:
     show([row], title=f"exported to {folder}", as_json=as_json)
 
 
-DATA_COMMANDS = (sql, inspect, import_actions, export)
+@click.command("freshness")
+@click.option(
+    "--mode",
+    type=click.Choice(["per_symbol", "latest", "oldest", "median"]),
+    default="per_symbol",
+    show_default=True,
+    help="What decides: the share of fresh symbols, as for orders, or the age of one statistic of them.",
+)
+@click.option(
+    "--at", type=str, default=None, help="An instant of the past instead of now, e.g. 2024-07-03T15:00:00-04:00."
+)
+@_AS_JSON
+def freshness(mode: str, at: str | None, *, as_json: bool) -> None:
+    """Show how old the newest bar of every expected symbol is, in minutes of trading; exits with 1 when too old.
+
+    Looks at the good bars of the lake and, with MARKET_DATA=alpaca, at the minutes of the session under way.
+    """
+    from trading_pipeline.adapters.market_data.universe_file import expected_universe  # noqa: PLC0415 - as above
+    from trading_pipeline.core.freshness import judge_freshness  # noqa: PLC0415
+    from trading_pipeline.services.intraday import newest_bars  # noqa: PLC0415
+
+    settings, calendar, now = _settings(), xnys(), SystemClock().now()
+    instant = _instant(at, option="--at") or now
+    if instant > now:
+        raise click.UsageError(f"--at {at} has not come yet")
+    members = expected_universe(settings.universe, settings.universe_file)
+    symbols = members.on(instant.astimezone(calendar.zone).date())["symbol"].to_list()
+    limit = settings.data_freshness_minutes
+    with opened_minutes(settings) as minutes:
+        newest = newest_bars(
+            Lake(settings.lake_root),
+            symbols,
+            as_of=instant,
+            max_age_minutes=limit,
+            calendar=calendar,
+            minutes=minutes,
+        )
+    report = judge_freshness(
+        newest,
+        expected=symbols,
+        as_of=instant,
+        max_age_minutes=limit,
+        min_fresh_pct=settings.min_fresh_pct,
+        mode=mode,
+        calendar=calendar,
+    )
+    rows = report.table.join(newest.drop("ended_at"), on="symbol", how="left", maintain_order="left")
+    show(rows.to_dicts(), title=f"freshness at {instant.isoformat()}", as_json=as_json)
+    report.require()
+
+
+DATA_COMMANDS = (sql, inspect, import_actions, export, freshness)
 
 
 def _settings() -> Settings:
@@ -119,13 +172,13 @@ def _draw(lake: Lake, symbol: str, known_at: datetime | None, file: Path) -> Non
     err.print(f"the plot is in {file}", highlight=False)
 
 
-def _instant(text: str | None) -> datetime | None:
+def _instant(text: str | None, *, option: str = "--known-at") -> datetime | None:
     if text is None:
         return None
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
-        raise click.UsageError(f"--known-at {text} is no instant: write it as 2024-07-03T21:00:00+00:00") from error
+        raise click.UsageError(f"{option} {text} is no instant: write it as 2024-07-03T21:00:00+00:00") from error
     if instant.utcoffset() is None:
-        raise click.UsageError(f"--known-at {text} has no time zone: append +00:00 for UTC")
+        raise click.UsageError(f"{option} {text} has no time zone: append +00:00 for UTC")
     return instant

@@ -26,6 +26,7 @@ from trading_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from trading_pipeline.adapters.broker.alpaca.broker import AlpacaBroker
+    from trading_pipeline.adapters.market_data.alpaca import AlpacaBars
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +85,29 @@ def check_account(settings: Settings, environment: dict[str, str]) -> None:
             broker.require_ready()
         except TransientError as away:
             log.warning("the account could not be looked at; no order is sent before it was", reason=str(away))
+
+
+@contextmanager
+def opened_minutes(settings: Settings) -> Iterator["AlpacaBars | None"]:
+    """Give the source of minute bars, with what it needs running; None where bars are not Alpaca's."""
+    if settings.market_data != "alpaca":
+        yield None
+        return
+    # alpaca-py takes seconds to import: commands on other bars never pay for it.
+    from trading_pipeline.adapters.market_data.alpaca import Feed  # noqa: PLC0415
+    from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaDataConfig, alpaca_market_data  # noqa: PLC0415
+
+    with running_servers(settings) as environment:
+        config = AlpacaDataConfig(
+            key_id=environment["ALPACA_API_KEY_ID"],
+            secret=environment["ALPACA_API_SECRET_KEY"],
+            url=settings.alpaca_data_url,
+            feed=Feed(settings.alpaca_data_feed),
+            requests_per_minute=settings.alpaca_requests_per_minute,
+            staging=settings.alpaca_staging,
+        )
+        with alpaca_market_data(config, redis_url=environment["REDIS_URL"], calendar=xnys()) as data:
+            yield data.bars
 
 
 @contextmanager

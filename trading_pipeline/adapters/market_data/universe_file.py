@@ -1,5 +1,6 @@
 """The universe from a file: membership spells, or dated versions of a constituents list."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,15 @@ _ALIASES: Final = {
     "end_date": "last_day",
     "gics_sector": "sector",
 }
+
+
+def expected_universe(symbols: Collection[str], file: Path | None) -> Universe:
+    """Return who is expected on which day: what the file states where there is one, else these symbols, always.
+
+    Raises:
+        ConfigError: the file is of no use.
+    """
+    return Universe.always(symbols) if file is None else read_universe(file)[0]
 
 
 def read_universe(path: Path) -> tuple[Universe, list[SectorDrift]]:
