@@ -30,7 +30,7 @@ from redis.connection import Connection
 
 from trading_pipeline.adapters.guards.book import BookState
 from trading_pipeline.adapters.guards.connection import connect
-from trading_pipeline.adapters.guards.encoding import request_text
+from trading_pipeline.adapters.guards.encoding import packed_request
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.adapters.guards.scripts import source
@@ -189,8 +189,8 @@ def throughputs(port: int, client: redis.Redis, guard: RiskGuard) -> tuple[list[
     ping = b"".join(pack("PING"))
     pings, scripts = [], []
     for turn in range(ROUNDS):
-        asked = [request_text(request(number, f"turn{turn}")) for number in range(int(40_000 * SECONDS))]
-        requests = [b"".join(pack("EVALSHA", digest, 2, *keys, text)) for text in asked]
+        asked = [packed_request(request(number, f"turn{turn}")) for number in range(int(40_000 * SECONDS))]
+        requests = [b"".join(pack("EVALSHA", digest, 2, *keys, *packed)) for packed in asked]
         guard.rebuild(BOOK)
         client.config_resetstat()
         pings.append(load(port, lambda _: ping))

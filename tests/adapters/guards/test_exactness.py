@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.adapters.guards.builders import EMPTY, LIMITS, ask
+from tests.adapters.guards.builders import EMPTY, LIMITS, ask, end, fill, hold, holding
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import VerdictCode
@@ -50,6 +50,35 @@ def test_request_with_an_empty_text_is_refused(guard: RiskGuard, field: str) -> 
     """An order without a name could be anybody's."""
     with pytest.raises(ValueError, match=field):
         guard.clear(replace(ask(), **{field: " "}))
+
+
+@pytest.mark.parametrize("bad", ["A\0", "\x1bA", "A\x7f", "A\u200b", "A" * 256], ids=repr)
+@pytest.mark.parametrize("field", ["client_order_id", "payload_digest", "symbol", "strategy_id"])
+def test_name_that_nobody_can_read_or_no_record_holds_is_refused(guard: RiskGuard, field: str, bad: str) -> None:
+    """By name, before anything is asked: two names that look the same are no two orders."""
+    before = guard.snapshot()
+
+    with pytest.raises(ValueError, match=f"{field} must be printable and of at most 255 bytes"):
+        guard.clear(replace(ask(), **{field: bad}))
+
+    assert before == guard.snapshot()
+
+
+@pytest.mark.parametrize("bad", ["A\0", "A" * 256])
+def test_no_verb_takes_such_a_name(guard: RiskGuard, bad: str) -> None:
+    """Nor does a fill, an end, a block or a book to rebuild."""
+    for verb in (
+        lambda: fill(guard, bad, 1),
+        lambda: fill(guard, "e1", 1, order=bad),
+        lambda: fill(guard, "e1", 1, symbol=bad),
+        lambda: end(guard, bad),
+        lambda: guard.block(bad),
+        lambda: guard.quarantine(bad, None),
+        lambda: guard.rebuild(holding(**{bad: 1})),
+        lambda: guard.rebuild(replace(EMPTY, reservations=(hold(ask(bad)),))),
+    ):
+        with pytest.raises(ValueError, match="must be printable"):
+            verb()
 
 
 @pytest.mark.parametrize("field", ["payload_digest", "symbol"])

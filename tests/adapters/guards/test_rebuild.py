@@ -1,6 +1,5 @@
 """Making, losing, replacing and reading a book."""
 
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,35 +7,17 @@ from decimal import Decimal
 
 import pytest
 import redis
-from support.packing import change as change_record
 
 from tests.adapters.guards.builders import ACCOUNT, ACTION, EMPTY, LIMITS, PRICE, SESSION, ask, end, hold, holding
 from trading_pipeline.adapters.guards.book import EpochStep, SessionCount, SymbolState
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.guards.keys import book_keys
-from trading_pipeline.adapters.guards.records import ABSENT, NUMBER
-from trading_pipeline.adapters.guards.records import ACCOUNT as ACCOUNT_RECORD
-from trading_pipeline.adapters.guards.records import LIMITS as LIMITS_RECORD
-from trading_pipeline.adapters.guards.records import SESSION as SESSION_RECORD
-from trading_pipeline.adapters.guards.records import SYMBOL as SYMBOL_RECORD
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import VerdictCode
 from trading_pipeline.core.risk.halts import Breaker, Gate, KillSwitch, TradingState
-from trading_pipeline.core.risk.limits import LIMIT_NAMES, LimitChange, RiskLimits
+from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
 from trading_pipeline.errors import ConfigError, OperatorError, TradingHalted
 
-NAN, INF = float("nan"), float("inf")
-SPOILED: dict[str, Callable[[bytes], bytes]] = {
-    "nothing": lambda _: b"",
-    "cut": lambda record: record[:-1],
-    "longer": lambda record: record + b"\0",
-    "tag alone": lambda record: record[:1],
-    "another kind": lambda record: bytes([record[0] ^ 7]) + record[1:],
-    "another format": lambda record: bytes([record[0] + 16]) + record[1:],
-    "text": lambda record: b"[" + b"0" * (len(record) - 2) + b"]",
-    "digits": lambda record: b"1" * len(record),
-}
-OPTIONAL = ("max_order_adv_bps", "max_position_equity_bps")
 UNTIL = datetime(2100, 1, 1, tzinfo=UTC)
 VERBS: dict[str, Callable[[RiskGuard], object]] = {
     "post": lambda guard: guard.post(
@@ -263,85 +244,6 @@ def test_large_book_is_rebuilt_in_one_step(guard: RiskGuard) -> None:
     assert 3_000 * PRICE == book.gross_ticks
 
 
-DAY = f"session:{SESSION.isoformat()}"
-RECORDS = {"account": ACCOUNT_RECORD, "limits": LIMITS_RECORD, "symbol:AAPL": SYMBOL_RECORD, DAY: SESSION_RECORD}
-NO_NUMBERS = [struct.unpack("<q", struct.pack("<d", one))[0] for one in (NAN, -NAN, INF, -INF, 1e300, 12.5, 1.0)]
-"""Doubles where a record has integers: what a nan or a fraction would be in it."""
-
-
-@pytest.mark.parametrize("field", RECORDS)
-@pytest.mark.parametrize("spoil", SPOILED, ids=list(SPOILED))
-def test_damaged_record_clears_nothing(guard: RiskGuard, raw: redis.Redis, field: str, spoil: str) -> None:
-    """A record that is cut, longer, of another kind, empty or a text of the format before is an error, not a number."""
-    assert guard.clear(ask("before")).cleared
-    key = book_keys(ACCOUNT).book
-    raw.hset(key, field, SPOILED[spoil](raw.hget(key, field)))
-
-    verdict = guard.clear(ask())
-
-    assert verdict.code in {VerdictCode.GUARD_UNAVAILABLE, VerdictCode.BOOK_MISSING}
-    assert verdict.clearance is None
-
-
-@pytest.mark.parametrize("value", [2**53, -(2**53), 2**63 - 1, -(2**63), *NO_NUMBERS])
-@pytest.mark.parametrize("field", RECORDS)
-def test_no_number_of_a_record_is_out_of_range(guard: RiskGuard, raw: redis.Redis, field: str, value: int) -> None:
-    """Every number of every record is looked at: beyond 2**53, or the bits of a nan, an infinity or a fraction."""
-    assert guard.clear(ask("before")).cleared
-    layout, key = RECORDS[field], book_keys(ACCOUNT).book
-    sound = raw.hget(key, field)
-    for name, width in layout.fields:
-        if width == NUMBER:
-            change_record(raw, ACCOUNT, field, layout, **{name: value})
-
-            assert VerdictCode.GUARD_UNAVAILABLE == guard.clear(ask()).code, name
-            raw.hset(key, field, sound)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"pending_buy": -1},
-        {"pending_sell": -1},
-        {"mark": -1},
-        {"highest_buy": -1},
-        {"lowest_sell": -1},
-        {"position_nanos": 10**9},
-        {"pending_buy_nanos": 10**9},
-        {"pending_sell_nanos": 2**32 - 1},
-    ],
-)
-def test_symbol_that_cannot_be_clears_nothing(guard: RiskGuard, raw: redis.Redis, values: dict[str, int]) -> None:
-    """Less than nothing is not pending, and a whole share is no part of a share."""
-    assert guard.clear(ask("before")).cleared
-    change_record(raw, ACCOUNT, "symbol:AAPL", SYMBOL_RECORD, **values)
-
-    assert VerdictCode.GUARD_UNAVAILABLE == guard.clear(ask()).code
-
-
-@pytest.mark.parametrize(
-    "values", [{"kill_switch": 2}, {"kill_switch": 255}, {"breaker": 3}, {"breaker": 255}, {"gate": 2}, {"gate": 255}]
-)
-def test_state_nobody_knows_is_not_fine(guard: RiskGuard, raw: redis.Redis, values: dict[str, int]) -> None:
-    """Only what is known to let orders through does, and a snapshot of anything else says that the book is damaged."""
-    change_record(raw, ACCOUNT, "account", ACCOUNT_RECORD, **values)
-
-    assert not guard.clear(ask()).cleared
-    with pytest.raises(TradingHalted, match="damaged"):
-        guard.snapshot()
-
-
-@pytest.mark.parametrize("value", [-1, -2, -(2**52)])
-@pytest.mark.parametrize("name", LIMIT_NAMES)
-def test_no_damaged_limit_lets_an_order_through(guard: RiskGuard, raw: redis.Redis, name: str, value: int) -> None:
-    """A limit that is off where it must bind, or less than nothing, is not an unlimited one."""
-    if value == ABSENT and name in OPTIONAL:
-        return
-    change_record(raw, ACCOUNT, "limits", LIMITS_RECORD, **{name: value})
-
-    assert VerdictCode.GUARD_UNAVAILABLE == guard.clear(ask(repeat=0)).code
-
-
 def test_book_of_an_earlier_format_is_missing(guard: RiskGuard, raw: redis.Redis) -> None:
     """A book that another release left behind is named as such, by every verb, and never read."""
     key = book_keys(ACCOUNT).book
@@ -365,21 +267,6 @@ def test_book_of_an_earlier_format_is_missing(guard: RiskGuard, raw: redis.Redis
     assert guard.snapshot() is None
     with pytest.raises(TradingHalted, match="rebuild"):
         guard.trip("drawdown")
-
-
-def test_book_without_limits_clears_nothing(guard: RiskGuard, client: redis.Redis) -> None:
-    """Limits that are not there are not unlimited ones."""
-    client.hdel(book_keys(ACCOUNT).book, "limits")
-
-    assert VerdictCode.GUARD_UNAVAILABLE == guard.clear(ask()).code
-
-
-def test_damaged_book_names_the_way_out(guard: RiskGuard, raw: redis.Redis) -> None:
-    """A change of a damaged book says that it must be rebuilt."""
-    change_record(raw, ACCOUNT, "account", ACCOUNT_RECORD, sequence=2**53)
-
-    with pytest.raises(TradingHalted, match="rebuild"):
-        guard.block("AAPL")
 
 
 def test_keys_share_one_hash_tag(guard: RiskGuard, client: redis.Redis) -> None:

@@ -74,16 +74,33 @@ def exact_ticks(name: str, dollars: object) -> int:
     return whole(name, ticks.numerator)
 
 
+_LONGEST = 255
+"""Bytes of a name: a record writes its length in one."""
+
+
 def word(name: str, value: object) -> str:
-    """Return `value` if it is a text without white space, which separates the words of a request and a reservation.
+    """Return `value` if it is a name without white space: an id, a symbol, a digest.
 
     Raises:
-        ValueError: not a text, empty, or with white space; the message starts with `name`.
+        ValueError: no name at all (see `label`), or with white space; the message starts with `name`.
     """
     if not isinstance(value, str) or value.split() != [value]:
         msg = f"{name} must be one word, not {value!r}"
         raise ValueError(msg)
-    return value
+    return label(name, value)
+
+
+def label(name: str, value: object) -> str:
+    """Return `value` if it is a name: printable characters of at most 255 bytes in UTF-8, and not only blanks.
+
+    Raises:
+        ValueError: not a text, empty, too long, or with control characters; the message starts with `name`.
+    """
+    text = filled(name, value)
+    if not text.isprintable() or len(text.encode()) > _LONGEST:
+        msg = f"{name} must be printable and of at most {_LONGEST} bytes, not {text!r}"
+        raise ValueError(msg)
+    return text
 
 
 def filled(name: str, value: object) -> str:

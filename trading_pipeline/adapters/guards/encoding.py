@@ -11,7 +11,7 @@ from trading_pipeline.adapters.guards.book import (
     SessionCount,
     SymbolState,
 )
-from trading_pipeline.adapters.guards.checks import Quantity, exact_ticks, filled, quantity, whole, word
+from trading_pipeline.adapters.guards.checks import Quantity, exact_ticks, label, quantity, whole, word
 from trading_pipeline.adapters.guards.records import (
     ABSENT,
     ACCOUNT,
@@ -19,8 +19,12 @@ from trading_pipeline.adapters.guards.records import (
     GATES,
     KILL_SWITCHES,
     LIMITS,
+    PAYLOAD,
+    REQUEST,
     SESSION,
+    SIDES,
     SYMBOL,
+    UNKNOWN,
 )
 from trading_pipeline.core.money import LARGEST_EXACT_INTEGER, from_ticks
 from trading_pipeline.core.orders.model import Side
@@ -67,19 +71,19 @@ def book_fields(state: BookState) -> dict[str, str | int]:
         "quiet_until_ms": milliseconds(state.quiet_until),
     }
     fields: dict[str, str | int] = {
-        "account": ACCOUNT.words(account),
+        "account": ACCOUNT.as_words(account),
         "kill_switch_reason": state.kill_switch_reason,
         "breaker_reason": state.breaker_reason,
         "gate_reason": state.gate_reason,
         "changes": changes_text(LimitSet(limits=state.limits, changes=state.changes)),
     }
     for session, count in state.sessions.items():
-        words = SESSION.words({"orders": count.orders, "traded": count.notional_ticks})
+        words = SESSION.as_words({"orders": count.orders, "traded": count.notional_ticks})
         fields[f"session:{session.isoformat()}"] = words
     symbols = state.symbols()
     for name in sorted({*symbols, *state.blocked, *state.quarantined}):
         fields[f"symbol:{name}"] = _symbol_words(name, symbols.get(name, SymbolState()), state)
-    return fields | {f"order:{held.client_order_id}": _order_text(held) for held in state.reservations}
+    return fields | {f"order:{held.client_order_id}": _order_words(held) for held in state.reservations}
 
 
 def history_fields(state: BookState) -> dict[str, str | int]:
@@ -129,41 +133,43 @@ def snapshot_from(state: str, cause: str, breaker: int, pairs: Iterable[str]) ->
     )
 
 
-def request_text(request: ClearanceRequest) -> str:
-    """Return a request as the words `clear.lua` reads: "?" for what is not known, "*" for no limit price.
+def packed_request(request: ClearanceRequest) -> tuple[bytes, bytes]:
+    """Return the request and the payload that `clear.lua` reads.
 
     Raises:
         ValueError: an id, digest or symbol that is not one word, an empty strategy, or a number that is not whole, of
             its sign and below 2**53.
     """
     market = request.market
-    words = (
-        word("client_order_id", request.client_order_id),
-        word("payload_digest", request.payload_digest),
-        word("symbol", request.symbol),
-        Side(request.side).value,
-        request.trade_session.isoformat(),
-        "1" if request.flatten else "0",
-        str(whole("qty", request.qty, at_least=1)),
+    equity = market.equity_ticks
+    figures = (
+        request.flatten,
         _known("reference_ticks", market.reference_ticks, at_least=1),
         _known("reference_age_seconds", market.reference_age_seconds),
         _known("adv_shares", market.adv_shares),
-        _known("equity_ticks", market.equity_ticks, at_least=1 - LARGEST_EXACT_INTEGER),
-        _limit_price(request.limit_ticks),
-        str(whole("repeat", request.repeat)),
-        str(whole("epoch", request.epoch)),
-        str(whole("min_sequence", request.min_sequence)),
-        filled("strategy_id", request.strategy_id),
+        UNKNOWN if equity is None else whole("equity_ticks", equity, at_least=1 - LARGEST_EXACT_INTEGER),
+        whole("repeat", request.repeat),
+        whole("epoch", request.epoch),
+        whole("min_sequence", request.min_sequence),
     )
-    return " ".join(words)
+    names = word("client_order_id", request.client_order_id), label("strategy_id", request.strategy_id)
+    payload = PAYLOAD.packed(
+        (
+            _known("limit_ticks", request.limit_ticks, at_least=1),
+            SIDES.index(request.side),
+            whole("qty", request.qty, at_least=1),
+        ),
+        (
+            request.trade_session.isoformat(),
+            word("symbol", request.symbol),
+            word("payload_digest", request.payload_digest),
+        ),
+    )
+    return REQUEST.packed(figures, names), payload
 
 
-def _known(name: str, value: int | None, *, at_least: int = 0) -> str:
-    return "?" if value is None else str(whole(name, value, at_least=at_least))
-
-
-def _limit_price(ticks: int | None) -> str:
-    return "*" if ticks is None else str(whole("limit_ticks", ticks, at_least=1))
+def _known(name: str, value: int | None, *, at_least: int = 0) -> int:
+    return ABSENT if value is None else whole(name, value, at_least=at_least)
 
 
 def _symbol_words(name: str, one: SymbolState, book: BookState) -> str:
@@ -179,15 +185,14 @@ def _symbol_words(name: str, one: SymbolState, book: BookState) -> str:
         numbers[field], numbers[f"{field}_nanos"] = quantity(f"{field} of {name}", getattr(one, field))
     if name in book.quarantined:
         numbers["quarantined_until_ms"] = milliseconds(book.quarantined[name])
-    return SYMBOL.words(numbers)
+    return SYMBOL.as_words(numbers)
 
 
-def _order_text(held: Reservation) -> str:
+def _order_words(held: Reservation) -> str:
     remaining = quantity("remaining", held.remaining)
-    numbers = f"{held.qty} {remaining.shares} {remaining.nanos} {held.sequence}"
-    prices = f"{held.price_ticks} {_limit_price(held.limit_ticks)}"
-    day = held.trade_session.isoformat()
-    return f"{held.symbol} {held.side.value} {numbers} {day} {prices} {held.payload_digest}"
+    limit = ABSENT if held.limit_ticks is None else held.limit_ticks
+    numbers = (*remaining, held.sequence, held.price_ticks, limit, SIDES.index(held.side), held.qty)
+    return " ".join((*map(str, numbers), held.trade_session.isoformat(), held.symbol, held.payload_digest))
 
 
 def _named(fields: Fields, prefix: str) -> Iterator[tuple[str, str]]:
@@ -215,19 +220,20 @@ def _count(numbers: Mapping[str, int]) -> SessionCount:
     return SessionCount(numbers["orders"], numbers["traded"])
 
 
-def _reservation(client_order_id: str, text: str) -> Reservation:
-    symbol, side, qty, shares, nanos, sequence, session, price, limit, digest = text.split(" ")
+def _reservation(client_order_id: str, words: str) -> Reservation:
+    *numbers, session, symbol, digest = words.split(" ")
+    shares, nanos, sequence, price, limit, side, qty = map(int, numbers)
     return Reservation(
         client_order_id=client_order_id,
         payload_digest=digest,
         symbol=symbol,
-        side=Side(side),
-        qty=int(qty),
-        remaining=Quantity(int(shares), int(nanos)).decimal,
-        sequence=int(sequence),
+        side=SIDES[side],
+        qty=qty,
+        remaining=Quantity(shares, nanos).decimal,
+        sequence=sequence,
         trade_session=date.fromisoformat(session),
-        price_ticks=int(price),
-        limit_ticks=None if limit == "*" else int(limit),
+        price_ticks=price,
+        limit_ticks=None if limit == ABSENT else limit,
     )
 
 

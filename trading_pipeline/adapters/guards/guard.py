@@ -17,7 +17,7 @@ from trading_pipeline.adapters.guards.encoding import (
     flat,
     history_fields,
     milliseconds,
-    request_text,
+    packed_request,
     snapshot_from,
 )
 from trading_pipeline.adapters.guards.scripts import BookScripts
@@ -84,9 +84,9 @@ class RiskGuard:
             ValueError: an id, digest or symbol that is not one word, an empty strategy, or a number that is not whole,
                 of its sign and below 2**53.
         """
-        text = request_text(request)
+        packed = packed_request(request)
         try:
-            reply = cast("str", self._scripts.run("clear", text))
+            reply = cast("str | int", self._scripts.run("clear", *packed))
         except (ServerUnavailable, TradingHalted) as error:
             return Verdict(code=VerdictCode.GUARD_UNAVAILABLE, epoch=None, sequence=None, detail=error.message)
         return _verdict(request, reply)
@@ -283,7 +283,14 @@ class RiskGuard:
         return OperatorError(f"account {self._account}: {why}", account=self._account, **fields)
 
 
-def _verdict(request: ClearanceRequest, reply: str) -> Verdict:
+def _verdict(request: ClearanceRequest, reply: str | int) -> Verdict:
+    if isinstance(reply, int):  # a new yes, in the book the request named
+        return Verdict(
+            code=VerdictCode.CLEARED,
+            epoch=request.epoch,
+            sequence=reply,
+            clearance=issue_clearance(request, epoch=request.epoch, sequence=reply),
+        )
     code, *figures, detail = reply.split(" ", 7)
     observed, limit, epoch, sequence, original, wait = (None if figure == "-" else int(figure) for figure in figures)
     clearance = None

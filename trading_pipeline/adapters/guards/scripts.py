@@ -13,12 +13,11 @@ from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.adapters.guards.records import lua_names
 from trading_pipeline.errors import ServerUnavailable, TradingHalted
 
-_RECORDS = ("names", "quantities", "records")
-_BOOK = ("names", "numbers", "quantities", "records", "book")
+_BOOK = ("names", "library", "numbers", "quantities", "records", "book")
 _LIMITS = (*_BOOK, "symbols", "limits", "refresh")
 _CHANGE = (*_BOOK, "change")
 VERBS: Mapping[str, tuple[str, ...]] = {
-    "clear": (*_RECORDS, "symbols", "limits", "halts"),
+    "clear": ("names",),
     "post": (*_LIMITS, "orders", "settle"),
     "void": (*_LIMITS, "orders", "settle"),
     "engage": _CHANGE,
@@ -30,7 +29,7 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     "set_limits": (*_LIMITS, "change"),
     "initialise": (*_LIMITS, "orders", "replace"),
     "rebuild": (*_LIMITS, "orders", "replace"),
-    "snapshot": (*_LIMITS, "halts"),
+    "snapshot": (*_LIMITS, "orders", "halts"),
 }
 """Every verb with the parts it needs and no others: each run makes the functions of its parts anew."""
 
@@ -74,7 +73,7 @@ class BookScripts:
         self._sources = {verb: source(verb, clock) for verb in VERBS}
         self._digests = {verb: sha1(text.encode()).hexdigest() for verb, text in self._sources.items()}  # noqa: S324 - Redis names scripts so
 
-    def run(self, verb: str, *args: str | int) -> object:
+    def run(self, verb: str, *args: bytes | str | int) -> object:
         """Run a verb and return its reply: a text, a whole number, or a list of such.
 
         Raises:
@@ -120,7 +119,7 @@ class BookScripts:
             return self._failure(verb, reply)
         return cast("list[str | int]", _plain(reply))
 
-    def _evaluate(self, verb: str, args: tuple[str | int, ...]) -> object:
+    def _evaluate(self, verb: str, args: tuple[bytes | str | int, ...]) -> object:
         try:
             return self._client.evalsha(self._digests[verb], 2, *self._keys, *args)
         except redis.exceptions.NoScriptError:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from trading_pipeline.adapters.guards.checks import quantity, whole, word
+from trading_pipeline.adapters.guards.records import SIDES
 from trading_pipeline.adapters.guards.scripts import Reply
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import VerdictCode
@@ -50,7 +51,7 @@ class Posting:
     def words(self) -> tuple[str | int, ...]:
         """Return it as `post.lua` takes it."""
         fill = (*quantity("qty", self.qty), self.price_ticks)
-        return self.client_order_id, self.execution_id, self.symbol, Side(self.side).value, *fill
+        return self.client_order_id, self.execution_id, self.symbol, SIDES.index(self.side), *fill
 
     def conflict(self) -> OrderConflict:
         """Return the error of a fill that is not of its order's symbol and side."""

@@ -205,6 +205,11 @@ def in_dollars(name: str) -> bool:
     return name in LIMIT_NAMES and _KINDS[name] is Decimal
 
 
+def may_be_off(name: str) -> bool:
+    """Tell whether a limit may be switched off."""
+    return name in _KINDS and _KINDS[name] == (int | None)
+
+
 def limit_as_text(value: LimitValue) -> str:
     """Write a limit in its own unit."""
     return OFF if value is None else str(value)
@@ -218,7 +223,7 @@ def check_limit(name: str, value: object) -> None:
             the limit must bind.
     """
     kind = _KINDS[name]
-    if value is None and kind == (int | None):
+    if value is None and may_be_off(name):
         return
     if name in _OF_MONITOR and kind is Decimal:
         if isinstance(value, Decimal) and value.is_finite() and value >= 0:

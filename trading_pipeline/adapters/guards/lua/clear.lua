@@ -1,273 +1,292 @@
 -- Judges one order and, on a yes, reserves its exposure. A refusal writes nothing. First failure wins.
--- ARGV: the request as words; one text, because many values cost a client more to send than this to read. A figure that
--- is not known is ?, the limit price of an order at any price is *. Reply: code, observed, limit, epoch and sequence of
--- the book, sequence of the clearance, milliseconds to wait, detail; one text as well, - for what there is none of.
--- What is needed only now and then is included where it is needed: every function made costs every order.
-local epoch_text, sequence = '-', nil
+-- ARGV: request and payload, as records.py lays them out. Reply to a new yes: the sequence of its clearance, a number. To
+-- all else one text: code, observed, limit, epoch and sequence of the book, sequence of the clearance, milliseconds to
+-- wait, detail; - for what there is none of.
+-- Every function and table made costs every order: so this goes straight on, in locals, and what is needed only now and
+-- then is included where it is needed.
+local payload = ARGV[2]
+local request_tag, REQUEST_NUMBERS, request_end = struct_unpack(REQUEST_STRUCT, ARGV[1])
+local payload_tag, PAYLOAD_NUMBERS, payload_end = struct_unpack(PAYLOAD_STRUCT, payload)
+if request_tag ~= REQUEST_TAG or payload_tag ~= PAYLOAD_TAG or request_end ~= #ARGV[1] + 1 or payload_end ~= #payload + 1
+  or REQUEST_DAMAGED or PAYLOAD_DAMAGED or qty == 0 or price == 0 or limit_price == 0
+  or id == '' or strategy == '' or symbol == '' or digest == '' then
+  error('DAMAGED request')
+end
 
--- Returns code, observed, limit, detail, milliseconds to wait, sequence of the clearance.
-local function judge()
-  -- The pattern lets nothing but digits be a number, so that each is whole; what follows bounds them. A word has neither
-  -- spaces nor control characters, and a session is a date: another name of it would begin its counts at nothing.
-  local id, digest, symbol, side, session, flatten, qty_text, price_text, age, adv, equity, limit_text, repeated, epoch,
-    min_sequence, strategy = string.match(ARGV[1], '^([^ %c]+) ([^ %c]+) ([^ %c]+) (%l+) (%d%d%d%d%-%d%d%-%d%d) ([01]) '
-      .. '(%d+) ([%d?]+) ([%d?]+) ([%d?]+) (%-?[%d?]+) ([%d*]+) (%d+) (%d+) (%d+) ([^ %c][^%c]*)$')
-  if side ~= 'buy' and side ~= 'sell' then
-    error('DAMAGED request: ' .. tostring(ARGV[1]))
-  end
-  local price, limit_price = price_text ~= '?' and price_text + 0, limit_text ~= '*' and limit_text + 0
-  local qty, epoch, min_sequence = qty_text + 0, epoch + 0, min_sequence + 0
-  age, adv, equity = age ~= '?' and age + 0, adv ~= '?' and adv + 0, equity ~= '?' and equity + 0
-  repeated, flatten = repeated + 0, flatten == '1'
-  if min(qty, price or 1, limit_price or 1) < 1 or (equity or 0) <= -EXACT
-    or max(qty, price or 0, limit_price or 0, age or 0, adv or 0, equity or 0, repeated, epoch, min_sequence) >= EXACT then
-    error('DAMAGED request: ' .. ARGV[1])
-  end
+-- Few wide calls: each one costs more than the work between them.
+local of_symbol, of_order, of_session = 'symbol:' .. symbol, 'order:' .. id, 'session:' .. session
+-- A duplicate has the same side, shares, session, symbol and strategy: what lies between limit price and digest.
+local of_intent = 'intent:' .. string.sub(payload, 10, -#digest - 2) .. strategy
+local book = call('HMGET', BOOK, 'account', 'limits', of_symbol, of_order, of_session, of_intent)
+local history = call('HMGET', HISTORY, 'epoch', of_order)
+local text = book[1]
+if not text or string.byte(text) ~= ACCOUNT_TAG then
+  return MISSING .. ' - - - - - - rebuild the book from ledger and broker: there is none of this format'
+end
+--@ account
+if not history[1] or history[1] + 0 ~= epoch then
+  return MISSING .. ' - - - - - - rebuild the book from ledger and broker: half of it is gone'
+end
 
-  -- Few wide calls: each one costs more than the work between them.
-  local of_symbol, of_order, of_session = 'symbol:' .. symbol, 'order:' .. id, 'session:' .. session
-  local of_intent = 'intent:' .. session .. '|' .. symbol .. '|' .. side .. '|' .. qty_text .. '|' .. strategy
-  local book = call('HMGET', BOOK, 'account', 'limits', of_symbol, of_order, of_session, of_intent)
-  local history = call('HMGET', HISTORY, 'epoch', of_order)
-  if not book[1] or string.byte(book[1]) ~= ACCOUNT_TAG then
-    return MISSING, nil, nil, 'rebuild the book from ledger and broker: there is none of this format'
+local function refuse(code, observed, limit, detail, wait_ms, clearance)
+  --@ library
+  local function figure(number)
+    return number and format('%d', max(min(number, EXACT), -EXACT)) or '-'
   end
-  local account = read_account(book[1])
-  local history_epoch = format('%d', account[EPOCH])
-  if history[1] ~= history_epoch then
-    return MISSING, nil, nil, 'rebuild the book from ledger and broker: half of it is gone'
-  end
+  return table.concat({code, figure(observed), figure(limit), figure(epoch), figure(sequence), figure(clearance),
+    figure(wait_ms), detail or ''}, ' ')
+end
+if epoch ~= known_epoch then
+  return refuse(STALE, epoch, known_epoch, 'the book is of another epoch: rebuild it')
+end
+if sequence < min_sequence then
+  return refuse(STALE, sequence, min_sequence, 'the book has lost writes the ledger has seen: rebuild it')
+end
 
-  epoch_text, sequence = history_epoch, account[SEQUENCE]
-  if account[EPOCH] ~= epoch then
-    return STALE, account[EPOCH], epoch, 'the book is of another epoch: rebuild it'
-  end
-  if sequence < min_sequence then
-    return STALE, sequence, min_sequence, 'the book has lost writes the ledger has seen: rebuild it'
-  end
+local now = now_us()
+if limits_until_ms > 0 and limits_until_ms * 1000 <= now then
+  --@ library
+  --@ numbers
+  --@ records
+  --@ symbols
+  --@ limits
+  --@ refresh
+  local account = {ACCOUNT_NUMBERS}
+  refresh_limits(account, now)
+  ACCOUNT_NUMBERS = unpack(account)
+  book[2], book[3] = unpack(call('HMGET', BOOK, 'limits', of_symbol))
+end
+text = book[2]
+--@ rules
+local text, field = book[3], of_symbol
+--@ symbol
+--@ own_limits
+--@ worst_case
+--@ within_gross
 
-  local now = now_us()
-  if limits_due(account, now) then
-    --@ numbers
-    --@ refresh
-    refresh_limits(account, now)
-    book[2], book[3] = unpack(call('HMGET', BOOK, 'limits', of_symbol))
+local asks, held_since = qty, nil
+if book[4] then
+  --@ library
+  --@ orders
+  local held = read_order(of_order, book[4])
+  if held.payload ~= payload then
+    return refuse('conflict', nil, nil, 'the id holds a reservation for another payload')
   end
-  local limits, state = read_limits(book[2]), read_symbol(of_symbol, book[3])
+  -- A halt is judged on a repeated order as well: what it still holds is pending, and it asks for nothing more.
+  asks, held_since = 0, held.sequence
+elseif history[2] then
+  return refuse('ended', nil, nil, 'the order is over: it ended at sequence ' .. history[2])
+end
 
-  -- No symbol is worth more than the gross of the account: the bits of -nan or -inf would be a short to be bought back.
-  local old_long, old_short = worst_case(state)
-  if max(old_long, old_short) * state[MARK] > account[GROSS] then
-    error('DAMAGED ' .. of_symbol .. ' holds more than the account')
-  end
-
-  local asks, held_since = qty, nil
-  if book[4] then
-    --@ numbers
-    --@ orders
-    local held = read_order(book[4])
-    if held.digest ~= digest or held.symbol ~= symbol or held.side ~= side or held.qty ~= qty
-      or held.limit_price ~= limit_text then
-      return 'conflict', nil, nil, 'the id holds a reservation for another payload'
-    end
-    -- A halt is judged on a repeated order as well: what it still holds is pending, and it asks for nothing more.
-    asks, held_since = 0, held.sequence
-  elseif history[2] then
-    return 'ended', nil, nil, 'the order is over: it ended at sequence ' .. history[2]
-  end
-
-  local reducing = reduces(state, side, asks)
-  if flatten and not reducing then
-    return 'not_reducing', state[POSITION], 0, 'a flatten must bring the position nearer to zero'
-  end
-  local trading, cause = trading_state(account, breaker_now(account, now), over_limit(account, limits))
-  if trading == 'halted' and not flatten then
-    return cause, nil, nil, call('HGET', BOOK, 'kill_switch_reason')
+-- A reducing order brings the position nearer to zero and cannot cross it, pending orders counted.
+local reducing
+if side == BUY then
+  reducing = position < 0 and long_shares + asks <= 0
+else
+  reducing = (position > 0 or position == 0 and position_nanos > 0) and short_shares + asks <= 0
+end
+if flatten == 1 and not reducing then
+  return refuse('not_reducing', position, 0, 'a flatten must bring the position nearer to zero')
+end
+local over_a_limit =
+  --@ over
+if kill_switch ~= DISENGAGED or breaker ~= OPEN or gate ~= OPEN or over_a_limit then
+  --@ library
+  --@ halts
+  local account = {ACCOUNT_NUMBERS}
+  local trading, cause = trading_state(account, breaker_now(account, now), over_a_limit)
+  if trading == 'halted' and flatten == 0 then
+    return refuse(cause, nil, nil, call('HGET', BOOK, 'kill_switch_reason'))
   elseif trading == 'reducing' and not reducing then
     if cause == 'quiet_period' then
-      return cause, nil, nil, call('HGET', BOOK, 'breaker_reason'),
-        ceil(account[QUIET_UNTIL_MS] - now / 1000)
+      return refuse(cause, nil, nil, call('HGET', BOOK, 'breaker_reason'), ceil(quiet_until_ms - now / 1000))
     elseif cause == 'limit_breached' then
-      return cause, nil, nil, account[SYMBOLS_OVER] > 0 and account[SYMBOLS_OVER]
-        .. ' symbol(s) over a position limit' or 'the account is over an exposure limit'
+      return refuse(cause, nil, nil, symbols_over > 0 and symbols_over .. ' symbol(s) over a position limit'
+        or 'the account is over an exposure limit')
     end
-    return cause, nil, nil, call('HGET', BOOK, cause == 'gate_closed' and 'gate_reason' or 'breaker_reason')
+    return refuse(cause, nil, nil, call('HGET', BOOK, cause == 'gate_closed' and 'gate_reason' or 'breaker_reason'))
   end
-  if state[BLOCKED] ~= 0 and not flatten then
-    return 'symbol_blocked', nil, nil, symbol
+end
+if blocked ~= 0 and flatten == 0 then
+  return refuse('symbol_blocked', nil, nil, symbol)
+end
+if quarantined_until_ms ~= ABSENT and flatten == 0 then
+  local ends = quarantined_until_ms
+  if ends == 0 or now < ends * 1000 then
+    return refuse('symbol_quarantined', nil, nil, symbol, ends > 0 and math.ceil(ends - now / 1000) or nil)
   end
-  if state[QUARANTINED_UNTIL_MS] ~= ABSENT and not flatten then
-    local ends = state[QUARANTINED_UNTIL_MS]
-    if ends <= 0 or now < ends * 1000 then
-      return 'symbol_quarantined', nil, nil, symbol, ends > 0 and ceil(ends - now / 1000) or nil
-    end
-  end
-  if held_since then
-    return 'cleared', nil, nil, 'reserved before', nil, held_since
-  end
-
-  -- A flatten is proven to reduce: no check but those of price and exactness may keep a person from getting out.
-  local window = limits[DUPLICATE_WINDOW_SECONDS] * 1000000
-  if book[6] and repeated == 0 and not flatten then
-    --@ numbers
-    local at, other = string.match(book[6], '^(%S+) (%S+)$')
-    local since = max(now - whole(at, 'intent'), 0)
-    if since < window then
-      return 'duplicate_intent', floor(since / 1000), window / 1000, 'order ' .. other
-        .. ' asked for the same; a wanted repeat carries its number', ceil((window - since) / 1000)
-    end
-  end
-
-  -- Token buckets in tokens x period: whole numbers whatever the limit. A clock that went back refills nothing.
-  local SECOND, MINUTE = 1000000, 60000000
-  local a_second, a_minute = limits[MAX_ORDERS_PER_SECOND], limits[MAX_ORDERS_PER_MINUTE]
-  local level_second, level_minute = a_second * SECOND, a_minute * MINUTE
-  if account[RATE_AT_US] > 0 then
-    local elapsed = max(now - account[RATE_AT_US], 0)
-    level_second = min(level_second, account[RATE_SECOND] + min(elapsed, SECOND) * a_second)
-    level_minute = min(level_minute, account[RATE_MINUTE] + min(elapsed, MINUTE) * a_minute)
-  end
-  if not flatten then
-    local code, level, period, limit
-    if level_second < SECOND then
-      code, level, period, limit = 'orders_per_second', level_second, SECOND, a_second
-    elseif level_minute < MINUTE then
-      code, level, period, limit = 'orders_per_minute', level_minute, MINUTE, a_minute
-    end
-    if code then
-      return code, floor((limit * period - level) / period) + 1, limit, nil,
-        limit > 0 and ceil((period - level) / limit / 1000) or nil
-    end
-  end
-
-  local max_order_shares, max_order_ticks, max_shares, max_ticks = own_limits(state, limits)
-  -- A check that is waived still wants numbers that are exact.
-  if qty > max_order_shares and not flatten then
-    return 'order_shares', qty, max_order_shares
-  end
-  if not price and flatten and state[MARK] > 0 then
-    price = state[MARK]
-  elseif not price then
-    return 'reference_missing', nil, nil, 'no price to judge the order at'
-  end
-  local judged_at = max(price, limit_price or 0)
-  local notional = qty * judged_at
-  if not (notional <= max_order_ticks or flatten and notional < EXACT) then
-    return 'order_notional', notional, max_order_ticks
-  end
-  if not flatten then
-    if not age then
-      return 'reference_stale', nil, nil, 'the age of the price is not known'
-    elseif age > limits[MAX_REFERENCE_AGE_SECONDS] then
-      return 'reference_stale', age, limits[MAX_REFERENCE_AGE_SECONDS]
-    end
-  end
-  if limit_price then
-    local distance, farthest = math.abs(limit_price - price), share(price, limits[PRICE_COLLAR_BPS])
-    if distance > farthest then
-      return 'price_collar', distance, farthest
-    end
-  end
-  if not flatten and limits[MAX_ORDER_ADV_BPS] ~= ABSENT then
-    if not adv then
-      return 'adv_missing', nil, nil, 'no average volume to judge the order by'
-    end
-    local most = share(adv, limits[MAX_ORDER_ADV_BPS])
-    if qty > most then
-      return 'order_adv', qty, most
-    end
-  end
-
-  local old_mark, own = state[MARK], side == 'buy' and PENDING_BUY or PENDING_SELL
-  state[own], state[MARK] = state[own] + qty, price
-  -- The nearest and farthest prices of pending orders; an order at any price reaches every other one.
-  local crossed = 0
-  if side == 'buy' then
-    local reach = limit_price or EXACT - 1
-    if state[LOWEST_SELL] > 0 and reach >= state[LOWEST_SELL] then
-      crossed = ceiling(state[PENDING_SELL], state[PENDING_SELL_NANOS])
-    end
-    state[HIGHEST_BUY] = max(state[HIGHEST_BUY], reach)
-  else
-    local reach = limit_price or 1
-    if state[HIGHEST_BUY] > 0 and reach <= state[HIGHEST_BUY] then
-      crossed = ceiling(state[PENDING_BUY], state[PENDING_BUY_NANOS])
-    end
-    state[LOWEST_SELL] = state[LOWEST_SELL] > 0 and min(state[LOWEST_SELL], reach) or reach
-  end
-  local long, short = retotal(account, old_long, old_short, old_mark, state, max_shares, max_ticks)
-  local after = side == 'buy' and long or short
-
-  -- A reducing order ends on the far side of no position limit; of the others it may, if they were lowered.
-  if not (after <= max_shares) then
-    return 'position_shares', after, max_shares
-  end
-  if not (after * price <= max_ticks) then
-    return 'position_notional', after * price, max_ticks
-  end
-  if limits[MAX_POSITION_EQUITY_BPS] ~= ABSENT and not reducing then
-    if not equity then
-      return 'equity_missing', nil, nil, 'no equity to judge the position by'
-    end
-    local most = share(equity, limits[MAX_POSITION_EQUITY_BPS])
-    if not (after * price <= most) then
-      return 'position_equity', after * price, most
-    end
-  end
-  local net = max(account[NET_HIGH], -account[NET_LOW])
-  if not (account[GROSS] <= limits[MAX_GROSS_NOTIONAL] or reducing and account[GROSS] < EXACT) then
-    return 'gross_notional', account[GROSS], limits[MAX_GROSS_NOTIONAL]
-  end
-  if not (account[LONG] <= limits[MAX_LONG_NOTIONAL] or reducing) then
-    return 'long_notional', account[LONG], limits[MAX_LONG_NOTIONAL]
-  end
-  if not (account[SHORT] <= limits[MAX_SHORT_NOTIONAL] or reducing) then
-    return 'short_notional', account[SHORT], limits[MAX_SHORT_NOTIONAL]
-  end
-  if not (net <= limits[MAX_NET_NOTIONAL] or reducing) then
-    return 'net_notional', net, limits[MAX_NET_NOTIONAL]
-  end
-  local orders, traded = 0, 0
-  if book[5] then
-    orders, traded = read_counts(of_session, book[5])
-  end
-  orders, traded = orders + 1, traded + notional
-  if not (orders <= limits[MAX_ORDERS_PER_SESSION] or flatten) then
-    return 'orders_per_session', orders, limits[MAX_ORDERS_PER_SESSION]
-  end
-  if not (traded <= limits[MAX_NOTIONAL_PER_SESSION] or flatten and traded < EXACT) then
-    return 'notional_per_session', traded, limits[MAX_NOTIONAL_PER_SESSION]
-  end
-  if not (crossed <= limits[MAX_SELF_MATCH_SHARES] or flatten) then
-    return 'self_match', crossed, limits[MAX_SELF_MATCH_SHARES]
-  end
-
-  if not book[5] then -- the first order of a session: forget the intents of earlier ones
-    --@ numbers
-    for _, field in ipairs(call('HKEYS', BOOK)) do
-      if string.match(field, '^intent:') then
-        local at = string.match(call('HGET', BOOK, field), '^(%S+)')
-        if now - whole(at, 'intent') >= window then
-          call('HDEL', BOOK, field)
-        end
-      end
-    end
-  end
-  sequence = sequence + 1
-  account[SEQUENCE], account[RATE_AT_US] = sequence, now
-  account[RATE_SECOND], account[RATE_MINUTE] = max(level_second - SECOND, 0), max(level_minute - MINUTE, 0)
-  local judged_text = judged_at == price and price_text ~= '?' and price_text or format('%d', judged_at)
-  -- The order as orders.lua writes and reads it.
-  call('HSET', BOOK, 'account', account_text(account), of_symbol, symbol_text(state),
-    of_session, packed(SESSION_STRUCT, SESSION_TAG, orders, traded), of_intent, format('%d ', now) .. id,
-    of_order, symbol .. ' ' .. side .. ' ' .. qty_text .. ' ' .. qty_text .. ' 0 ' .. format('%d', sequence) .. ' '
-      .. session .. ' ' .. judged_text .. ' ' .. limit_text .. ' ' .. digest)
-  return 'cleared', nil, nil, nil, nil, sequence
+end
+if held_since then
+  return refuse('cleared', nil, nil, 'reserved before', nil, held_since)
 end
 
-local code, observed, limit, detail, wait_ms, clearance = judge()
-local function figure(number)
-  return number and format('%d', max(min(number, EXACT), -EXACT)) or '-'
+-- A flatten is proven to reduce: no check but those of price and exactness may keep a person from getting out.
+local window = duplicate_window_seconds * 1000000
+if book[6] and repeated == 0 and flatten == 0 then
+  local intent_tag, INTENT_NUMBERS = struct_unpack(INTENT_STRUCT, book[6])
+  if intent_tag ~= INTENT_TAG or INTENT_DAMAGED then
+    error('DAMAGED ' .. of_intent)
+  end
+  local since = math.max(now - at_us, 0)
+  if since < window then
+    return refuse('duplicate_intent', math.floor(since / 1000), window / 1000, 'order '
+      .. string.sub(book[6], INTENT_SIZE + 1) .. ' asked for the same; a wanted repeat carries its number',
+      math.ceil((window - since) / 1000))
+  end
 end
-return table.concat({code, figure(observed), figure(limit), epoch_text, figure(sequence), figure(clearance),
-  figure(wait_ms), detail or ''}, ' ')
+
+-- Token buckets in tokens x period: whole numbers whatever the limit. A clock that went back refills nothing.
+local SECOND, MINUTE = 1000000, 60000000
+local level_second, level_minute = max_orders_per_second * SECOND, max_orders_per_minute * MINUTE
+if rate_at_us > 0 then
+  local elapsed = now > rate_at_us and now - rate_at_us or 0
+  local second = rate_second + (elapsed < SECOND and elapsed or SECOND) * max_orders_per_second
+  local minute = rate_minute + (elapsed < MINUTE and elapsed or MINUTE) * max_orders_per_minute
+  level_second = second < level_second and second or level_second
+  level_minute = minute < level_minute and minute or level_minute
+end
+if (level_second < SECOND or level_minute < MINUTE) and flatten == 0 then
+  local code, level, period, limit = 'orders_per_second', level_second, SECOND, max_orders_per_second
+  if level_second >= SECOND then
+    code, level, period, limit = 'orders_per_minute', level_minute, MINUTE, max_orders_per_minute
+  end
+  return refuse(code, math.floor((limit * period - level) / period) + 1, limit, nil,
+    limit > 0 and math.ceil((period - level) / limit / 1000) or nil)
+end
+
+-- A check that is waived still wants numbers that are exact.
+if qty > max_order_shares and flatten == 0 then
+  return refuse('order_shares', qty, max_order_shares)
+end
+if price == ABSENT then
+  if flatten == 0 or mark == 0 then
+    return refuse('reference_missing', nil, nil, 'no price to judge the order at')
+  end
+  price = mark
+end
+local judged_at = limit_price > price and limit_price or price
+local notional = qty * judged_at
+if not (notional <= max_order_notional or flatten == 1 and notional < EXACT) then
+  return refuse('order_notional', notional, max_order_notional)
+end
+if flatten == 0 then
+  if age == ABSENT then
+    return refuse('reference_stale', nil, nil, 'the age of the price is not known')
+  elseif age > max_reference_age_seconds then
+    return refuse('reference_stale', age, max_reference_age_seconds)
+  end
+end
+if limit_price ~= ABSENT then
+  local of, bps = price, price_collar_bps
+  --@ share
+  local distance = limit_price > price and limit_price - price or price - limit_price
+  if distance > most then
+    return refuse('price_collar', distance, most)
+  end
+end
+if max_order_adv_bps ~= ABSENT and flatten == 0 then
+  if adv == ABSENT then
+    return refuse('adv_missing', nil, nil, 'no average volume to judge the order by')
+  end
+  local of, bps = adv, max_order_adv_bps
+  --@ share
+  if qty > most then
+    return refuse('order_adv', qty, most)
+  end
+end
+
+-- The nearest and farthest prices of pending orders; an order at any price reaches every other one.
+local old_long_shares, old_short_shares, old_mark, crossed, after = long_shares, short_shares, mark, 0, nil
+mark = price
+if side == BUY then
+  pending_buy, long_shares = pending_buy + qty, long_shares + qty
+  after = long_shares
+  local reach = limit_price == ABSENT and EXACT - 1 or limit_price
+  if lowest_sell > 0 and reach >= lowest_sell then
+    crossed = pending_sell_nanos > 0 and pending_sell + 1 or pending_sell
+  end
+  if reach > highest_buy then
+    highest_buy = reach
+  end
+else
+  pending_sell, short_shares = pending_sell + qty, short_shares + qty
+  after = short_shares
+  local reach = limit_price == ABSENT and 1 or limit_price
+  if highest_buy > 0 and reach <= highest_buy then
+    crossed = pending_buy_nanos > 0 and pending_buy + 1 or pending_buy
+  end
+  if lowest_sell == 0 or reach < lowest_sell then
+    lowest_sell = reach
+  end
+end
+--@ totals
+
+-- A reducing order ends on the far side of no position limit; of the others it may, if they were lowered.
+if not (after <= max_position_shares) then
+  return refuse('position_shares', after, max_position_shares)
+end
+local value = after * price
+if not (value <= max_position_notional) then
+  return refuse('position_notional', value, max_position_notional)
+end
+if max_position_equity_bps ~= ABSENT and not reducing then
+  if equity == UNKNOWN then
+    return refuse('equity_missing', nil, nil, 'no equity to judge the position by')
+  end
+  local of, bps = equity, max_position_equity_bps
+  --@ share
+  if not (value <= most) then
+    return refuse('position_equity', value, most)
+  end
+end
+if not (gross <= max_gross_notional or reducing and gross < EXACT) then
+  return refuse('gross_notional', gross, max_gross_notional)
+end
+if not (long <= max_long_notional or reducing) then
+  return refuse('long_notional', long, max_long_notional)
+end
+if not (short <= max_short_notional or reducing) then
+  return refuse('short_notional', short, max_short_notional)
+end
+local net = net_high > -net_low and net_high or -net_low
+if not (net <= max_net_notional or reducing) then
+  return refuse('net_notional', net, max_net_notional)
+end
+local SESSION_NUMBERS = SESSION_USUAL
+if book[5] then
+  local text, field = book[5], of_session
+  --@ counts
+end
+orders, traded = orders + 1, traded + notional
+if not (orders <= max_orders_per_session or flatten == 1) then
+  return refuse('orders_per_session', orders, max_orders_per_session)
+end
+if not (traded <= max_notional_per_session or flatten == 1 and traded < EXACT) then
+  return refuse('notional_per_session', traded, max_notional_per_session)
+end
+if not (crossed <= max_self_match_shares or flatten == 1) then
+  return refuse('self_match', crossed, max_self_match_shares)
+end
+
+if not book[5] then
+  --@ rollover
+end
+sequence = sequence + 1
+rate_at_us, rate_second, rate_minute = now, level_second - SECOND, level_minute - MINUTE
+if rate_second < 0 then
+  rate_second = 0
+end
+if rate_minute < 0 then
+  rate_minute = 0
+end
+-- What has grown may have left the exact numbers; all else is as it was read.
+if not (sequence < EXACT and rate_second < EXACT and rate_minute < EXACT and pending_buy < EXACT and pending_sell < EXACT
+  and gross < EXACT and orders < EXACT and traded < EXACT) then
+  error('DAMAGED a number to be written is beyond 2^53')
+end
+call('HSET', BOOK, 'account', struct_pack(ACCOUNT_STRUCT, ACCOUNT_TAG, ACCOUNT_NUMBERS),
+  of_symbol, struct_pack(SYMBOL_SHORT_STRUCT, SYMBOL_TAG, SYMBOL_SHORT_NUMBERS) .. symbol_rest,
+  of_session, struct_pack(SESSION_STRUCT, SESSION_TAG, SESSION_NUMBERS),
+  of_intent, struct_pack(INTENT_STRUCT, INTENT_TAG, now) .. id,
+  of_order, struct_pack(ORDER_STRUCT, ORDER_TAG, qty, 0, sequence, judged_at) .. payload)
+return sequence

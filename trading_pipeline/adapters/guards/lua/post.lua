@@ -1,8 +1,9 @@
 -- Moves one fill from pending to position. A fill is a fact: it is never refused for a limit.
-local id, execution, symbol, side = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+-- ARGV: order, execution, symbol, side by its number, shares, billionths of a share, price, epoch, sequence seen.
+local id, execution, symbol, side = ARGV[1], ARGV[2], ARGV[3], whole(ARGV[4], 'side')
 local shares, nanos, price = whole(ARGV[5], 'shares'), whole(ARGV[6], 'billionths'), positive(ARGV[7], 'price')
-if nanos >= NANOS or shares + nanos == 0 or (side ~= 'buy' and side ~= 'sell') then
-  error('DAMAGED a fill of ' .. ARGV[5] .. ' shares and ' .. ARGV[6] .. ' billionths, ' .. side)
+if nanos >= NANOS or shares + nanos == 0 or side > SELL then
+  error('DAMAGED a fill of ' .. ARGV[5] .. ' shares and ' .. ARGV[6] .. ' billionths, side ' .. side)
 end
 
 local account, wrong = current_book(ARGV[8], ARGV[9])
@@ -12,8 +13,9 @@ end
 if call('HEXISTS', HISTORY, 'execution:' .. execution) == 1 then
   return {OK, account[SEQUENCE]}
 end
-local text = call('HGET', BOOK, 'order:' .. id)
-local held = text and read_order(text)
+local of_order = 'order:' .. id
+local text = call('HGET', BOOK, of_order)
+local held = text and read_order(of_order, text)
 if held and (held.symbol ~= symbol or held.side ~= side) then
   return {'conflict'}
 end
@@ -22,13 +24,13 @@ local read = open_symbol(account, symbol)
 local state = read.state
 local left, left_nanos = 0, 0
 if held then
-  left, left_nanos = subtract(held.remaining, held.nanos, shares, nanos)
+  left, left_nanos = subtract(held.remaining, held.remaining_nanos, shares, nanos)
   if left < 0 then -- more than was ordered: the position takes it all, pending gives what it has
     left, left_nanos = 0, 0
   end
-  release(state, side, subtract(held.remaining, held.nanos, left, left_nanos))
+  release(state, side, subtract(held.remaining, held.remaining_nanos, left, left_nanos))
 end
-local move = side == 'buy' and add or subtract
+local move = side == BUY and add or subtract
 state[POSITION], state[POSITION_NANOS] = move(state[POSITION], state[POSITION_NANOS], shares, nanos)
 if state[MARK] == 0 then
   state[MARK] = price
@@ -39,7 +41,7 @@ call('HSET', HISTORY, 'execution:' .. execution, format('%d', reply[2]))
 if held and left + left_nanos == 0 then
   end_order(id, reply[2])
 elseif held then
-  held.remaining, held.nanos = left, left_nanos
-  call('HSET', BOOK, 'order:' .. id, order_text(held))
+  held.remaining, held.remaining_nanos = left, left_nanos
+  call('HSET', BOOK, of_order, order_text(held))
 end
 return reply

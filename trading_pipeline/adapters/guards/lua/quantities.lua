@@ -15,12 +15,3 @@ local function subtract(shares, nanos, less, less_nanos)
   end
   return shares, nanos
 end
-
-local function ceiling(shares, nanos)
-  return nanos > 0 and shares + 1 or shares
-end
-
--- of * bps / 10000, rounded down, without leaving the exact numbers.
-local function share(of, bps)
-  return floor(of / 10000) * bps + floor((of % 10000) * bps / 10000)
-end

@@ -36,12 +36,10 @@ end
 
 -- Judges every symbol of a book, given as field and value in turn, by changes of limits, and counts them up in the
 -- account's record. Returns what is to be written beside it, in the same way. Nothing is written here: a script that
--- fails later than that would leave half of it.
-local function judged(account, fields, changes, now)
+-- fails later than that would leave half of it. `gross` is the most that any symbol of it may be worth.
+local function judged(account, fields, changes, now, gross)
   local limits, own, next_end = in_force(changes, now)
-  local encoded = packed(LIMITS_STRUCT, LIMITS_TAG, unpack(limits, 1, LIMITS_COUNT))
-  local writes = {'changes', changes, 'limits', encoded}
-  limits = read_limits(encoded)
+  local writes = {'changes', changes, 'limits', limits_text(limits)}
   for at = GROSS, SYMBOLS_OVER do
     account[at] = 0
   end
@@ -51,8 +49,8 @@ local function judged(account, fields, changes, now)
       state[at] = has[at] or ABSENT
     end
     state[OVER_LIMIT] = 0
-    local _, _, max_shares, max_ticks = own_limits(state, limits)
-    retotal(account, 0, 0, 0, state, max_shares, max_ticks)
+    worst_case(field, state, gross)
+    retotal(account, 0, 0, 0, state, position_limits(state, limits))
     writes[#writes + 1] = field
     writes[#writes + 1] = symbol_text(state)
   end
@@ -78,7 +76,7 @@ local function write_fields(key, fields)
 end
 
 local function refresh_limits(account, now)
-  local follows = judged(account, call('HGETALL', BOOK), call('HGET', BOOK, 'changes'), now)
+  local follows = judged(account, call('HGETALL', BOOK), call('HGET', BOOK, 'changes'), now, account[GROSS])
   follows[#follows + 1] = 'account'
   follows[#follows + 1] = account_text(account)
   write_fields(BOOK, follows)

@@ -1,17 +1,7 @@
 -- Writes a whole book. ARGV: how many of the values that follow belong to the book, field and value in turn; the rest
 -- is the history. Records come as words and are packed here; what follows from them is worked out here. Everything is
 -- read as it will be read later before anything is written.
-local PACKED = {
-  account = {ACCOUNT_STRUCT, ACCOUNT_TAG, ACCOUNT_COUNT, function(_, text)
-    return read_account(text)
-  end},
-  session = {SESSION_STRUCT, SESSION_TAG, SESSION_COUNT, function(field, text)
-    return {read_counts(field, text)}
-  end},
-  symbol = {SYMBOL_STRUCT, SYMBOL_TAG, SYMBOL_COUNT, read_symbol},
-}
-
-local function pack_words(field, words, layout, tag, count, read)
+local function numbers_of(field, words, count)
   local numbers = {}
   for word in string.gmatch(words, '[^ ]+') do
     local digits = string.match(word, '^%-(%d+)$')
@@ -20,22 +10,49 @@ local function pack_words(field, words, layout, tag, count, read)
   if #numbers ~= count then
     error('DAMAGED ' .. field .. ' is not ' .. count .. ' numbers: ' .. words)
   end
-  local text = packed(layout, tag, unpack(numbers))
-  local record = read(field, text)
-  for at = 1, count do
-    if record[at] ~= numbers[at] then -- it does not fit its width
-      error('DAMAGED ' .. field .. ' holds a number that is too large: ' .. words)
-    end
+  return numbers
+end
+
+local ORDER_WORDS = '^(.+) (%S+) (%S+) (%S+)$'
+
+local function order_of(field, words)
+  local numbers, session, symbol, digest = string.match(words, ORDER_WORDS)
+  if not numbers or max(#session, #symbol, #digest) > 255 then
+    error('DAMAGED ' .. field .. ': ' .. words)
   end
+  numbers = numbers_of(field, numbers, ORDER_COUNT + PAYLOAD_COUNT)
+  local remaining, remaining_nanos, sequence, price, limit_price, side, qty = unpack(numbers)
+  local text = order_text({remaining = remaining, remaining_nanos = remaining_nanos, sequence = sequence, price = price,
+    payload = struct_pack(PAYLOAD_STRUCT, PAYLOAD_TAG, limit_price, side, qty, #session, session, #symbol, symbol,
+      #digest, digest)})
+  read_order(field, text)
   return text
 end
 
+-- What is read must be what was given: a number that does not fit its width would be another one.
+local function same(field, numbers, record)
+  for at, number in ipairs(numbers) do
+    if record[at] ~= number then
+      error('DAMAGED ' .. field .. ' holds a number that is too large')
+    end
+  end
+end
+
 local function stored(field, text)
-  local kind = PACKED[string.match(field, '^%a+')]
-  if kind then
-    return pack_words(field, text, unpack(kind))
-  elseif string.find(field, '^order:') then
-    read_order(text)
+  local kind = string.match(field, '^%l+')
+  if kind == 'account' then
+    local numbers = numbers_of(field, text, ACCOUNT_COUNT)
+    text = account_text(numbers)
+    same(field, numbers, read_account(text))
+  elseif kind == 'session' then
+    local numbers = numbers_of(field, text, SESSION_COUNT)
+    text = counts_text(unpack(numbers))
+  elseif kind == 'symbol' then
+    local numbers = numbers_of(field, text, SYMBOL_COUNT)
+    text = symbol_text(numbers)
+    same(field, numbers, read_symbol(field, text))
+  elseif kind == 'order' then
+    text = order_of(field, text)
   end
   return text
 end
@@ -60,7 +77,7 @@ local function replace_book()
     error('DAMAGED a book without an account or a history')
   end
   local now = now_us()
-  local follows = judged(account, book, changes, now)
+  local follows = judged(account, book, changes, now, EXACT)
   call('DEL', BOOK, HISTORY)
   write_fields(BOOK, book)
   write_fields(HISTORY, history)

@@ -11,6 +11,7 @@ if not account then
   return reply
 end
 local state = read_symbol(field, call('HGET', BOOK, field))
+worst_case(field, state, account[GROSS])
 if state[at] == value then
   return no_change(account)
 end

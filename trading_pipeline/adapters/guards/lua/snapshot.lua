@@ -1,6 +1,6 @@
 -- Reads the whole book as it is now. ARGV: epoch ('' for whichever) and lowest sequence that the ledger knows.
--- Reply: trading state, its cause, breaker, then field and value in turn, records as words; nothing more when the book
--- is missing.
+-- Reply: trading state, its cause, breaker, then field and value in turn, records as words and intents left out; nothing
+-- more when the book is missing.
 local account = open_book()
 if not account then
   return {MISSING}
@@ -19,24 +19,33 @@ if ARGV[1] ~= '' and (account[EPOCH] ~= whole(ARGV[1], 'epoch') or account[SEQUE
   state, cause = 'halted', STALE
 end
 
-local function words(record, count)
-  local texts = {}
-  for at = 1, count do
-    texts[at] = format('%d', record[at])
+local function words(...)
+  local texts = {...}
+  for at, value in ipairs(texts) do
+    texts[at] = type(value) == 'number' and format('%d', value) or value
   end
   return table.concat(texts, ' ')
 end
-local all = call('HGETALL', BOOK)
+local all, shown = call('HGETALL', BOOK), {}
 for at = 1, #all, 2 do
   local field, text = all[at], all[at + 1]
-  if field == 'account' then
-    all[at + 1] = words(account, ACCOUNT_COUNT)
-  elseif field == 'limits' then
-    all[at + 1] = words(read_limits(text), LIMITS_COUNT)
-  elseif string.find(field, '^symbol:') then
-    all[at + 1] = words(read_symbol(field, text), SYMBOL_COUNT)
-  elseif string.find(field, '^session:') then
-    all[at + 1] = words({read_counts(field, text)}, SESSION_COUNT)
+  local kind = string.match(field, '^%l+')
+  if kind == 'account' then
+    text = words(unpack(account))
+  elseif kind == 'limits' then
+    text = words(unpack(read_limits(text)))
+  elseif kind == 'symbol' then
+    text = words(unpack(read_symbol(field, text)))
+  elseif kind == 'session' then
+    text = words(read_counts(field, text))
+  elseif kind == 'order' then
+    local held = read_order(field, text)
+    text = words(held.remaining, held.remaining_nanos, held.sequence, held.price, held.limit_price, held.side, held.qty,
+      held.session, held.symbol, held.digest)
+  end
+  if kind ~= 'intent' then
+    shown[#shown + 1] = field
+    shown[#shown + 1] = text
   end
 end
-return {OK, state, cause, breaker, all}
+return {OK, state, cause, breaker, shown}

@@ -8,19 +8,20 @@ if call('HEXISTS', HISTORY, 'order:' .. id) == 1 then
   return {OK, account[SEQUENCE]}
 end
 
-local text = call('HGET', BOOK, 'order:' .. id)
+local of_order = 'order:' .. id
+local text = call('HGET', BOOK, of_order)
 local reply
 if text then
-  local held = read_order(text)
+  local held = read_order(of_order, text)
   local read = open_symbol(account, held.symbol)
-  release(read.state, held.side, held.remaining, held.nanos)
+  release(read.state, held.side, held.remaining, held.remaining_nanos)
   -- What will not trade is no part of the session's notional; a fraction of a share stays in it.
   local of_session = 'session:' .. held.session
   local counts = call('HGET', BOOK, of_session)
   if counts then
     local orders, traded = read_counts(of_session, counts)
     reply = commit_symbol(account, read, of_session,
-      packed(SESSION_STRUCT, SESSION_TAG, orders, max(traded - held.remaining * held.price, 0)))
+      counts_text(orders, max(traded - held.remaining * held.price, 0)))
   else
     reply = commit_symbol(account, read)
   end

@@ -1,0 +1,16 @@
+-- The first order of a session. Another name of the same day, or of a symbol, would begin its counts at nothing.
+if not string.find(session, '^%d%d%d%d%-%d%d%-%d%d$') then
+  error('DAMAGED request: no session')
+end
+-- The intents of earlier sessions are over.
+for _, field in ipairs(call('HKEYS', BOOK)) do
+  if string.find(field, '^intent:') then
+    local intent_tag, INTENT_NUMBERS = struct_unpack(INTENT_STRUCT, call('HGET', BOOK, field))
+    if intent_tag ~= INTENT_TAG or INTENT_DAMAGED then
+      error('DAMAGED ' .. field)
+    end
+    if now - at_us >= window then
+      call('HDEL', BOOK, field)
+    end
+  end
+end
