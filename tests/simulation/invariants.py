@@ -8,6 +8,7 @@ from simulation.stage import Stage
 from simulation.venue import Venue
 
 from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import HOLDING
 from trading_pipeline.core.risk.halts import Breaker, KillSwitch
 from trading_pipeline.errors import TradingHalted
@@ -17,8 +18,10 @@ select (select coalesce(json_agg(o), '[]') from
          (select client_order_id, symbol, side, qty::text, filled_qty::text, state
             from ledger.orders where account = %(account)s) o) as orders,
        (select coalesce(json_agg(f), '[]') from
-         (select execution_id, symbol, side, qty::text, posted
-            from ledger.fills where account = %(account)s) f) as fills,
+         (select f.execution_id, f.client_order_id, f.symbol, f.side, f.qty::text, (f.qty - f.told_qty)::text as untold,
+                 f.kind, e.execution_id is not null as counts
+            from ledger.fills f left join ledger.effective_fills e using (execution_id)
+           where f.account = %(account)s) f) as fills,
        (select coalesce(json_agg(p), '[]') from
          (select symbol, qty::text from ledger.positions where account = %(account)s) p) as positions,
        (select row_to_json(b) from
@@ -68,7 +71,7 @@ def check(facts: Facts, venue: Venue, largest_limit: int) -> None:
 
 
 def _exact(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {name: Decimal(row[name]) for name in ("qty", "filled_qty") if name in row}
+    return row | {name: Decimal(row[name]) for name in ("qty", "filled_qty", "untold") if name in row}
 
 
 def _irregular(venue: Venue) -> set[str]:
@@ -99,11 +102,18 @@ def _working_orders_are_held(facts: Facts, venue: Venue) -> None:
 def _fills_are_executions(facts: Facts, venue: Venue) -> None:
     executed = {one.fill.execution_id: one.fill for one in venue.executed}
     sums: dict[str, Any] = {}
+    orders: dict[str, Any] = {}
     for row in facts.fills:
-        real = executed.get(row["execution_id"])
-        if real is None or (real.symbol, real.side, real.qty) != (row["symbol"], row["side"], row["qty"]):
-            raise Violation(f"(3) fill {row['execution_id']} is not what the venue executed: {real}")
-        sums[row["symbol"]] = sums.get(row["symbol"], 0) + row["qty"] * real.side.sign
+        if row["kind"] == "execution":
+            real = executed.get(row["execution_id"])
+            if real is None or (real.symbol, real.side, real.qty) != (row["symbol"], row["side"], row["qty"]):
+                raise Violation(f"(3) fill {row['execution_id']} is not what the venue executed: {real}")
+        if row["counts"]:
+            sums[row["symbol"]] = sums.get(row["symbol"], 0) + row["qty"] * Side(row["side"]).sign
+            orders[row["client_order_id"]] = orders.get(row["client_order_id"], 0) + row["qty"]
+    for order_id, qty in orders.items():
+        if qty > venue.orders[order_id].filled:
+            raise Violation(f"(3) {qty} shares of {order_id} count, the venue filled {venue.orders[order_id].filled}")
     booked = {symbol: qty for symbol, qty in facts.positions.items() if qty}
     if {symbol: qty for symbol, qty in sums.items() if qty} != booked:
         raise Violation(f"(3) positions {booked} are not the sum of the fills {sums}")
@@ -113,13 +123,10 @@ def _book_knows_the_posted(facts: Facts) -> None:
     if facts.snapshot is None:
         return
     for symbol in {row["symbol"] for row in facts.fills} | set(facts.snapshot.positions):
-        signed = [
-            (row["qty"] * (1 if row["side"] == "buy" else -1), row["posted"])
-            for row in facts.fills
-            if row["symbol"] == symbol
-        ]
-        posted = sum(qty for qty, known in signed if known)
-        waiting = [qty for qty, known in signed if not known]
+        rows = [row for row in facts.fills if row["symbol"] == symbol]
+        counted = sum(row["qty"] * Side(row["side"]).sign for row in rows if row["counts"])
+        waiting = [row["untold"] * Side(row["side"]).sign for row in rows if row["untold"]]
+        posted = counted - sum(waiting)
         possible = {posted + sum(some) for some in _subsets(waiting)}
         held = facts.snapshot.positions.get(symbol, 0)
         if held not in possible:

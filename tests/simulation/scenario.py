@@ -1,6 +1,7 @@
 """What a seed stands for: actors, what each wants to do, and faults with the boundary from which each lies in wait."""
 
 import random
+from collections import Counter
 from dataclasses import dataclass, replace
 
 FAULTS = (
@@ -29,8 +30,19 @@ FAULTS = (
     "late fill after cancel",
     "foreign order",
 )
-OPERATIONS = ("engage", "disengage", "trip", "reset", "limits", "rebuild", "flatten", "cancel_all", "block")
-MARKET = ("fill", "partial", "partial", "arrive", "wait")
+OPERATIONS = (
+    "engage",
+    "disengage",
+    "trip",
+    "reset",
+    "limits",
+    "raise",
+    "rebuild",
+    "flatten",
+    "cancel_all",
+    "block",
+)
+MARKET = ("fill", "partial", "partial", "unseen", "unseen", "arrive", "wait")
 SYMBOLS = ("AAA", "BBB")
 
 
@@ -67,6 +79,15 @@ class Scenario:
     parts: tuple[Part, ...]
     faults: tuple[Fault, ...]
 
+    def named_parts(self) -> list[tuple[str, Part]]:
+        """Return the parts with a name each: the kind and a number among those of its kind."""
+        kinds: Counter[str] = Counter()
+        named = []
+        for part in self.parts:
+            kinds[part.kind] += 1
+            named.append((f"{part.kind} {kinds[part.kind]}", part))
+        return named
+
     def smaller(self) -> list["Scenario"]:
         """Return this scenario with one thing less, in every way."""
         fewer = [replace(self, faults=_without(self.faults, at)) for at in range(len(self.faults))]
@@ -91,7 +112,10 @@ def draw(seed: int) -> Scenario:
         Part("submitter", tuple(wishes)),
         Part("submitter", tuple(chance.sample(wishes, len(wishes)))),
         Part("daemon", ("round",) * chance.randint(1, 2)),
-        Part("operator", tuple(chance.choice(OPERATIONS) for _ in range(chance.randint(0, 3))) or ("cancel_all",)),
+        *(
+            Part("operator", tuple(chance.choice(OPERATIONS) for _ in range(chance.randint(0, 3))) or ("cancel_all",))
+            for _ in range(2)
+        ),
         Part("market", tuple(chance.choice(MARKET) for _ in range(chance.randint(3, 8)))),
     ]
     faults = [Fault(chance.choice(FAULTS), chance.randint(1, 70)) for _ in range(chance.randint(0, 4))]

@@ -17,7 +17,7 @@ from support.stepped_redis import SteppedRedis
 
 from trading_pipeline.adapters.store.ledger import Ledger, migrate
 
-PROCESSES = ("submitter 1", "submitter 2", "daemon", "operator", "restorer")
+PROCESSES = ("submitter 1", "submitter 2", "daemon 1", "operator 1", "operator 2", "restorer")
 _CLOCK = """
 create schema if not exists simulation;
 create table if not exists simulation.time (instant timestamptz not null);

@@ -29,6 +29,7 @@ class VenueOrder:
     ours: bool = True
     state: OrderState = OrderState.ACCEPTED
     filled: int = 0
+    paid: Decimal = Decimal(0)
     hidden_looks: int = 0
     irregular: bool = False
     """It arrived late or was overfilled: its exposure is not what was cleared."""
@@ -48,6 +49,7 @@ class VenueOrder:
             qty=Decimal(self.qty),
             state=self.state,
             filled_qty=Decimal(self.filled),
+            average_price=round(self.paid / self.filled, 6) if self.filled else None,
         )
 
 
@@ -146,7 +148,9 @@ class Venue:
     def fill(self, order: VenueOrder, qty: int, *, hidden_looks: int = 0) -> None:
         """Execute part of an order, whatever its state."""
         execution_id = f"{self.name}-{len(self.executed)}"
+        price = PRICE + len(self.executed) % 3
         order.filled += qty
+        order.paid += qty * price
         if not order.state.terminal:
             order.state = OrderState.FILLED if order.filled >= order.qty else OrderState.PARTIALLY_FILLED
         if hidden_looks:
@@ -156,7 +160,7 @@ class Venue:
             symbol=order.symbol,
             side=order.side,
             qty=Decimal(qty),
-            price=PRICE,
+            price=price,
             fee=Decimal(0),
             session=self.session,
         )

@@ -67,7 +67,7 @@ class World:
         stage.begin(self.account, START)
         self.restorer = self._account(stage.slots["restorer"])
         RiskOperations(self.restorer).initialize_risk_book(self._limits(LIMIT), ACTION)
-        actors = [self._actor(at, part) for at, part in enumerate(scenario.parts)]
+        actors = [self._actor(name, part) for name, part in scenario.named_parts()]
         try:
             self._run(actors)
         finally:
@@ -191,12 +191,11 @@ class World:
             max_position_equity_bps=None,
         )
 
-    def _actor(self, at: int, part: Part) -> Actor:
-        name = {"submitter": f"submitter {at + 1}", "market": "market"}.get(part.kind, part.kind)
+    def _actor(self, name: str, part: Part) -> Actor:
         if part.kind == "market":
             return Actor(name, lambda: self._market(part))
         task = {"submitter": self._submitter, "daemon": self._daemon, "operator": self._operator}[part.kind]
-        slot = self.stage.slots.get(name, self.stage.slots["submitter 1"])
+        slot = self.stage.slots[name]
 
         def live() -> None:
             for life in range(LIVES):
@@ -238,6 +237,7 @@ class World:
             "trip": lambda: operations.trip_circuit_breaker(ACTION),
             "reset": lambda: operations.reset_circuit_breaker(ACTION),
             "limits": lambda: operations.set_risk_limits(self._limits(LOWER), ACTION),
+            "raise": lambda: operations.set_risk_limits(self._limits(LIMIT), ACTION),
             "rebuild": lambda: operations.rebuild_risk_book(ACTION),
             "flatten": lambda: operations.flatten_positions(ACTION, _quotes),
             "cancel_all": lambda: operations.cancel_all_orders(ACTION),
@@ -260,6 +260,9 @@ class World:
             elif event in ("fill", "partial") and working:
                 chosen = self.chance.choice(working)
                 self.venue.fill(chosen, chosen.qty - chosen.filled if event == "fill" else 1)
+            elif event == "unseen" and working:
+                # The order shows the shares and their average; the execution itself is not to be had yet.
+                self.venue.fill(self.chance.choice(working), 1, hidden_looks=2)
             for _ in range(3):
                 actor.give_back()
                 if actor.dead:
@@ -299,6 +302,9 @@ class World:
         ]
         positions = {symbol: qty for symbol, qty in facts.positions.items() if qty}
         held = {} if facts.snapshot is None else {name: Decimal(qty) for name, qty in facts.snapshot.positions.items()}
+        inferred = [row for row in facts.fills if row["counts"] and row["kind"] == "synthetic"]
+        if inferred:
+            raise Violation(f"(3) the venue has shown every execution, these stand for some still: {inferred}")
         if live:
             raise Violation(f"(2) orders that never end: {live}")
         if facts.snapshot is None or facts.snapshot.reservations:
