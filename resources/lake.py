@@ -1,6 +1,5 @@
 """The Parquet lake."""
 
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -9,10 +8,10 @@ from trading_pipeline.adapters.store.lake import Lake
 
 
 class LakeResource(dg.ConfigurableResource[Any]):
-    """Opens the lake under a folder."""
+    """Opens the lake under a folder or the URL of a bucket."""
 
     root: str
 
     def lake(self) -> Lake:
         """Return the lake."""
-        return Lake(Path(self.root))
+        return Lake(self.root)

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] = "development"
     dry_run: bool = True
     pipeline_home: Path = Path(".pipeline")
+    lake_url: str | None = None
     database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
     mlflow_tracking_uri: str | None = None
@@ -201,9 +202,9 @@ class Settings(BaseSettings):
         return {name: key.get_secret_value() for name, key in keys.items() if key is not None}
 
     @property
-    def lake_root(self) -> Path:
-        """Folder of the Parquet lake."""
-        return self.pipeline_home.absolute() / "lake"
+    def lake_root(self) -> Path | str:
+        """Folder of the Parquet lake, or its URL."""
+        return self.lake_url or self.pipeline_home.absolute() / "lake"
 
     @property
     def shard_root(self) -> Path:

@@ -36,6 +36,8 @@ def connect_views(lake: Lake, *, memory: str | None = None) -> duckdb.DuckDBPyCo
         connection.execute("SET temp_directory = ''")  # what does not fit into memory is an error, not a file
         if memory is not None:
             connection.execute(f"SET memory_limit = {_quoted(memory)}")
+        if (files_of_buckets := lake.filesystem()) is not None:
+            connection.register_filesystem(files_of_buckets)
         readable: list[str] = []
         existing: set[str] = set()
         for dataset in Dataset:
@@ -76,7 +78,7 @@ def _sources(lake: Lake, dataset: Dataset) -> list[tuple[str, list[str]]]:
     catalog = lake.catalog(dataset)
     return [
         (
-            lake.local_path(dataset, part),
+            lake.location(dataset, part),
             [day.isoformat() for day, _ in part.sessions if catalog.live[day].part is not part],
         )
         for part in catalog.parts

@@ -6,13 +6,13 @@ from enum import StrEnum
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
 from trading_pipeline.adapters.store.catalog import Catalog, Part, Slice, read_catalog
 from trading_pipeline.adapters.store.compaction import stretches
-from trading_pipeline.adapters.store.objects import FolderStore, ObjectStore
+from trading_pipeline.adapters.store.objects import open_store
 from trading_pipeline.errors import DataQualityError, ServerUnavailable
 
 _MANIFEST: Final = "manifest.json"
@@ -66,7 +66,7 @@ class Lake:
             ConfigError: the URL is of no kind that is known.
         """
         self.root = root
-        self._store = _open_store(root)
+        self._store = open_store(root)
 
     def has(self, dataset: Dataset, session: date) -> bool:
         """Tell whether the session was written, with or without rows."""
@@ -123,6 +123,7 @@ class Lake:
         Raises:
             DataQualityError: no `session` column of type Date, or rows of a session that is not in `sessions`.
             OSError: the disk does not take it; nothing has changed.
+            ServerUnavailable: the bucket does not answer, or other writers keep coming first. Repeat it.
         """
         return self.update(dataset, lambda _: frame, sessions=sessions, reads=False)
 
@@ -140,6 +141,7 @@ class Lake:
         again. With `reads` off, `merge` is given None.
         """
         wanted = sorted(set(sessions))
+        tried: set[date] = set()
         with self._store.exclusive(dataset):
             for _ in range(_TURNS):
                 catalog, version = self._load(dataset)
@@ -149,8 +151,9 @@ class Lake:
                 _require_sessions(dataset, frame, set(wanted))
                 rows = _canonical(frame)
                 changed = self._changed(dataset, catalog, rows, wanted)
+                tried.update(changed)  # a commit that seemed lost may have been made, and be what is found now
                 if not changed or self._commit(dataset, catalog, version, rows, changed):
-                    return changed
+                    return sorted(tried)
         raise ServerUnavailable(f"other writers kept changing {dataset}: run it again", dataset=dataset.value)
 
     def catalog(self, dataset: Dataset) -> Catalog:
@@ -161,13 +164,13 @@ class Lake:
         """
         return self._load(dataset)[0]
 
-    def local_path(self, dataset: Dataset, part: Part) -> str:
-        """Return the path of a file of a dataset, for readers that know only files.
+    def location(self, dataset: Dataset, part: Part) -> str:
+        """Return the absolute path or the URL of a file of a dataset, for other readers."""
+        return self._store.location(f"{dataset}/{part.name}")
 
-        Raises:
-            DataQualityError: the file is gone.
-        """
-        return self._store.local_path(f"{dataset}/{part.name}")
+    def filesystem(self) -> Any | None:
+        """Return an fsspec file system that reads locations, for readers that know no buckets; None: plain files."""
+        return self._store.filesystem()
 
     def _load(self, dataset: Dataset) -> tuple[Catalog, str | None]:
         found = self._store.read(f"{dataset}/{_MANIFEST}")
@@ -260,21 +263,24 @@ class Lake:
         if counts.keys() != set(sessions):
             rows = rows.filter(pl.col("session").is_in(sessions))
         parts = list(self._put(dataset, rows, [(session, counts.get(session, 0)) for session in sessions]))
-        after = catalog.replaced_by(parts)
+        after, made = catalog.replaced_by(parts), [part.name for part in parts]
         for run in stretches(after):
             days = [session for one in run for session in one.sessions]
             try:
                 together = self._gather(dataset, after, days, None)
             except DataQualityError:  # a damaged part stays as it is until its sessions are written anew
                 continue
-            after = after.replaced_by(list(self._put(dataset, together, [(day, after.live[day].rows) for day in days])))
+            merged = list(self._put(dataset, together, [(day, after.live[day].rows) for day in days]))
+            after = after.replaced_by(merged)
+            made += [part.name for part in merged]
         gone = {part.name for part in catalog.parts} - {part.name for part in after.parts}
         final = Catalog(after.parts, tuple(sorted(gone)))
         if not self._store.swap(f"{dataset}/{_MANIFEST}", final.to_bytes(), version):
             return False
         names = {part.name for part in final.parts}
-        self._store.delete([f"{dataset}/{name}" for name in catalog.retired if name not in names])
-        self._store.sweep(dataset, {_MANIFEST, *names, *final.retired})
+        # What was merged at once never had a name; what this commit retires, readers may still be reading.
+        self._store.delete([f"{dataset}/{name}" for name in (*catalog.retired, *made) if name not in names])
+        self._store.sweep(dataset, {_MANIFEST, *names, *final.retired}, newest=made[-1])
         return True
 
     def _put(self, dataset: Dataset, rows: pl.DataFrame, counts: Sequence[tuple[date, int]]) -> Iterator[Part]:
@@ -285,13 +291,10 @@ class Lake:
             height = sum(count for _, count in cut)
             content = _encode(rows.slice(offset, height))
             offset += height
-            name = f"{_span(cut)}_{blake2b(content, digest_size=12).hexdigest()}.parquet"
-            self._store.put(f"{dataset}/{name}", content)
-            yield Part(name=name, size=len(content), schema=schema, sessions=tuple(cut))
-
-
-def _open_store(root: Path | str) -> ObjectStore:
-    return FolderStore(Path(root))
+            digest = blake2b(content, digest_size=12).hexdigest()
+            key = self._store.unused(f"{dataset}/{_span(cut)}_{digest}.parquet")
+            self._store.put(key, content)
+            yield Part(name=key.removeprefix(f"{dataset}/"), size=len(content), schema=schema, sessions=tuple(cut))
 
 
 def _cuts(counts: Sequence[tuple[date, int]], limit: int) -> Iterator[list[tuple[date, int]]]:
