@@ -48,11 +48,17 @@ def materialize(lake: Lake, *assets: dg.AssetsDefinition, session: date = SESSIO
     return result.success
 
 
+def stored(lake: Lake) -> tuple[str, bytes]:
+    """Return name and bytes of the file that holds the session's bars."""
+    name = lake.catalog(Dataset.BARS).live[SESSION].part.name
+    return name, (Path(lake.root) / Dataset.BARS / name).read_bytes()
+
+
 def test_a_session_can_be_made_again_as_it_was_that_evening(lake: Lake):
     """A restated bar changes the bars of today, and not those of a run with the knowledge of before."""
     assert materialize(lake, raw_bars, gated_bars)
     then = datetime.now(UTC)
-    bars = lake.read_session(Dataset.BARS, SESSION)
+    bars, written = lake.read_session(Dataset.BARS, SESSION), stored(lake)
     row = BundledSample().bars([xnys().require(SESSION)], {"META"})
     lake.write(Dataset.IMPORTED_BARS, row.with_columns(volume=pl.lit(5.0)), sessions=[SESSION])
 
@@ -60,6 +66,7 @@ def test_a_session_can_be_made_again_as_it_was_that_evening(lake: Lake):
     assert [5.0] == lake.read_session(Dataset.BARS, SESSION).filter(symbol="META")["volume"].to_list()
     assert materialize(lake, gated_bars, known_at=then.isoformat())
     assert_frame_equal(bars, lake.read_session(Dataset.BARS, SESSION))
+    assert written == stored(lake)
     assert 3 == lake.read_session(Dataset.RAW_BARS, SESSION).height
 
 

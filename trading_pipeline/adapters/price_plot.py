@@ -46,8 +46,13 @@ def price_plot(histories: Sequence[PriceHistory], *, image: str = "svg") -> byte
     # Importing matplotlib takes over half a second: only what draws pays for it.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(WIDTH, ROW_HEIGHT * max(len(histories), 1)), layout="constrained")
-    rows = figure.subplots(max(len(histories), 1), 1, squeeze=False)[:, 0]
+    count = max(len(histories), 1)
+    figure = Figure(figsize=(WIDTH, ROW_HEIGHT * count))
+    # Margins in inches: an automatic layout would draw everything twice.
+    figure.subplots_adjust(
+        left=0.8 / WIDTH, right=1 - 0.45 / WIDTH, bottom=0.3 / ROW_HEIGHT / count, top=1 - 0.1 / ROW_HEIGHT / count
+    )
+    rows = figure.subplots(count, 1, squeeze=False)[:, 0]
     for axes, history in zip(rows, histories, strict=False):
         _draw(axes, history)
     out = BytesIO()
@@ -68,7 +73,7 @@ def _draw(axes: "Axes", history: PriceHistory) -> None:
     _mark_actions(axes, history.actions, bottom)
     axes.set_ylim(bottom, top)
     axes.set_ylabel(f"{history.symbol}, dollars")
-    axes.legend(loc="best", fontsize="x-small")
+    axes.legend(loc="upper left", fontsize="x-small")
     axes.grid(alpha=0.3)
 
 

@@ -32,6 +32,15 @@ def test_a_question_is_answered_up_to_its_limit(lake: Lake):
     assert not ask(lake, "SELECT count(*) AS n FROM bars", limit=1, seconds=60).truncated
 
 
+def test_no_column_is_lost_to_another_of_its_name(lake: Lake):
+    """A join returns the symbol of both sides."""
+    question = "SELECT a.symbol, b.symbol, 1 AS symbol_2, 2 AS symbol FROM bars a JOIN bars b USING (session) LIMIT 1"
+    (row,) = ask(lake, question, limit=5, seconds=60).as_dicts()
+
+    assert ["symbol", "symbol_2", "symbol_2_2", "symbol_3"] == list(row)
+    assert [1, 2] == list(row.values())[2:]
+
+
 @pytest.mark.parametrize(
     "text",
     [

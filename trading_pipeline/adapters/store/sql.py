@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 import duckdb
@@ -25,8 +26,12 @@ class Answer:
     truncated: bool
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """Return a dict a row; where two columns share a name, the last one's value."""
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        """Return a dict a row; columns that share a name are told apart by a number."""
+        names: dict[str, None] = {}
+        for column in self.columns:
+            numbered = (f"{column}_{number}" for number in count(2))
+            names[column if column not in names else next(one for one in numbered if one not in names)] = None
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
 def ask(lake: Lake, text: str, *, limit: int, seconds: float) -> Answer:
