@@ -104,7 +104,7 @@ def run(
         rooms.put(
             _Room(
                 registers=np.empty((max(program.registers, 1), longest + 8)),
-                scratch=np.empty((scratch_rows(program.rungs), history + 1)),
+                scratch=np.empty((scratch_rows(program.rungs), history + 2)),
             )
         )
 

@@ -5,6 +5,9 @@ import numpy.typing as npt
 
 from trading_pipeline.core.features.kernels.arrays import Bounds, Places, Row
 from trading_pipeline.core.features.kernels.compiled import compiled
+from trading_pipeline.core.features.kernels.prefetch import CACHE_LINE_BYTES, prefetch
+
+_AHEAD = 12
 
 
 @compiled
@@ -144,9 +147,19 @@ def scatter(
     ends: Places,
     out: npt.NDArray[np.floating],
 ) -> None:
-    """Write the answers of a block to their places in a column."""
+    """Write the answers of a block to their places in a column.
+
+    A session's places are far from those of the session before: their memory is asked for some sessions ahead.
+    """
+    line = CACHE_LINE_BYTES // out.itemsize
     i = 0
     for session in range(starts.shape[0]):
+        ahead = session + _AHEAD
+        if ahead < starts.shape[0] and starts[ahead] >= 0:
+            last = starts[ahead] + ends[ahead] - ends[ahead - 1] - 1
+            for place in range(starts[ahead], last, line):
+                prefetch(out, place)
+            prefetch(out, last)
         place = starts[session] - i
         while i < ends[session]:
             out[place + i] = values[rows[i]]

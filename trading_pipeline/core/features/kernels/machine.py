@@ -23,6 +23,8 @@ import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
 
+from trading_pipeline.core.features.kernels.prefetch import teach_numba
+
 Argument = npt.NDArray[Any] | float | int
 Signature = tuple[tuple[str, int], ...]
 """Code of the type, as numpy has it, and dimensions of each argument; 0 for a number."""
@@ -77,6 +79,7 @@ def dispatcher(function: Callable[..., object]) -> Any:
     """Return numba's view of a function that allocates nothing and is called without the interpreter."""
     import numba  # noqa: PLC0415  only who compiles waits for it
 
+    teach_numba()
     njit: Any = numba.njit
     return njit(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 

@@ -5,53 +5,28 @@ import numpy as np
 from trading_pipeline.core.features.kernels.arrays import Bounds, Ladder, Matrix, Places, Row
 from trading_pipeline.core.features.kernels.compiled import compiled
 
-_SHORT = 64
-"""Up to so many values it is faster to compare with all of them than to halve."""
-
 
 @compiled
-def _place(ordered: Row, size: int, value: float) -> int:
-    """Return how many of the first `size` ordered values are less than value."""
-    if size <= _SHORT:
-        less = 0
-        for i in range(size):
-            less += ordered[i] < value
-        return less
-    return int(np.searchsorted(ordered[:size], value))
+def _exchange(source: Row, target: Row, size: int, leaving: float, entering: float) -> None:
+    """Write the ordered values of a window after a step: without the one that leaves, with the one that enters.
 
+    Without a branch all places are computed at once, which is faster than to look for the two that matter. The values
+    stand from 1 to `size`, between minus and plus infinity.
 
-@compiled
-def _swap(ordered: Row, size: int, old: float, new: float) -> None:
-    """Replace one value of an ordered array by another."""
-    i = _place(ordered, size, old)
-    if new > old:
-        while i + 1 < size and ordered[i + 1] < new:
-            ordered[i] = ordered[i + 1]
-            i += 1
-    else:
-        while i > 0 and ordered[i - 1] > new:
-            ordered[i] = ordered[i - 1]
-            i -= 1
-    ordered[i] = new
-
-
-@compiled
-def _move(ordered: Row, size: int, leaving: float, entering: float) -> int:
-    """Take one value out of an ordered array and put one in, either of which may be missing; return the size."""
-    if np.isfinite(leaving) and np.isfinite(entering):
-        _swap(ordered, size, leaving, entering)
-    elif np.isfinite(leaving):
-        for i in range(_place(ordered, size, leaving), size - 1):
-            ordered[i] = ordered[i + 1]
-        size -= 1
-    elif np.isfinite(entering):
-        i = size
-        while i > 0 and ordered[i - 1] > entering:
-            ordered[i] = ordered[i - 1]
-            i -= 1
-        ordered[i] = entering
-        size += 1
-    return size
+    Args:
+        source: before the step.
+        target: after the step.
+        size: values after the step.
+        leaving: NaN if none leaves.
+        entering: infinity if none enters.
+    """
+    for i in range(1, size + 1):
+        before, here, after = source[i - 1], source[i], source[i + 1]
+        low = here if before >= leaving else before
+        high = after if here >= leaving else here
+        least = entering if entering < high else high
+        target[i] = low if low > least else least
+    target[size + 1] = np.inf
 
 
 @compiled
@@ -70,7 +45,8 @@ def quantiles(
 
     Answers over one window stand together, so that the window is put in order once.
     """
-    ordered = scratch[0]
+    ordered, other = scratch[0], scratch[1]
+    ordered[0], other[0] = -np.inf, -np.inf
     for symbol in range(bounds.shape[0] - 1):
         start, end = bounds[symbol], bounds[symbol + 1]
         values = registers[inputs[0], start:end]
@@ -80,15 +56,27 @@ def quantiles(
             while last < outputs.shape[0] and windows[last] == window:
                 last += 1
             size = 0
+            ordered[1] = np.inf
             for t in range(end - start):
+                # Adding nothing makes -0 a 0: which of equal values is which shall not matter.
+                entering = values[t] + 0.0
                 leaving = values[t - window] if t >= window else np.nan
-                size = _move(ordered, size, leaving, values[t])
+                size += np.isfinite(entering)
+                size -= np.isfinite(leaving)
+                _exchange(
+                    ordered,
+                    other,
+                    size,
+                    leaving if np.isfinite(leaving) else np.nan,
+                    entering if np.isfinite(entering) else np.inf,
+                )
+                ordered, other = other, ordered
                 for i in range(answer, last):
                     place = numbers[i] * (size - 1)
                     low = int(place)
-                    value = ordered[low]
+                    value = ordered[low + 1]
                     if low + 1 < size:
-                        value += (ordered[low + 1] - value) * (place - low)
+                        value += (ordered[low + 2] - value) * (place - low)
                     registers[outputs[i], start + t] = value if size > 0 else np.nan
             answer = last
 

@@ -14,5 +14,5 @@ KERNELS: dict[str, Callable[..., None]] = {
 
 
 def scratch_rows(rungs: int) -> int:
-    """Return how many rows of room, each one longer than the longest history, suffice every kernel on its ladder."""
+    """Return how many rows of room, each two longer than the longest history, suffice every kernel on its ladder."""
     return max(6 * rungs + 1, 3)
