@@ -17,6 +17,8 @@ WIDTH: Final = 7.5
 ROW_HEIGHT: Final = 2.4
 HEADROOM: Final = 0.1
 """Of the span of the good closes, above and below; quarantined closes beyond it are drawn at the edge."""
+MARKER: Final = 22
+"""Area in square points."""
 _PRICE, _QUARANTINE, _PAYMENT, _EVENT = "#2f6fab", "#c0392b", "#3c8d40", "#777777"
 
 
@@ -68,7 +70,14 @@ def _draw(axes: "Axes", history: PriceHistory) -> None:
         closes = quarantined["close"].fill_nan(None).fill_null(bottom).clip(bottom, top)
         where = quarantined["session"].to_list()
         axes.scatter(
-            where, closes.to_numpy(), marker="x", color=_QUARANTINE, zorder=3, clip_on=False, label="quarantined"
+            where,
+            closes.to_numpy(),
+            marker="x",
+            s=MARKER,
+            color=_QUARANTINE,
+            zorder=3,
+            clip_on=False,
+            label="quarantined",
         )
     _mark_actions(axes, history.actions, bottom)
     axes.set_ylim(bottom, top)

@@ -50,7 +50,7 @@ def inspect(symbol: str, newest: int, known_at: str | None, plot: Path | None, *
         show([dict(report.sections())], title=symbol, as_json=True)
         return
     for title, rows in report.sections():
-        show([_brief(row) for row in rows], title=title, as_json=False)
+        show([_brief(title, row) for row in rows], title=title, as_json=False)
 
 
 @click.command("import-actions")
@@ -152,9 +152,11 @@ def _lake() -> Lake:
     return Lake(_settings().lake_root)
 
 
-def _brief(row: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what every row says, or what session and detail say already: a terminal is narrow."""
-    return {name: value for name, value in row.items() if name not in {"symbol", "ended_at", "reason"}}
+def _brief(title: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what every row says; of quarantined ones all but what they are held for. A terminal is narrow."""
+    if title == "quarantined":
+        return {name: row[name] for name in ("session", "close", "volume", "detail")}
+    return {name: value for name, value in row.items() if name not in {"symbol", "ended_at"}}
 
 
 def _draw(lake: Lake, symbol: str, known_at: datetime | None, file: Path) -> None:
