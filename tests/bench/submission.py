@@ -76,12 +76,12 @@ def main() -> None:
 def _measure(kit: Kit, database_url: str) -> dict[str, object]:
     watch = Stopwatch()
     watch.wrap(kit.ledger.orders, "record_many", "1 record intents")
-    watch.wrap(kit.guard, "clear", "2 clear")
+    watch.wrap(kit.guard, "clear_many", "2 clear")
     watch.wrap(kit.ledger.orders, "record_verdicts", "3 record verdicts")
     watch.wrap(kit.broker, "submit", "4 exchange takes orders")
     watch.wrap(kit.ledger.fills, "book_many", "6 book fills")
-    watch.wrap(kit.guard, "post", "6 post fills")
-    watch.wrap(kit.guard, "void", "6 release ended")
+    watch.wrap(kit.guard, "post_many", "6 post fills")
+    watch.wrap(kit.guard, "void_many", "6 release ended")
     rates = []
     for number in range(ROUNDS):
         session = xnys().shift(SESSION, number)

@@ -1,15 +1,18 @@
 """A submission waits out the guard's rate limits: so long and no longer, and a halt meanwhile is seen."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
+from support.stepped_redis import interrupted
 from support.trading import ACCOUNT, ACTION, RUN, Kit, order, trading_kit
 
 from trading_pipeline.adapters.guards.connection import connect
 from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.guards.scripts import source
 from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import VerdictCode
@@ -110,6 +113,19 @@ def test_a_change_of_the_book_during_the_wait_does_not_refuse_what_waits(paced: 
     paced.clock.meanwhile = lambda: paced.kit.operations.block_symbol("ORCL", ACTION)
     submissions = paced.submit([order(symbol) for symbol in SYMBOLS[:4]])
     assert [OrderState.ACCEPTED] * 4 == [one.order.state for one in submissions]
+
+
+def test_what_clears_behind_one_that_waits_is_not_sent_before_it(paced: Paced, redis_url: str) -> None:
+    """Time passes while they are asked for: the fourth finds room where the third found none, and waits as well."""
+    news = sorted((order(symbol) for symbol in SYMBOLS[:4]), key=lambda new: new.intent.client_order_id)
+    with closing(interrupted(redis_url)) as line:
+        line.script_load(source("clear", CLOCK))
+        line.interrupt(3, lambda: paced.clock.pause(timedelta(seconds=1)))
+        account = replace(paced.account, guard=RiskGuard(line, ACCOUNT, clock=CLOCK))
+        submissions = SubmissionService(account, RUN).submit_all(news)
+        assert 1 == paced.kit.guard.snapshot().sequence - 3
+    assert [OrderState.ACCEPTED] * 4 == [one.order.state for one in submissions]
+    assert [new.intent.client_order_id for new in news] == paced.kit.broker.sent
 
 
 def test_a_limit_of_no_orders_at_all_is_not_waited_for(paced: Paced) -> None:

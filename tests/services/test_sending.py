@@ -1,17 +1,21 @@
 """The last check before a send, absences, and what the broker has that nobody expected."""
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 import redis
+from support.stepped_redis import interrupted
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
+from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.guards.scripts import source
 from trading_pipeline.adapters.store.ledger import OrderRecord
-from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.core.risk.clearance import ClearanceRequest, Verdict, VerdictCode
+from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, Verdict, VerdictCode
 from trading_pipeline.errors import OrderStateUnknown
 from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.settlement import settle
@@ -157,34 +161,47 @@ def test_an_order_that_arrives_after_it_was_given_up_is_named_and_cancelled(kit:
     assert OrderState.CANCELED is at_broker.state
 
 
-class ForgetfulGuard:
-    """A guard whose Redis loses the first clearance of a batch before the second is asked for."""
-
-    def __init__(self, kit: Kit, redis_url: str) -> None:
-        self._guard = kit.guard
-        self._client = redis.Redis.from_url(redis_url)
-        self._asked = 0
-
-    def clear(self, request: ClearanceRequest) -> Verdict:
-        """Ask the real guard; after the first answer the server is what it was before."""
-        before = {key: self._client.dump(key) for key in self._client.scan_iter()}
-        verdict = self._guard.clear(request)
-        self._asked += 1
-        if self._asked == 1:
-            for key, content in before.items():
-                self._client.restore(key, 0, content, replace=True)
-        return verdict
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._guard, name)
-
-
 def test_a_book_that_forgets_a_clearance_within_a_batch_is_stale_for_the_next(kit: Kit, redis_url: str) -> None:
     """Nothing is sent on a book that has lost what it just said yes to."""
-    account = replace(kit.account, guard=ForgetfulGuard(kit, redis_url))
-    first, second = SubmissionService(account, RUN).submit_all([order("AAPL"), order("MSFT")])
-    assert VerdictCode.BOOK_STALE in {first.verdict.code, second.verdict.code}
-    assert 1 == [first.refused, second.refused].count(True)
+    with closing(interrupted(redis_url)) as line, closing(redis.Redis.from_url(redis_url)) as server:
+        before = {key: server.dump(key) for key in server.scan_iter()}
+
+        def goes_back() -> None:
+            for key, content in before.items():
+                server.restore(key, 0, content, replace=True)
+
+        line.script_load(source("clear"))
+        line.interrupt(1, goes_back)
+        account = replace(kit.account, guard=RiskGuard(line, ACCOUNT))
+        submissions = SubmissionService(account, RUN).submit_all([order("AAPL"), order("MSFT")])
+    codes = {one.verdict.code for one in submissions if one.verdict}
+    assert {VerdictCode.CLEARED, VerdictCode.BOOK_STALE} == codes
+    assert 1 == len(kit.broker.sent)
+
+
+def test_a_switch_pressed_while_a_batch_is_sent_stops_the_rest(kit: Kit) -> None:
+    """The last check of each order is its own: the first is at the broker, no other goes there."""
+    account = replace(kit.account, broker=PressingBroker(kit))
+    submissions = SubmissionService(account, RUN).submit_all([order(symbol) for symbol in ("AAPL", "MSFT", "TSLA")])
+    assert [False, True, True] == sorted(one.refused for one in submissions)
+    assert {VerdictCode.KILL_SWITCH_ENGAGED} == {one.verdict.code for one in submissions if one.refused and one.verdict}
+    assert 1 == len(kit.broker.sent)
+
+
+class PressingBroker:
+    """A broker during whose first answer an operator presses the kill switch."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
+        """Take the order; the switch is pressed before the answer is back."""
+        answer = self._kit.broker.submit(intent, clearance)
+        self._kit.operations.engage_kill_switch(ACTION)
+        return answer
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._kit.broker, name)
 
 
 def test_what_is_cleared_after_its_end_is_released_once_more(kit: Kit) -> None:

@@ -19,7 +19,7 @@ from datetime import timedelta
 import structlog
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
-from trading_pipeline.adapters.store.ledger import Batch, BookRecord, NewOrder, OrderRecord
+from trading_pipeline.adapters.store.ledger import Batch, NewOrder, OrderRecord
 from trading_pipeline.core.batches import batches
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.orders.model import OrderIntent, Purpose
@@ -162,37 +162,32 @@ class SubmissionService:
         self._send_all(to_send, outcome)
 
     def _clear_all(self, orders: Sequence[OrderRecord], patience: "_Patience") -> list[Cleared]:
-        """Ask the guard one by one, up to the first that it is worth waiting for.
+        """Ask the guard, and return what it says up to the first that it is worth waiting for.
 
-        A book that forgets a clearance between two of them is stale for the next.
+        What it cleared behind that one waits with it, so that orders are sent in their order: asked again, it gets the
+        same clearance back.
         """
         cleared: list[Cleared] = []
-        book = self._account.ledger.books.get(self._account.account)
-        facts, seen = Facts(self._account, [order.intent for order in orders]), book.high_sequence
-        for order in orders:
-            verdict = self._clear(order.intent, facts, book, seen)
+        for order, verdict in zip(orders, self._verdicts([order.intent for order in orders]), strict=True):
             if patience.waits_for(verdict):
                 break
-            if verdict.epoch == book.epoch and verdict.sequence is not None:
-                seen = max(seen, verdict.sequence)
             cleared.append((order, verdict))
         return cleared
 
-    def _clear(self, intent: OrderIntent, facts: Facts, book: BookRecord, min_sequence: int) -> Verdict:
-        if book.kill_switch is KillSwitch.ENGAGED and intent.purpose is not Purpose.FLATTEN:
-            return Verdict(
-                code=VerdictCode.KILL_SWITCH_ENGAGED,
-                epoch=book.epoch,
-                sequence=None,
-                detail="the kill switch is engaged",
-            )
-        request = ClearanceRequest.of(
-            intent,
-            market=facts.of(intent),
-            epoch=book.epoch,
-            min_sequence=min_sequence,
+    def _verdicts(self, intents: Sequence[OrderIntent]) -> list[Verdict]:
+        book = self._account.ledger.books.get(self._account.account)
+        facts = Facts(self._account, intents)
+        halted = book.kill_switch is KillSwitch.ENGAGED
+        asked = [intent for intent in intents if not halted or intent.purpose is Purpose.FLATTEN]
+        requests = [
+            ClearanceRequest.of(intent, market=facts.of(intent), epoch=book.epoch, min_sequence=book.high_sequence)
+            for intent in asked
+        ]
+        answers = iter(self._account.guard.clear_many(requests))
+        refusal = Verdict(
+            code=VerdictCode.KILL_SWITCH_ENGAGED, epoch=book.epoch, sequence=None, detail="the kill switch is engaged"
         )
-        return self._account.guard.clear(request)
+        return [refusal if halted and intent.purpose is not Purpose.FLATTEN else next(answers) for intent in intents]
 
     def _send_all(self, to_send: Sequence[Cleared], outcome: dict[str, Submission]) -> None:
         """Send orders until all are sent or the broker asks to wait; what was not sent stays cleared for a retry."""

@@ -1,19 +1,20 @@
-"""Fills and ends told many at once: each stands for itself, and what was lost in between is told again."""
+"""Many orders, fills or ends in one message: each stands for itself, and what was lost in between is told again."""
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 import redis
 from support.stepped_redis import InterruptedRedis, interrupted
 
-from tests.adapters.guards.builders import ACCOUNT, EMPTY, PRICE, ask, book_of
+from tests.adapters.guards.builders import ACCOUNT, ACTION, EMPTY, LIMITS, PRICE, ask, book_of
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.adapters.guards.scripts import source
 from trading_pipeline.adapters.guards.telling import Posting
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.risk.clearance import VerdictCode
+from trading_pipeline.core.risk.clearance import ClearanceRequest, Verdict, VerdictCode
 from trading_pipeline.errors import OrderConflict, ServerUnavailable, TradingHalted
 
 SYMBOLS = ("AAPL", "MSFT", "TSLA")
@@ -32,7 +33,7 @@ def three(line: InterruptedRedis) -> RiskGuard:
     """A guard that holds ten shares of each of three orders."""
     guard = RiskGuard(line, ACCOUNT)
     guard.rebuild(EMPTY)
-    for verb in ("post", "void"):
+    for verb in ("clear", "post", "void"):
         line.script_load(source(verb))
     for symbol in SYMBOLS:
         assert guard.clear(ask(f"order-{symbol}", symbol=symbol, qty=10)).cleared
@@ -141,10 +142,11 @@ def test_a_book_that_is_lost_in_between_was_told_nothing(
     assert VerdictCode.BOOK_MISSING.value == caught.value.fields["code"]
 
 
+@pytest.mark.parametrize("at", [1, 2])
 def test_a_book_that_becomes_an_older_one_in_between_was_told_nothing(
-    three: RiskGuard, line: InterruptedRedis, raw: redis.Redis
+    three: RiskGuard, line: InterruptedRedis, raw: redis.Redis, at: int
 ) -> None:
-    """As when the server turns into a replica of one that lags. Told again, every fill counts once."""
+    """As when the server turns into a replica of one that lags, be it by one step. Told again, all counts once."""
     keys = book_keys(ACCOUNT)
     older = {key: raw.dump(key) for key in (keys.book, keys.history)}
 
@@ -153,7 +155,7 @@ def test_a_book_that_becomes_an_older_one_in_between_was_told_nothing(
             assert value is not None
             raw.restore(key, 0, value, replace=True)
 
-    line.interrupt(2, goes_back)
+    line.interrupt(at, goes_back)
     told = three.post_many(POSTINGS, **KNOWN)
     assert ((), 0) == (told.done, told.sequence)
     with pytest.raises(TradingHalted) as caught:
@@ -173,3 +175,93 @@ def test_a_book_that_is_not_the_ledgers_is_told_nothing(three: RiskGuard) -> Non
             with pytest.raises(TradingHalted, match="rebuild_risk_book"):
                 told.require()
     assert before == book_of(three)
+
+
+def asking(*symbols: str, min_sequence: int = 3) -> list[ClearanceRequest]:
+    """Requests for ten more shares of each of these symbols."""
+    return [ask(f"more-{at}-{one}", symbol=one, qty=10, min_sequence=min_sequence) for at, one in enumerate(symbols)]
+
+
+def codes(verdicts: list[Verdict]) -> list[VerdictCode]:
+    """What was said."""
+    return [one.code for one in verdicts]
+
+
+CLEARED, STALE, UNAVAILABLE = VerdictCode.CLEARED, VerdictCode.BOOK_STALE, VerdictCode.GUARD_UNAVAILABLE
+
+
+def test_orders_asked_for_together_are_judged_one_after_the_other(three: RiskGuard) -> None:
+    """Each sees what those before it reserved: the second is one too many, the third is not."""
+    three.rebuild(replace(EMPTY, limits=replace(LIMITS, max_position_shares=15)))
+    verdicts = three.clear_many(asking("AAPL", "AAPL", "MSFT", min_sequence=0))
+    assert [CLEARED, VerdictCode.POSITION_SHARES, CLEARED] == codes(verdicts)
+    assert [1, 1, 2] == [one.sequence for one in verdicts]
+
+
+def test_no_orders_are_no_question(three: RiskGuard, line: InterruptedRedis) -> None:
+    """Nothing is sent."""
+    line.interrupt(0, pytest.fail)
+    assert [] == three.clear_many([])
+
+
+def test_a_switch_engaged_in_between_keeps_the_orders_behind_it(
+    three: RiskGuard, line: InterruptedRedis, client: redis.Redis
+) -> None:
+    """Being asked in one message gives nobody a head start."""
+    line.interrupt(1, lambda: RiskGuard(client, ACCOUNT).engage_kill_switch(ACTION))
+    verdicts = three.clear_many(asking(*SYMBOLS))
+    assert [CLEARED, VerdictCode.KILL_SWITCH_ENGAGED, VerdictCode.KILL_SWITCH_ENGAGED] == codes(verdicts)
+
+
+def test_a_line_that_breaks_in_between_clears_nothing_until_it_is_asked_again(
+    three: RiskGuard, line: InterruptedRedis
+) -> None:
+    """What it had cleared stays reserved once, and the same clearance comes back."""
+
+    def breaks() -> None:
+        raise redis.ConnectionError("the line broke")
+
+    line.interrupt(2, breaks)
+    assert [UNAVAILABLE] * 3 == codes(three.clear_many(asking(*SYMBOLS)))
+    assert 5 == book_of(three).sequence
+
+    verdicts = three.clear_many(asking(*SYMBOLS))
+    assert [CLEARED] * 3 == codes(verdicts)
+    assert [4, 5, 6] == [one.clearance.sequence for one in verdicts if one.clearance]
+    assert 20 == book_of(three).symbols["AAPL"].pending_buy
+
+
+def test_an_order_on_a_damaged_record_keeps_no_other_back(three: RiskGuard, raw: redis.Redis) -> None:
+    """It is a no for itself."""
+    raw.hset(book_keys(ACCOUNT).book, "symbol:MSFT", b"nonsense")
+    assert [CLEARED, UNAVAILABLE, CLEARED] == codes(three.clear_many(asking(*SYMBOLS)))
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_book_that_forgets_in_between_says_yes_to_nothing_behind(
+    three: RiskGuard, line: InterruptedRedis, raw: redis.Redis, at: int
+) -> None:
+    """However far the older book counts on, it is believed no more."""
+    keys = book_keys(ACCOUNT)
+    older = {key: raw.dump(key) for key in (keys.book, keys.history)}
+
+    def goes_back() -> None:
+        for key, value in older.items():
+            assert value is not None
+            raw.restore(key, 0, value, replace=True)
+
+    line.interrupt(at, goes_back)
+    verdicts = three.clear_many(asking("AAPL", "MSFT", "AAPL", "MSFT", "TSLA"))
+    behind = len(verdicts) - at
+    assert [CLEARED] * at + [STALE] * behind == codes(verdicts)
+    assert [*range(4, 4 + at), *range(4, 4 + behind)] == [one.sequence for one in verdicts]
+    assert [True] * at + [False] * behind == [one.cleared for one in verdicts]
+
+
+def test_a_book_lost_in_between_is_missing_for_the_orders_behind(
+    three: RiskGuard, line: InterruptedRedis, raw: redis.Redis
+) -> None:
+    """As when they are asked for one by one."""
+    line.interrupt(1, raw.flushall)
+    verdicts = three.clear_many(asking(*SYMBOLS))
+    assert [CLEARED, VerdictCode.BOOK_MISSING, VerdictCode.BOOK_MISSING] == codes(verdicts)

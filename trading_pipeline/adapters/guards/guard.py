@@ -8,6 +8,7 @@ from typing import cast
 
 import redis
 
+from trading_pipeline.adapters.guards.answers import Answer, in_one_book, unavailable
 from trading_pipeline.adapters.guards.book import BookSnapshot, BookState, EpochStep
 from trading_pipeline.adapters.guards.checks import filled, whole, word
 from trading_pipeline.adapters.guards.connection import check_durable, require_bounded
@@ -20,7 +21,7 @@ from trading_pipeline.adapters.guards.encoding import (
     packed_request,
     snapshot_from,
 )
-from trading_pipeline.adapters.guards.scripts import BookScripts
+from trading_pipeline.adapters.guards.scripts import BookScripts, Reply
 from trading_pipeline.adapters.guards.telling import Posting, Told, halted, told
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import ClearanceRequest, Verdict, VerdictCode
@@ -88,8 +89,28 @@ class RiskGuard:
         try:
             reply = cast("str | int", self._scripts.run("clear", *packed))
         except (ServerUnavailable, TradingHalted) as error:
-            return Verdict(code=VerdictCode.GUARD_UNAVAILABLE, epoch=None, sequence=None, detail=error.message)
+            return unavailable(error)
         return _verdict(request, reply)
+
+    def clear_many(self, requests: Sequence[ClearanceRequest]) -> list[Verdict]:
+        """Judge orders one after the other, each by itself, asked in one message; all know the same of the book.
+
+        A book that becomes an older one between two of them has forgotten what it said yes to: from there on the
+        verdicts are BOOK_STALE. When Redis does not answer, all are GUARD_UNAVAILABLE: what it may have cleared is
+        cleared again when it is asked again.
+
+        Raises:
+            ValueError: as `clear`; nothing was asked.
+        """
+        packed = [packed_request(request) for request in requests]
+        try:
+            replies = self._scripts.run_each("clear", packed)
+        except (ServerUnavailable, TradingHalted) as error:
+            return [unavailable(error) for _ in requests]
+        asked = zip(requests, replies, strict=True)
+        return in_one_book(
+            Answer(request, _verdict(request, reply), isinstance(reply, int)) for request, reply in asked
+        )
 
     def post(
         self,
@@ -283,7 +304,9 @@ class RiskGuard:
         return OperatorError(f"account {self._account}: {why}", account=self._account, **fields)
 
 
-def _verdict(request: ClearanceRequest, reply: str | int) -> Verdict:
+def _verdict(request: ClearanceRequest, reply: Reply) -> Verdict:
+    if isinstance(reply, (ServerUnavailable, TradingHalted)):
+        return unavailable(reply)
     if isinstance(reply, int):  # a new yes, in the book the request named
         return Verdict(
             code=VerdictCode.CLEARED,
@@ -291,7 +314,7 @@ def _verdict(request: ClearanceRequest, reply: str | int) -> Verdict:
             sequence=reply,
             clearance=issue_clearance(request, epoch=request.epoch, sequence=reply),
         )
-    code, *figures, detail = reply.split(" ", 7)
+    code, *figures, detail = str(reply).split(" ", 7)
     observed, limit, epoch, sequence, original, wait = (None if figure == "-" else int(figure) for figure in figures)
     clearance = None
     if code == VerdictCode.CLEARED and epoch is not None and original is not None:

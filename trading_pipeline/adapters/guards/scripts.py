@@ -33,7 +33,7 @@ VERBS: Mapping[str, tuple[str, ...]] = {
 }
 """Every verb with the parts it needs and no others: each run makes the functions of its parts anew."""
 
-Reply = list[str | int] | ServerUnavailable | TradingHalted
+Reply = int | str | list[str | int] | ServerUnavailable | TradingHalted
 """What one of several calls came to."""
 
 _INCLUDE = re.compile(r"^ *--@ (\w+)$", re.MULTILINE)
@@ -86,8 +86,8 @@ class BookScripts:
         except redis.RedisError as error:
             raise self._failure(verb, error) from error
 
-    def run_each(self, verb: str, calls: Iterable[tuple[str | int, ...]]) -> list[Reply]:
-        """Run a verb whose reply is a list once a call, in their order, and return each reply, or its error.
+    def run_each(self, verb: str, calls: Iterable[tuple[bytes | str | int, ...]]) -> list[Reply]:
+        """Run a verb once a call, in their order, and return each reply, or its error.
 
         They are sent as one message, not as one step: others' commands may run in between, and a call that fails keeps
         no other from running.
@@ -108,7 +108,7 @@ class BookScripts:
             raise self._failure(verb, error) from error
         return [self._reply(verb, reply) for reply in replies]
 
-    def _evaluate_each(self, verb: str, calls: Sequence[tuple[str | int, ...]]) -> list[object]:
+    def _evaluate_each(self, verb: str, calls: Sequence[tuple[bytes | str | int, ...]]) -> list[object]:
         together = self._client.pipeline(transaction=False)
         for args in calls:
             together.evalsha(self._digests[verb], 2, *self._keys, *args)
@@ -117,7 +117,7 @@ class BookScripts:
     def _reply(self, verb: str, reply: object) -> Reply:
         if isinstance(reply, redis.RedisError):
             return self._failure(verb, reply)
-        return cast("list[str | int]", _plain(reply))
+        return cast("int | str | list[str | int]", _plain(reply))
 
     def _evaluate(self, verb: str, args: tuple[bytes | str | int, ...]) -> object:
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import cast
 
 from trading_pipeline.adapters.guards.checks import quantity, whole, word
 from trading_pipeline.adapters.guards.records import SIDES
@@ -15,6 +16,8 @@ _REMEDIES = {
     VerdictCode.BOOK_STALE: "is not the one the ledger knows: run rebuild_risk_book",
     VerdictCode.BOOK_MISSING: "is missing: run initialize_risk_book or rebuild_risk_book",
 }
+_STEPS = {"ok": 1, "known": 0}
+"""By how much what was done now, or had been done before, moved the sequence that comes with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +111,14 @@ def told(account: str, replies: Mapping[str, Reply], min_sequence: int, postings
         if isinstance(reply, (ServerUnavailable, TradingHalted)):
             failure = failure or reply
             continue
-        code, *figures = reply
+        code, *figures = cast("list[str | int]", reply)
         if code == "conflict":
             conflicts[name] = by_id[name].conflict()
             continue
-        if code != "ok" or int(figures[0]) < sequence:
-            wrong = VerdictCode.BOOK_STALE if code == "ok" else VerdictCode(str(code))
-            return Told(sequence=min_sequence, failure=halted(account, wrong))
+        if code not in _STEPS:
+            return Told(sequence=min_sequence, failure=halted(account, VerdictCode(str(code))))
+        if int(figures[0]) - _STEPS[code] < sequence:
+            return Told(sequence=min_sequence, failure=halted(account, VerdictCode.BOOK_STALE))
         sequence = int(figures[0])
         done.append(name)
     return Told(sequence=sequence, done=tuple(done), conflicts=conflicts, failure=failure)

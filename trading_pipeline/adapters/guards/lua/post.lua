@@ -11,7 +11,7 @@ if not account then
   return {wrong}
 end
 if call('HEXISTS', HISTORY, 'execution:' .. execution) == 1 then
-  return {OK, account[SEQUENCE]}
+  return {'known', account[SEQUENCE]}
 end
 local of_order = 'order:' .. id
 local text = call('HGET', BOOK, of_order)

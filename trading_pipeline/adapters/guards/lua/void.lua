@@ -5,7 +5,7 @@ if not account then
   return {wrong}
 end
 if call('HEXISTS', HISTORY, 'order:' .. id) == 1 then
-  return {OK, account[SEQUENCE]}
+  return {'known', account[SEQUENCE]}
 end
 
 local of_order = 'order:' .. id
