@@ -108,6 +108,23 @@ def test_pages_of_another_day_are_not_mixed_with_new_ones(
     assert 6 == len(asked(server))
 
 
+def test_pages_of_a_retrieval_nobody_went_on_with_are_removed(
+    make_source: Sources, server: AlpacaServer, waits: Waits, tmp_path: Path
+) -> None:
+    """By the next retrieval of anything, once they are too old to be used."""
+    server.plan(None, None, None, *[Fault(status=503)] * 2)
+    with pytest.raises(ServerUnavailable):
+        make_source().bars(SESSIONS, SYMBOLS)
+    left = set(tmp_path.rglob("*.parquet"))
+    assert 3 == len(left)
+    make_source().bars(SESSIONS[:1], SYMBOLS)
+    assert left < set(tmp_path.rglob("*.parquet"))
+    waits.instant += MAX_AGE + timedelta(seconds=1)
+    make_source().bars(SESSIONS[1:2], SYMBOLS)
+    assert 1 == len(list(tmp_path.rglob("*.parquet")))
+    assert 1 == len(list(tmp_path.iterdir()))
+
+
 def test_a_half_written_page_counts_as_absent(make_source: Sources, server: AlpacaServer, tmp_path: Path) -> None:
     """A crash while a page is written leaves a temporary file that nobody reads."""
     make_source().bars(SESSIONS, SYMBOLS)
@@ -187,7 +204,9 @@ def test_midnight_follows_daylight_saving(
     assert [day] == make_source().bars([day], SYMBOLS)["session"].to_list()
 
 
-def test_minutes_end_where_the_subscription_does(make_source: Sources, server: AlpacaServer, waits: Waits) -> None:
+def test_minutes_end_where_the_subscription_does(
+    make_source: Sources, server: AlpacaServer, waits: Waits, tmp_path: Path
+) -> None:
     """Of a session under way, consolidated minutes are asked for up to 15 minutes ago: the newest would be refused."""
     waits.instant = datetime(2024, 7, 9, 15, 0, 30, tzinfo=UTC)
     stamps = [datetime(2024, 7, 9, 13, 30, tzinfo=UTC) + timedelta(minutes=at) for at in range(120)]
@@ -198,6 +217,7 @@ def test_minutes_end_where_the_subscription_does(make_source: Sources, server: A
     rows = make_source().minutes(date(2024, 7, 9), ["AAPL"])
     assert datetime(2024, 7, 9, 14, 45, tzinfo=UTC) == rows["timestamp"].max()
     assert 76 == rows.height
+    assert [] == list(tmp_path.rglob("*.parquet"))
 
 
 def test_minutes_of_a_day_that_has_not_begun_are_none(make_source: Sources, server: AlpacaServer, waits: Waits) -> None:

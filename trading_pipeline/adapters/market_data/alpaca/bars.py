@@ -110,6 +110,7 @@ class AlpacaBars:
     def minutes(self, session: date, symbols: Collection[str]) -> pl.DataFrame:
         """Return the minutes of one New York day, extended hours included, as `MINUTE_SCHEMA`, labelled by their start.
 
+        A call that failed is gone on with by the next for the same minutes; what a call returned is asked anew.
         Of a session under way they end 15 minutes ago on the consolidated feed, now on the other.
 
         Raises:
@@ -124,14 +125,15 @@ class AlpacaBars:
         )
         if end < start:
             return MINUTE_SCHEMA.to_frame()
-        pages = self._retrieve(self._parameters("1Min", start, end, as_of=session), symbols)
+        parameters = self._parameters("1Min", start, end, as_of=session)
+        pages = self._retrieve(parameters, symbols)
+        self._forget(parameters, symbols)
         return pl.concat([page.rows for page in pages]).sort("symbol", "timestamp", maintain_order=True)
 
     def delivered(self, sessions: Sequence[date], symbols: Collection[str]) -> None:
         """Forget the kept pages of daily bars whose rows are now stored: the next call asks Alpaca anew."""
         for run in _runs(sessions, self._calendar, self._cuts):
-            for request, _ in _requests(self._daily(run), symbols):
-                self._pages.forget(request)
+            self._forget(self._daily(run), symbols)
 
     def _daily(self, run: Sequence[date]) -> dict[str, str | int]:
         return self._parameters("1Day", _midnight(run[0]), _midnight(run[-1]), as_of=run[-1])
@@ -153,6 +155,10 @@ class AlpacaBars:
         for request, of_request in _requests(parameters, symbols):
             pages += self._pages.retrieve(request, partial(self._ask, of_request))
         return pages
+
+    def _forget(self, parameters: Mapping[str, str | int], symbols: Collection[str]) -> None:
+        for request, _ in _requests(parameters, symbols):
+            self._pages.forget(request)
 
     def _ask(self, parameters: Mapping[str, str | int], token: str | None) -> Page:
         paged = dict(parameters) if token is None else {**parameters, "page_token": token}

@@ -47,6 +47,7 @@ class StagedPages:
         Raises:
             DataQualityError: a token led back to a page seen before: the server's paging does not end.
         """
+        self._sweep()
         folder = self._folder_of(request)
         pages = self._kept(folder)
         if pages:
@@ -74,12 +75,22 @@ class StagedPages:
     def _folder_of(self, request: str) -> Path:
         return self._folder / hashlib.sha256(request.encode()).hexdigest()[:32]
 
+    def _sweep(self) -> None:
+        """Remove what retrievals left that nobody has gone on with: it is too old to be used."""
+        for first in self._folder.glob("*/000000.parquet"):
+            try:
+                fetched_at = datetime.fromisoformat(pl.read_parquet_metadata(first)[_FETCHED_AT])
+            except OSError:  # another process was faster
+                continue
+            if self._clock.now() - fetched_at > MAX_AGE:
+                shutil.rmtree(first.parent, ignore_errors=True)
+
     def _kept(self, folder: Path) -> list[Page]:
         pages: list[Page] = []
         while (file := folder / f"{len(pages):06d}.parquet").exists():
             facts = pl.read_parquet_metadata(file)
             fetched_at = datetime.fromisoformat(facts[_FETCHED_AT])
-            if self._clock.now() - fetched_at > MAX_AGE:
+            if self._clock.now() - fetched_at > MAX_AGE:  # since it was swept, or a later page of it
                 shutil.rmtree(folder)
                 return []
             pages.append(Page(rows=pl.read_parquet(file), next_token=facts[_NEXT] or None, fetched_at=fetched_at))
