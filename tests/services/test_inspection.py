@@ -89,6 +89,22 @@ def test_a_file_imported_again_adds_nothing_and_a_corrected_one_a_version(lake: 
     assert [0.24] == read_actions(lake, known_at=EVENING)["amount"].to_list()
 
 
+def test_known_at_of_a_file_is_read_with_its_offset(tmp_path: Path):
+    """As text or typed; naive times of Parquet are refused as well."""
+    text = "symbol,ex_date,kind,ratio,known_at\nA,2023-09-13,split,2,2023-09-13T10:00:00-04:00\n"
+    read = read_action_file(actions_file(tmp_path, text), now=EVENING)
+    assert [datetime(2023, 9, 13, 14, tzinfo=UTC)] == read["known_at"].to_list()
+
+    typed = tmp_path / "actions.parquet"
+    read.select("symbol", "ex_date", "kind", "ratio", "known_at").write_parquet(typed)
+    assert read["known_at"].equals(read_action_file(typed, now=EVENING)["known_at"])
+    read.select("symbol", "ex_date", "kind", "ratio", pl.col("known_at").dt.replace_time_zone(None)).write_parquet(
+        typed
+    )
+    with pytest.raises(BarFileInvalid, match="known_at has no time zone"):
+        read_action_file(typed, now=EVENING)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -98,6 +114,10 @@ def test_a_file_imported_again_adds_nothing_and_a_corrected_one_a_version(lake: 
         ("symbol,ex_date,kind,ratio\nA,2023-09-13,split,two\n", "does not parse"),
         ("symbol,ex_date,kind,ratio\nA,2023-09-13,split,-2\n", "not positive"),
         ("symbol,ex_date,kind\nA,2023-09-13,halving\n", "unknown kind"),
+        ("symbol,ex_date,kind,ratio\na,2023-09-13,split,2\n", "symbol 'a' is not how a symbol is written: use 'A'"),
+        ("symbol,ex_date,kind,other_symbol\nA,2023-09-13,symbol_change,B \n", "other_symbol 'B ' is not how"),
+        ("symbol,ex_date,kind,ratio,known_at\nA,2023-09-13,split,2,2023-09-13 10:00\n", "known_at has no time zone"),
+        ("symbol,ex_date,kind,ratio,known_at\nA,2023-09-13,split,2,2030-01-01T00:00:00Z\n", "which has not come yet"),
     ],
 )
 def test_a_wrong_file_is_refused_whole(tmp_path: Path, text: str, message: str):

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import polars as pl
 
+from trading_pipeline.adapters.market_data.importing.cells import OFFSET
 from trading_pipeline.core.corporate_actions import ACTION_SCHEMA, require_actions
 from trading_pipeline.errors import BarFileInvalid
 
 _NEEDED = ("symbol", "ex_date", "kind")
+_SHOWN = 5
 
 
 def read_action_file(path: Path, *, now: datetime) -> pl.DataFrame:
@@ -20,7 +22,8 @@ def read_action_file(path: Path, *, now: datetime) -> pl.DataFrame:
     actions are known from `now` on.
 
     Raises:
-        BarFileInvalid: the file cannot be read, columns are missing or unknown, or cells do not parse.
+        BarFileInvalid: the file cannot be read, columns are missing or unknown, cells do not parse, a symbol is not
+            written as bars write it, or `known_at` is naive or has not come yet.
         DataQualityError: rows that are no usable actions, by name.
     """
     try:
@@ -39,6 +42,7 @@ def read_action_file(path: Path, *, now: datetime) -> pl.DataFrame:
     )
     absent = [pl.lit(None).alias(name) for name in ACTION_SCHEMA if name not in rows.columns]
     whole = rows.with_columns(absent)
+    _require_zone(path, whole)
     try:
         typed = whole.with_columns(_parsed(whole)).cast(ACTION_SCHEMA).select(ACTION_SCHEMA.names())
     except pl.exceptions.PolarsError as error:
@@ -48,7 +52,36 @@ def read_action_file(path: Path, *, now: datetime) -> pl.DataFrame:
         pl.lit(f"import:{path.name}").alias("source"),
         pl.col("known_at").fill_null(pl.lit(now).cast(ACTION_SCHEMA["known_at"])),
     )
-    return require_actions(done, where=path.name)
+    actions = require_actions(done, where=path.name)
+    if problems := _misread(actions, now):
+        raise BarFileInvalid(f"{path.name}: nothing was imported: {'; '.join(problems[:_SHOWN])}", path=str(path))
+    return actions
+
+
+def _require_zone(path: Path, rows: pl.DataFrame) -> None:
+    known, dtype = pl.col("known_at"), rows.schema["known_at"]
+    naive = isinstance(dtype, pl.Datetime) and dtype.time_zone is None
+    if dtype == pl.String:
+        naive = rows.select(known.str.strip_chars().str.contains(OFFSET).not_().any()).item()
+    if naive:
+        raise BarFileInvalid(
+            f"{path.name}: column known_at has no time zone: add the offset, as in 2024-07-03T17:00:00-04:00",
+            path=str(path),
+        )
+
+
+def _misread(actions: pl.DataFrame, now: datetime) -> list[str]:
+    """Name rows that would never apply to a bar, and knowledge of the future."""
+    problems = []
+    for name in ("symbol", "other_symbol"):
+        plain = pl.col(name).str.strip_chars().str.to_uppercase()
+        odd = actions.filter(pl.col(name) != plain).select(name, plain.alias("plain"))
+        problems += [f"{name} '{said}' is not how a symbol is written: use '{right}'" for said, right in odd.rows()]
+    ahead = actions.filter(pl.col("known_at") > now)
+    return problems + [
+        f"{row['symbol']} {row['ex_date']} is known_at {row['known_at']}, which has not come yet"
+        for row in ahead.to_dicts()
+    ]
 
 
 def _parsed(rows: pl.DataFrame) -> list[pl.Expr]:

@@ -10,7 +10,7 @@ from trading_pipeline.adapters.market_data.importing.bar_file import NUMBER_COLU
 from trading_pipeline.adapters.market_data.importing.problems import Problem
 from trading_pipeline.core.bars import EXCHANGE_ZONE
 
-_OFFSET: Final = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
+OFFSET: Final = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
 _DATE: Final = r"^\d{4}-\d{2}-\d{2}$"
 
 
@@ -150,7 +150,7 @@ def _instant_checks(column: str, parsed: str, *, textual: bool, needed: bool = T
     instant, cell = pl.col(parsed), shown(f"{column}_cell")
     text = pl.col(f"{column}_cell").cast(pl.String).str.strip_chars()
     asked = pl.lit(value=True) if needed else text.is_not_null() & (text != "")
-    zoned = text.str.contains(_OFFSET) if textual else pl.lit(value=True)
+    zoned = text.str.contains(OFFSET) if textual else pl.lit(value=True)
     return [
         Check(
             column=column,
