@@ -27,13 +27,14 @@ class MarketDataResource(dg.ConfigurableResource[Any]):
 
     `outlier_threshold` is the largest move from the last good close, as a fraction of it; `max_age_minutes` counts
     minutes in which the exchange was open; `reference_vendor` names whose imported reference bars closes are compared
-    with; `universe` lists every symbol to keep bars of, `universe_file` says who was a member when (empty: all of them,
-    always); `min_fresh_pct` is the share of the universe that must be fresh, percent.
+    with; `symbols` are those to keep bars of, one text with commas between, since Dagster checks every entry of a list a
+    dozen times a run; `universe_file` says who was a member when (empty: all of them, always); `min_fresh_pct` is the
+    share of the universe that must be fresh, percent.
     """
 
     lake: LakeResource
     alpaca: AlpacaDataResource | None = None
-    universe: list[str]
+    symbols: str
     universe_file: str = ""
     outlier_threshold: float
     gap_threshold: float = _DEFAULTS.gap_threshold
@@ -43,6 +44,11 @@ class MarketDataResource(dg.ConfigurableResource[Any]):
     reference_vendor: str = ""
     max_age_minutes: int
     min_fresh_pct: float
+
+    @property
+    def universe(self) -> list[str]:
+        """Every symbol to keep bars of."""
+        return self.symbols.split(",")
 
     @property
     def gate(self) -> GateConfig:

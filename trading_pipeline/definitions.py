@@ -39,7 +39,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "market_data": MarketDataResource(
             lake=lake,
             alpaca=_alpaca(settings),
-            universe=_symbols(settings),
+            symbols=",".join(_symbols(settings)),
             universe_file=str(settings.universe_file or ""),
             outlier_threshold=settings.outlier_threshold,
             gap_threshold=settings.gap_threshold,

@@ -31,7 +31,7 @@ def materialize(lake: Lake, *assets: dg.AssetsDefinition, session: date = SESSIO
     resource = LakeResource(root=str(lake.root))
     market_data = MarketDataResource(
         lake=resource,
-        universe=["AAPL", "META"],
+        symbols="AAPL,META",
         outlier_threshold=0.5,
         max_age_minutes=390,
         min_fresh_pct=90,
