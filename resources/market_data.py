@@ -27,7 +27,7 @@ class MarketDataResource(dg.ConfigurableResource[Any]):
 
     `outlier_threshold` is the largest move from the last good close, as a fraction of it; `max_age_minutes` counts
     minutes in which the exchange was open; `reference_vendor` names whose imported reference bars closes are compared
-    with; `symbols` are those to keep bars of, one text with commas between, since Dagster checks every entry of a list a
+    with; `symbols` are those to keep bars of, one text with commas between, as Dagster checks every entry of a list a
     dozen times a run; `universe_file` says who was a member when (empty: all of them, always); `min_fresh_pct` is the
     share of the universe that must be fresh, percent.
     """

@@ -6,8 +6,18 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from trading_pipeline.core.bars import BAR_SCHEMA, closes_of, empty_bars, require_bar_schema, validate_bars
+from trading_pipeline.core.bar_model import bar_violations
+from trading_pipeline.core.bars import (
+    BAR_SCHEMA,
+    PRICE_COLUMNS,
+    closes_of,
+    empty_bars,
+    require_bar_schema,
+    validate_bars,
+)
 from trading_pipeline.errors import DataQualityError, NotASession
 
 SESSION = date(2024, 7, 3)
@@ -110,9 +120,44 @@ def test_a_closed_day_has_no_close():
         closes_of(pl.Series("session", [date(2024, 7, 4)]))
 
 
-def test_the_format_costs_no_pandera_until_rows_are_checked():
-    """A process that only needs the format does not import pandera."""
-    code = "import sys, trading_pipeline.core.bars, trading_pipeline.core.quality; print('pandera' in sys.modules)"
+WRONG = {
+    "session": [None, date(2024, 7, 5)],
+    "symbol": [None, ""],
+    "ended_at": [None, datetime(2024, 7, 4, 3, tzinfo=UTC), datetime(2024, 7, 4, 4, tzinfo=UTC)],
+    "source": [None, ""],
+    **{name: [None, float("nan"), float("inf"), 0.0, -1.0, 9.0, 12.0] for name in PRICE_COLUMNS},
+    "volume": [None, float("nan"), float("inf"), 0.0, -1.0],
+    "vwap": [None, float("nan"), float("inf"), 0.0, 10.0],
+}
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from([(name, value) for name, values in WRONG.items() for value in values]), max_size=2
+        ).map(dict),
+        min_size=1,
+        max_size=2,
+    )
+)
+def test_bars_pass_exactly_when_the_model_has_nothing_to_say(changes: list[dict[str, object]]):
+    """Bars are looked at in one pass before the model names what is wrong: both know the same rules."""
+    frame = bars(*changes)
+
+    if bar_violations(frame):
+        with pytest.raises(DataQualityError):
+            validate_bars(frame, where="test")
+    else:
+        assert frame.equals(validate_bars(frame, where="test"))
+
+
+def test_the_format_costs_no_pandera_until_a_row_is_wrong():
+    """A process that only sees clean bars does not import pandera."""
+    code = (
+        "import sys, trading_pipeline.core.bars as bars, trading_pipeline.core.quality\n"
+        "bars.validate_bars(bars.empty_bars(), where='')\n"
+        "print('pandera' in sys.modules)"
+    )
 
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

@@ -37,10 +37,12 @@ class Explained:
         if actions is None or actions.is_empty() or not len(panel):
             return explained
         known = _needed(actions).filter(pl.col("symbol").is_in(panel.symbols))
-        days = days_of(known["ex_date"], calendar)
+        known = known.with_columns(pl.Series("day", days_of(known["ex_date"], calendar)))
+        # Up to the first session an action can only fall on the first row of its symbol, which has no move to explain.
+        known = known.filter(pl.col("day") > int(panel.day.min()), pl.col("day") <= int(panel.day.max()))
         before = panel.previous(panel.close)
-        for day, (symbol, _, kind, ratio, amount) in zip(days, known.iter_rows(), strict=True):
-            at = panel.at_or_after(symbol, int(day))
+        for symbol, _, kind, ratio, amount, day in known.iter_rows():
+            at = panel.at_or_after(symbol, day)
             if at < 0 or panel.first[at]:
                 continue
             if ratio is None and amount is None:
