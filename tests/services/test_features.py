@@ -15,7 +15,8 @@ from trading_pipeline.core.features import CompiledFeatures, compile_features
 from trading_pipeline.core.features.sets import feature_set_of
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import DataQualityError
-from trading_pipeline.services.features import FeatureStore, feature_store, require_features_of
+from trading_pipeline.services.feature_versions import FeatureVersions
+from trading_pipeline.services.features import FeatureStore, FeatureWork, feature_store, require_features_of
 
 SESSIONS = xnys().between(date(2023, 1, 3), date(2023, 3, 31))
 SYMBOLS = ("AAA", "BBB", "LATE")
@@ -76,24 +77,93 @@ def no_computing(_: CompiledFeatures, *args: object, **kwargs: object) -> pl.Dat
     raise AssertionError((args, kwargs))
 
 
-def test_an_unchanged_range_is_neither_computed_nor_read_nor_written(
-    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only the digests of its inputs are compared."""
+def watch_reads(monkeypatch: pytest.MonkeyPatch) -> list[Dataset]:
+    """Return the datasets that are read from now on, as they are read."""
+    read: list[Dataset] = []
+    original = Lake._gather
+
+    def recorded(lake: Lake, dataset: Dataset, *arguments: object) -> pl.DataFrame:
+        read.append(dataset)
+        return original(lake, dataset, *arguments)
+
+    monkeypatch.setattr(Lake, "_gather", recorded)
+    return read
+
+
+def test_of_an_unchanged_range_nothing_is_read_or_written(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lake names its files by their content: it is enough to compare which ones there are."""
     rows = update(store, SESSIONS)[0]
     assert content(store.lake).height == rows
+    manifest = all_fresh(store.lake, SESSIONS)
     monkeypatch.setattr(CompiledFeatures, "compute", no_computing)
-    read: list[Dataset] = []
-    original = Lake.read
-
-    def recorded(lake: Lake, dataset: Dataset, **arguments: object) -> pl.DataFrame:
-        read.append(dataset)
-        return original(lake, dataset, **arguments)
-
-    monkeypatch.setattr(Lake, "read", recorded)
     monkeypatch.setattr(Lake, "write", no_computing)
+    read = watch_reads(monkeypatch)
+    done = store.update(SESSIONS, manifest)
+    assert (0, rows, 0) == (done.computed, done.reused, done.sessions_changed)
+    assert {Dataset.FEATURE_VERSIONS} == set(read)
+
+
+def test_bars_in_other_files_are_compared_and_not_computed_with(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restatement that was taken back; then the new files are known too."""
+    rows = update(store, SESSIONS)[0]
+    restate(store.lake, SESSIONS[20], BBB=99.0)
+    restate(store.lake, SESSIONS[20])
+    monkeypatch.setattr(CompiledFeatures, "compute", no_computing)
+    read = watch_reads(monkeypatch)
     assert (0, rows, 0) == update(store, SESSIONS)
+    assert Dataset.BARS in read
     assert Dataset.FEATURES not in read
+    manifest = all_fresh(store.lake, SESSIONS)
+    read.clear()
+    store.update(SESSIONS, manifest)
+    assert {Dataset.FEATURE_VERSIONS} == set(read)
+
+
+def test_a_new_session_leaves_those_before_it_alone(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars of later sessions are nothing to a feature that does not look ahead."""
+    store.lake.write(Dataset.BARS, bars_of(SESSIONS[-1]).clear(), sessions=[SESSIONS[-1]])
+    update(store, SESSIONS[:-1])
+    restate(store.lake, SESSIONS[-1])
+    manifest = all_fresh(store.lake, SESSIONS)
+    planned: list[date] = []
+    original = FeatureStore.plan
+
+    def recorded(store: FeatureStore, sessions: list[date], *arguments: object) -> FeatureWork:
+        planned.extend(sessions)
+        return original(store, sessions, *arguments)
+
+    monkeypatch.setattr(FeatureStore, "plan", recorded)
+    store.update(SESSIONS, manifest)
+    assert [SESSIONS[-1]] == planned
+
+
+def test_an_action_that_becomes_known_is_noticed(store: FeatureStore) -> None:
+    """No bar has changed, but what the bars are adjusted for."""
+    update(store, SESSIONS)
+    rename(store.lake, SESSIONS[40], "BBB", "GONE")
+    assert update(store, SESSIONS)[0] > 0
+
+
+def test_another_run_in_between_is_not_taken_for_ours(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It replaces features between our writing them and our noting what they were made of."""
+    other = feature_store(store.lake, compile_features(feature_set_of("other", [("MEAN", "Mean($close,6)")])))
+    manifest = all_fresh(store.lake, SESSIONS)
+    original = FeatureVersions.record
+
+    def late(versions: FeatureVersions, *arguments: object) -> None:
+        with monkeypatch.context() as inner:
+            inner.setattr(FeatureVersions, "record", original)
+            other.update(SESSIONS, manifest)
+        original(versions, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FeatureVersions, "record", late)
+        store.update(SESSIONS, manifest)
+    assert ["session", "symbol", "MEAN"] == content(store.lake).columns
+    assert manifest.height == store.update(SESSIONS, manifest).computed
+    assert ["session", "symbol", *SET.names] == content(store.lake).columns
 
 
 def test_sessions_one_by_one_give_the_content_of_the_whole_range(store: FeatureStore, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from trading_pipeline.core.freshness import FRESH
 from trading_pipeline.core.instruments import identify
 from trading_pipeline.core.sessions import SessionCalendar, xnys
 from trading_pipeline.errors import DataQualityError
+from trading_pipeline.services.feature_versions import FeatureVersions
 
 ROWS_AT_ONCE = 1_000_000
 """Bounds the memory of a run: so many rows of features are held at a time, about 0.6 GB of Alpha158."""
@@ -87,16 +88,23 @@ class FeatureStore:
     def update(self, sessions: Sequence[date], manifest: pl.DataFrame) -> "FeatureUpdate":
         """Bring the features of a range up to date with its bars, chunk by chunk.
 
+        Sessions whose bars lie in the files that their features were made of are not looked at.
+
         Args:
             sessions: in order.
             manifest: the freshness of every symbol, as `freshness_manifest` returns it; only fresh ones get features.
         """
-        rows, computed, changed = 0, 0, 0
-        for chunk in self.chunks(sessions, manifest["symbol"].n_unique()):
+        versions = FeatureVersions(self.lake, self.compiled, self.calendar)
+        wanted = versions.wanted(sessions, manifest)
+        unchanged = versions.unchanged(wanted)
+        rows, computed, changed = sum(unchanged.values()), 0, 0
+        others = [session for session in sessions if session not in unchanged]
+        for chunk in self.chunks(others, manifest["symbol"].n_unique()):
             result = self.compute(self.plan(chunk, manifest))
             changed += len(self.store(result))
             rows += result.inputs.height
             computed += result.values.height
+            versions.record({session: wanted[session] for session in chunk}, self._named(result.inputs))
         return FeatureUpdate(rows=rows, computed=computed, sessions_changed=changed)
 
     def plan(

@@ -38,6 +38,7 @@ class Dataset(StrEnum):
     FRESHNESS = "freshness"
     FEATURES = "features"
     FEATURE_INPUTS = "feature_inputs"
+    FEATURE_VERSIONS = "feature_versions"
     PREDICTIONS = "predictions"
     TARGET_PORTFOLIO = "target_portfolio"
     FILLS = "fills"

@@ -75,8 +75,14 @@ def input_digests(
 def computing_code() -> str:
     """Return a digest of the code that computes features, and of the libraries it computes with."""
     libraries = " ".join(f"{name} {version(name)}" for name in ("polars", "numpy", "numba", "llvmlite"))
-    digest = hashlib.sha256(libraries.encode())
-    for entry in _sources(files("trading_pipeline.core.features")):
+    return hashlib.sha256(f"{libraries} {source_digest('trading_pipeline.core.features')}".encode()).hexdigest()
+
+
+@cache
+def source_digest(package: str) -> str:
+    """Return a digest of the Python code of a package, its packages included."""
+    digest = hashlib.sha256()
+    for entry in _sources(files(package)):
         digest.update(entry.read_bytes())
     return digest.hexdigest()
 
