@@ -10,6 +10,7 @@ import structlog
 
 from assets.risk_status import RISK_STATUS, risk_metadata
 from resources import TradingResource
+from sensors.opening import opened_account
 from trading_pipeline.adapters.clock import SystemClock
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.sessions import xnys
@@ -45,8 +46,7 @@ class Seen:
 def build_risk_monitor(trading: TradingResource, clock: Clock | None = None) -> dg.SensorDefinition:
     """Make the sensor of an account; `clock` says whether the exchange is open.
 
-    Dagster would open a sensor's resources before its body runs. This one is opened inside: while the exchange is shut
-    nothing is opened, and a server that is away is a reason to skip, not a stack trace.
+    While the exchange is shut nothing is opened, and a server that is away is a reason to skip, not a stack trace.
     """
     hours = clock or SystemClock()
 
@@ -62,15 +62,12 @@ def build_risk_monitor(trading: TradingResource, clock: Clock | None = None) -> 
             return dg.SkipReason(f"the exchange is closed at {now.isoformat()}: the monitor looks while it is open")
         seen = Seen.parse(context.cursor)
         try:
-            with dg.build_resources({"trading": trading}) as opened:
-                return _look(opened.trading.account, seen, now)
-        except (TransientError, dg.DagsterResourceFunctionError) as error:
-            why = _away(error)
-            if why is None:
-                raise
-            log.exception("the risk monitor could not look", reason=why)
-            left = Seen(away_since=seen.away_since or now.isoformat(), away_why=why)
-            return dg.SensorResult(skip_reason=f"the risk monitor could not look: {why}", cursor=left.dump())
+            with opened_account(trading) as account:
+                return _look(account, seen, now)
+        except TransientError as away:
+            log.exception("the risk monitor could not look", reason=str(away))
+            left = Seen(away_since=seen.away_since or now.isoformat(), away_why=str(away))
+            return dg.SensorResult(skip_reason=f"the risk monitor could not look: {away}", cursor=left.dump())
 
     return risk_monitor
 
@@ -109,11 +106,3 @@ def _is_open(now: datetime) -> bool:
     calendar = xnys()
     today = now.astimezone(calendar.zone).date()
     return calendar.is_session(today) and calendar.open_at(today) <= now < calendar.close_at(today)
-
-
-def _away(error: BaseException) -> str | None:
-    """Return what a server that is away said, however deep Dagster has wrapped it."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, TransientError):
-        cause = cause.__cause__
-    return None if cause is None else str(cause)
