@@ -189,7 +189,7 @@ def throughputs(port: int, client: redis.Redis, guard: RiskGuard) -> tuple[list[
     ping = b"".join(pack("PING"))
     pings, scripts = [], []
     for turn in range(ROUNDS):
-        asked = [packed_request(request(number, f"turn{turn}")) for number in range(int(40_000 * SECONDS))]
+        asked = [packed_request(request(number, f"turn{turn}")) for number in range(int(120_000 * SECONDS))]
         requests = [b"".join(pack("EVALSHA", digest, 2, *keys, *packed)) for packed in asked]
         guard.rebuild(BOOK)
         client.config_resetstat()

@@ -4,10 +4,10 @@
 -- wait, detail; - for what there is none of.
 -- Every function and table made costs every order: so this goes straight on, in locals, and what is needed only now and
 -- then is included where it is needed.
-local payload = ARGV[2]
-local request_tag, REQUEST_NUMBERS, request_end = struct_unpack(REQUEST_STRUCT, ARGV[1])
+local request, payload = ARGV[1], ARGV[2]
+local request_tag, REQUEST_NUMBERS, request_end = struct_unpack(REQUEST_STRUCT, request)
 local payload_tag, PAYLOAD_NUMBERS, payload_end = struct_unpack(PAYLOAD_STRUCT, payload)
-if request_tag ~= REQUEST_TAG or payload_tag ~= PAYLOAD_TAG or request_end ~= #ARGV[1] + 1 or payload_end ~= #payload + 1
+if request_tag ~= REQUEST_TAG or payload_tag ~= PAYLOAD_TAG or request_end ~= #request + 1 or payload_end ~= #payload + 1
   or REQUEST_DAMAGED or PAYLOAD_DAMAGED or qty == 0 or price == 0 or limit_price == 0
   or id == '' or strategy == '' or symbol == '' or digest == '' then
   error('DAMAGED request')
