@@ -28,9 +28,9 @@ from tempfile import TemporaryDirectory
 import redis
 from redis.connection import Connection
 
+from trading_pipeline.adapters.guards.asking import packed_request
 from trading_pipeline.adapters.guards.book import BookState
 from trading_pipeline.adapters.guards.connection import connect
-from trading_pipeline.adapters.guards.encoding import packed_request
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.adapters.guards.scripts import source
@@ -190,7 +190,7 @@ def throughputs(port: int, client: redis.Redis, guard: RiskGuard) -> tuple[list[
     pings, scripts = [], []
     for turn in range(ROUNDS):
         asked = [packed_request(request(number, f"turn{turn}")) for number in range(int(120_000 * SECONDS))]
-        requests = [b"".join(pack("EVALSHA", digest, 2, *keys, *packed)) for packed in asked]
+        requests = [b"".join(pack("EVALSHA", digest, 2, *keys, packed)) for packed in asked]
         guard.rebuild(BOOK)
         client.config_resetstat()
         pings.append(load(port, lambda _: ping))

@@ -5,7 +5,7 @@ import struct
 import redis
 
 from trading_pipeline.adapters.guards.keys import book_keys
-from trading_pipeline.adapters.guards.records import Layout
+from trading_pipeline.adapters.guards.layouts import Layout
 
 
 def packed(layout: Layout, values: dict[str, int]) -> bytes:
@@ -15,7 +15,7 @@ def packed(layout: Layout, values: dict[str, int]) -> bytes:
 
 def unpacked(layout: Layout, record: bytes) -> dict[str, int]:
     """Read the numbers of a record, those that it leaves out among them."""
-    if len(record) != layout.size:
+    if len(record) != layout.numbers.size:
         usual = [(width, layout.usual[name]) for name, width in layout.fields if name in layout.usual]
         record += struct.pack("<" + "".join(width.python for width, _ in usual), *(value for _, value in usual))
     tag, *numbers = struct.unpack(_format(layout), record)

@@ -10,12 +10,13 @@ import redis
 from support.packing import change as change_record
 from support.packing import packed
 
-from tests.adapters.guards.builders import ACCOUNT, LIMITS, SESSION, ask, end, fill, holding
+from tests.adapters.guards.builders import ACCOUNT, LIMITS, PRICE, SESSION, ask, end, fill, holding
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.guards.keys import book_keys
-from trading_pipeline.adapters.guards.records import ABSENT
+from trading_pipeline.adapters.guards.layouts import ABSENT
 from trading_pipeline.adapters.guards.records import ACCOUNT as ACCOUNT_RECORD
 from trading_pipeline.adapters.guards.records import LIMITS as LIMITS_RECORD
+from trading_pipeline.adapters.guards.records import ORDER, PAYLOAD
 from trading_pipeline.adapters.guards.records import SESSION as SESSION_RECORD
 from trading_pipeline.adapters.guards.records import SYMBOL as SYMBOL_RECORD
 from trading_pipeline.core.risk.clearance import VerdictCode
@@ -188,3 +189,50 @@ def test_what_is_at_risk_has_a_price(guard: RiskGuard, raw: redis.Redis, values:
     for verb in (*(WRITERS[name] for name in WRITERS if name != "void"), RiskGuard.snapshot):
         with pytest.raises(TradingHalted, match="damaged"):
             verb(guard)
+
+
+ORDERS: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    "nothing left": ({"remaining": 0}, {}),
+    "less than nothing left": ({"remaining": -1}, {}),
+    "a whole share as a part of one": ({"remaining_nanos": 10**9}, {}),
+    "sequence beyond 2**53": ({"sequence": 2**53}, {}),
+    "judged at no price": ({"price": 0}, {}),
+    "no shares": ({}, {"qty": 0}),
+    "limit price of nothing": ({}, {"limit_price": 0}),
+    "neither buy nor sell": ({}, {"side": 2}),
+}
+
+
+@pytest.mark.parametrize("damaged", ORDERS)
+def test_order_that_cannot_be_is_neither_repeated_nor_ended_nor_shown(
+    guard: RiskGuard, raw: redis.Redis, damaged: str
+) -> None:
+    """What an order holds is released as its record says, so the record must be one of an order."""
+    order, payload = ORDERS[damaged]
+    assert guard.clear(ask("held")).cleared
+    numbers = {"remaining": 100, "remaining_nanos": 0, "sequence": 1, "price": PRICE} | order
+    asked = {"limit_price": ABSENT, "side": 0, "qty": 100} | payload
+    record = ORDER.packed(numbers.values()) + PAYLOAD.packed(
+        asked.values(), (SESSION.isoformat(), "AAPL", ask().payload_digest)
+    )
+    raw.hset(book_keys(ACCOUNT).book, "order:held", record)
+    before = raw.hgetall(book_keys(ACCOUNT).book)
+
+    assert VerdictCode.GUARD_UNAVAILABLE == guard.clear(ask("held")).code
+    for verb in (lambda: end(guard, "held"), lambda: fill(guard, "e1", 1, order="held"), guard.snapshot):
+        with pytest.raises(TradingHalted, match="damaged"):
+            verb()
+    assert before == raw.hgetall(book_keys(ACCOUNT).book)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, 40])
+def test_order_of_another_length_is_damage(guard: RiskGuard, raw: redis.Redis, cut: int) -> None:
+    """Cut or longer, its words would end elsewhere."""
+    assert guard.clear(ask("held")).cleared
+    key = book_keys(ACCOUNT).book
+    sound = raw.hget(key, "order:held")
+    raw.hset(key, "order:held", sound[:-cut] if cut else sound + b"A")
+
+    assert VerdictCode.GUARD_UNAVAILABLE == guard.clear(ask("held")).code
+    with pytest.raises(TradingHalted, match="damaged"):
+        end(guard, "held")

@@ -11,24 +11,21 @@ from trading_pipeline.adapters.guards.book import (
     SessionCount,
     SymbolState,
 )
-from trading_pipeline.adapters.guards.checks import Quantity, exact_ticks, label, quantity, whole, word
+from trading_pipeline.adapters.guards.checks import Quantity, exact_ticks, quantity, whole, word
+from trading_pipeline.adapters.guards.layouts import ABSENT
 from trading_pipeline.adapters.guards.records import (
-    ABSENT,
     ACCOUNT,
     BREAKERS,
     GATES,
     KILL_SWITCHES,
     LIMITS,
-    PAYLOAD,
-    REQUEST,
     SESSION,
     SIDES,
     SYMBOL,
-    UNKNOWN,
 )
-from trading_pipeline.core.money import LARGEST_EXACT_INTEGER, from_ticks
+from trading_pipeline.core.money import from_ticks
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.risk.clearance import ClearanceRequest, VerdictCode
+from trading_pipeline.core.risk.clearance import VerdictCode
 from trading_pipeline.core.risk.halts import Breaker, TradingState
 from trading_pipeline.core.risk.limits import LIMIT_NAMES, LimitChange, LimitSet, LimitValue, RiskLimits, in_dollars
 
@@ -104,7 +101,7 @@ def snapshot_from(state: str, cause: str, breaker: int, pairs: Iterable[str]) ->
     """
     walk = iter(pairs)
     fields = dict(zip(walk, walk, strict=True))
-    account = ACCOUNT.read(fields["account"])
+    account = ACCOUNT.from_words(fields["account"])
     quiet = BREAKERS[breaker] is Breaker.QUIET_PERIOD
     return BookSnapshot(
         state=TradingState(state),
@@ -112,7 +109,7 @@ def snapshot_from(state: str, cause: str, breaker: int, pairs: Iterable[str]) ->
         epoch=account["epoch"],
         sequence=account["sequence"],
         initialised_at=_instant(int(fields["initialised_at_ms"])),
-        limits=_limits(LIMITS.read(fields["limits"])),
+        limits=_limits(LIMITS.from_words(fields["limits"])),
         limit_set=_limit_set(fields["changes"].split("\n")),
         kill_switch=KILL_SWITCHES[account["kill_switch"]],
         kill_switch_reason=fields["kill_switch_reason"],
@@ -129,47 +126,10 @@ def snapshot_from(state: str, cause: str, breaker: int, pairs: Iterable[str]) ->
         symbols_over_limits=account["symbols_over"],
         symbols=dict(sorted(_symbols(fields))),
         reservations={order: _reservation(order, text) for order, text in _named(fields, "order:")},
-        sessions={date.fromisoformat(day): _count(SESSION.read(words)) for day, words in _named(fields, "session:")},
+        sessions={
+            date.fromisoformat(day): _count(SESSION.from_words(words)) for day, words in _named(fields, "session:")
+        },
     )
-
-
-def packed_request(request: ClearanceRequest) -> tuple[bytes, bytes]:
-    """Return the request and the payload that `clear.lua` reads.
-
-    Raises:
-        ValueError: an id, digest or symbol that is not one word, an empty strategy, or a number that is not whole, of
-            its sign and below 2**53.
-    """
-    market = request.market
-    equity = market.equity_ticks
-    figures = (
-        request.flatten,
-        _known("reference_ticks", market.reference_ticks, at_least=1),
-        _known("reference_age_seconds", market.reference_age_seconds),
-        _known("adv_shares", market.adv_shares),
-        UNKNOWN if equity is None else whole("equity_ticks", equity, at_least=1 - LARGEST_EXACT_INTEGER),
-        whole("repeat", request.repeat),
-        whole("epoch", request.epoch),
-        whole("min_sequence", request.min_sequence),
-    )
-    names = word("client_order_id", request.client_order_id), label("strategy_id", request.strategy_id)
-    payload = PAYLOAD.packed(
-        (
-            _known("limit_ticks", request.limit_ticks, at_least=1),
-            SIDES.index(request.side),
-            whole("qty", request.qty, at_least=1),
-        ),
-        (
-            request.trade_session.isoformat(),
-            word("symbol", request.symbol),
-            word("payload_digest", request.payload_digest),
-        ),
-    )
-    return REQUEST.packed(figures, names), payload
-
-
-def _known(name: str, value: int | None, *, at_least: int = 0) -> int:
-    return ABSENT if value is None else whole(name, value, at_least=at_least)
 
 
 def _symbol_words(name: str, one: SymbolState, book: BookState) -> str:
@@ -201,7 +161,7 @@ def _named(fields: Fields, prefix: str) -> Iterator[tuple[str, str]]:
 
 def _symbols(fields: Fields) -> Iterator[tuple[str, SymbolState]]:
     for name, words in _named(fields, "symbol:"):
-        numbers = SYMBOL.read(words)
+        numbers = SYMBOL.from_words(words)
         until = numbers["quarantined_until_ms"]
         state = SymbolState(
             position=Quantity(numbers["position"], numbers["position_nanos"]).decimal,

@@ -9,6 +9,7 @@ from typing import cast
 import redis
 
 from trading_pipeline.adapters.guards.answers import Answer, in_one_book, unavailable
+from trading_pipeline.adapters.guards.asking import packed_request, verdict_from
 from trading_pipeline.adapters.guards.book import BookSnapshot, BookState, EpochStep
 from trading_pipeline.adapters.guards.checks import filled, whole, word
 from trading_pipeline.adapters.guards.connection import check_durable, require_bounded
@@ -18,15 +19,13 @@ from trading_pipeline.adapters.guards.encoding import (
     flat,
     history_fields,
     milliseconds,
-    packed_request,
     snapshot_from,
 )
-from trading_pipeline.adapters.guards.scripts import BookScripts, Reply
+from trading_pipeline.adapters.guards.scripts import BookScripts
 from trading_pipeline.adapters.guards.telling import Posting, Told, halted, told
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import ClearanceRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import Gate, OperatorAction
-from trading_pipeline.core.risk.issuing import issue_clearance
 from trading_pipeline.core.risk.limits import LimitChange, LimitSet, RiskLimits
 from trading_pipeline.errors import OperatorError, ServerUnavailable, TradingHalted
 
@@ -87,10 +86,10 @@ class RiskGuard:
         """
         packed = packed_request(request)
         try:
-            reply = cast("str | int", self._scripts.run("clear", *packed))
+            reply = cast("str | int", self._scripts.run("clear", packed))
         except (ServerUnavailable, TradingHalted) as error:
             return unavailable(error)
-        return _verdict(request, reply)
+        return verdict_from(request, reply)
 
     def clear_many(self, requests: Sequence[ClearanceRequest]) -> list[Verdict]:
         """Judge orders one after the other, each by itself, asked in one message; all know the same of the book.
@@ -102,14 +101,14 @@ class RiskGuard:
         Raises:
             ValueError: as `clear`; nothing was asked.
         """
-        packed = [packed_request(request) for request in requests]
+        packed = [(packed_request(request),) for request in requests]
         try:
             replies = self._scripts.run_each("clear", packed)
         except (ServerUnavailable, TradingHalted) as error:
             return [unavailable(error) for _ in requests]
         asked = zip(requests, replies, strict=True)
         return in_one_book(
-            Answer(request, _verdict(request, reply), isinstance(reply, int)) for request, reply in asked
+            Answer(request, verdict_from(request, reply), isinstance(reply, int)) for request, reply in asked
         )
 
     def post(
@@ -302,30 +301,3 @@ class RiskGuard:
 
     def _not_now(self, why: str, **fields: str) -> OperatorError:
         return OperatorError(f"account {self._account}: {why}", account=self._account, **fields)
-
-
-def _verdict(request: ClearanceRequest, reply: Reply) -> Verdict:
-    if isinstance(reply, (ServerUnavailable, TradingHalted)):
-        return unavailable(reply)
-    if isinstance(reply, int):  # a new yes, in the book the request named
-        return Verdict(
-            code=VerdictCode.CLEARED,
-            epoch=request.epoch,
-            sequence=reply,
-            clearance=issue_clearance(request, epoch=request.epoch, sequence=reply),
-        )
-    code, *figures, detail = str(reply).split(" ", 7)
-    observed, limit, epoch, sequence, original, wait = (None if figure == "-" else int(figure) for figure in figures)
-    clearance = None
-    if code == VerdictCode.CLEARED and epoch is not None and original is not None:
-        clearance = issue_clearance(request, epoch=epoch, sequence=original)
-    return Verdict(
-        code=VerdictCode(code),
-        epoch=epoch,
-        sequence=sequence,
-        observed=observed,
-        limit=limit,
-        detail=detail,
-        clearance=clearance,
-        retry_after_ms=wait,
-    )

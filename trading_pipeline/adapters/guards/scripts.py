@@ -36,6 +36,9 @@ VERBS: Mapping[str, tuple[str, ...]] = {
 Reply = int | str | list[str | int] | ServerUnavailable | TradingHalted
 """What one of several calls came to."""
 
+_DAMAGE = ("DAMAGED", "data string too short")
+"""What an error of a script says when a value of the book is none: our own words, and those of `struct`."""
+
 _INCLUDE = re.compile(r"^ *--@ (\w+)$", re.MULTILINE)
 _NAME = re.compile(r"\b[A-Z][A-Z0-9_]*\b")
 
@@ -44,8 +47,9 @@ _NAME = re.compile(r"\b[A-Z][A-Z0-9_]*\b")
 def part(name: str) -> str:
     """Return the text of one Lua file.
 
-    The names of `records.lua_names` are put in, so that Lua looks none of them up; a line `--@ name` is another part,
-    which is made only where it is needed.
+    The names of `records.lua_names` are put in, so that Lua looks none of them up. A line `--@ name` is another part,
+    put in where it is needed: functions, or lines that work on the locals around them, so that what is true of a
+    record or an exposure is said once and costs no call.
     """
     names = lua_names()
     text = (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
@@ -126,7 +130,7 @@ class BookScripts:
             return self._client.eval(self._sources[verb], 2, *self._keys, *args)
 
     def _failure(self, verb: str, error: redis.RedisError) -> ServerUnavailable | TradingHalted:
-        if isinstance(error, redis.ResponseError) and "DAMAGED" in str(error):
+        if isinstance(error, redis.ResponseError) and any(sign in str(error) for sign in _DAMAGE):
             return TradingHalted(
                 f"the risk book of {self._account} is damaged: {error}; rebuild it from ledger and broker",
                 account=self._account,

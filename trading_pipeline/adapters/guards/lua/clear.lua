@@ -1,29 +1,31 @@
 -- Judges one order and, on a yes, reserves its exposure. A refusal writes nothing. First failure wins.
--- ARGV: request and payload, as records.py lays them out. Reply to a new yes: the sequence of its clearance, a number. To
--- all else one text: code, observed, limit, epoch and sequence of the book, sequence of the clearance, milliseconds to
--- wait, detail; - for what there is none of.
--- Every function and table made costs every order: so this goes straight on, in locals, and what is needed only now and
--- then is included where it is needed.
-local request, payload = ARGV[1], ARGV[2]
-local request_tag, REQUEST_NUMBERS, request_end = struct_unpack(REQUEST_STRUCT, request)
-local payload_tag, PAYLOAD_NUMBERS, payload_end = struct_unpack(PAYLOAD_STRUCT, payload)
-if request_tag ~= REQUEST_TAG or payload_tag ~= PAYLOAD_TAG or request_end ~= #request + 1 or payload_end ~= #payload + 1
+-- ARGV: a request with its payload, as records.py lays them out. Reply to a new yes: the sequence of its clearance, a
+-- number. To all else a text: code, observed, limit, epoch and sequence of the book, sequence of the clearance,
+-- milliseconds to wait, detail; - for what there is none of.
+-- Every function and table that is made costs every order. So this goes straight on, in locals, and what is needed now
+-- and then is included where it is needed.
+local request = ARGV[1]
+local request_tag, REQUEST_NUMBERS, payload_at = struct_unpack(REQUEST_STRUCT, request)
+local payload_tag, PAYLOAD_NUMBERS, request_end = struct_unpack(PAYLOAD_STRUCT, request, payload_at)
+if request_tag ~= REQUEST_TAG or payload_tag ~= PAYLOAD_TAG or request_end ~= #request + 1
   or REQUEST_DAMAGED or PAYLOAD_DAMAGED or qty == 0 or price == 0 or limit_price == 0
   or id == '' or strategy == '' or symbol == '' or digest == '' then
   error('DAMAGED request')
 end
+local payload = string.sub(request, payload_at)
 
 -- Few wide calls: each one costs more than the work between them.
 local of_symbol, of_order, of_session = 'symbol:' .. symbol, 'order:' .. id, 'session:' .. session
--- A duplicate has the same side, shares, session, symbol and strategy: what lies between limit price and digest.
-local of_intent = 'intent:' .. string.sub(payload, 10, -#digest - 2) .. strategy
+-- A duplicate has the same side, shares, session, symbol and strategy: what lies between limit price and
+-- digest, which has a byte with its length before it.
+local of_intent = 'intent:' .. string.sub(payload, PAYLOAD_SIDE_AT, -#digest - 2) .. strategy
 local book = call('HMGET', BOOK, 'account', 'limits', of_symbol, of_order, of_session, of_intent)
 local history = call('HMGET', HISTORY, 'epoch', of_order)
 local text = book[1]
 if not text or string.byte(text) ~= ACCOUNT_TAG then
   return MISSING .. ' - - - - - - rebuild the book from ledger and broker: there is none of this format'
 end
---@ account
+--@ read_account
 if not history[1] or history[1] + 0 ~= epoch then
   return MISSING .. ' - - - - - - rebuild the book from ledger and broker: half of it is gone'
 end
@@ -57,9 +59,9 @@ if limits_until_ms > 0 and limits_until_ms * 1000 <= now then
   book[2], book[3] = unpack(call('HMGET', BOOK, 'limits', of_symbol))
 end
 text = book[2]
---@ rules
+--@ read_limits
 local text, field = book[3], of_symbol
---@ symbol
+--@ read_symbol
 --@ own_limits
 --@ worst_case
 --@ within_gross
@@ -252,10 +254,10 @@ local net = net_high > -net_low and net_high or -net_low
 if not (net <= max_net_notional or reducing) then
   return refuse('net_notional', net, max_net_notional)
 end
-local SESSION_NUMBERS = SESSION_USUAL
+local orders, traded = 0, 0
 if book[5] then
   local text, field = book[5], of_session
-  --@ counts
+  --@ read_counts
 end
 orders, traded = orders + 1, traded + notional
 if not (orders <= max_orders_per_session or flatten == 1) then

@@ -1,6 +1,6 @@
 -- Records: numbers packed into one text, laid out in records.py, as tables: place and name of each number are the same.
 local function read_account(text)
-  --@ account
+  --@ read_account
   return {ACCOUNT_NUMBERS}
 end
 
@@ -13,7 +13,7 @@ local function account_text(account)
 end
 
 local function read_limits(text)
-  --@ rules
+  --@ read_limits
   return {LIMITS_NUMBERS}
 end
 
@@ -35,6 +35,6 @@ end
 -- Orders of a session, and what they traded or still may.
 local function read_counts(field, text)
   local SESSION_NUMBERS
-  --@ counts
+  --@ read_counts
   return SESSION_NUMBERS
 end

@@ -13,22 +13,6 @@ local function numbers_of(field, words, count)
   return numbers
 end
 
-local ORDER_WORDS = '^(.+) (%S+) (%S+) (%S+)$'
-
-local function order_of(field, words)
-  local numbers, session, symbol, digest = string.match(words, ORDER_WORDS)
-  if not numbers or max(#session, #symbol, #digest) > 255 then
-    error('DAMAGED ' .. field .. ': ' .. words)
-  end
-  numbers = numbers_of(field, numbers, ORDER_COUNT + PAYLOAD_COUNT)
-  local remaining, remaining_nanos, sequence, price, limit_price, side, qty = unpack(numbers)
-  local text = order_text({remaining = remaining, remaining_nanos = remaining_nanos, sequence = sequence, price = price,
-    payload = struct_pack(PAYLOAD_STRUCT, PAYLOAD_TAG, limit_price, side, qty, #session, session, #symbol, symbol,
-      #digest, digest)})
-  read_order(field, text)
-  return text
-end
-
 -- What is read must be what was given: a number that does not fit its width would be another one.
 local function same(field, numbers, record)
   for at, number in ipairs(numbers) do
@@ -36,6 +20,21 @@ local function same(field, numbers, record)
       error('DAMAGED ' .. field .. ' holds a number that is too large')
     end
   end
+end
+
+local function order_of(field, words)
+  local numbers, session, symbol, digest = string.match(words, '^(.+) (%S+) (%S+) (%S+)$')
+  if not numbers or max(#session, #symbol, #digest) > 255 then
+    error('DAMAGED ' .. field .. ': ' .. words)
+  end
+  numbers = numbers_of(field, numbers, ORDER_COUNT + PAYLOAD_COUNT)
+  local ORDER_NUMBERS, limit_price, side, qty = unpack(numbers)
+  local text = struct_pack(ORDER_STRUCT, ORDER_TAG, ORDER_NUMBERS)
+    .. struct_pack(PAYLOAD_STRUCT, PAYLOAD_TAG, limit_price, side, qty, #session, session, #symbol, symbol, #digest, digest)
+  local held = read_order(field, text)
+  same(field, numbers, {held.remaining, held.remaining_nanos, held.sequence, held.price, held.limit_price, held.side,
+    held.qty})
+  return text
 end
 
 local function stored(field, text)

@@ -1,7 +1,7 @@
 -- What the book holds of one symbol, and what it adds to the totals of the account.
 
 local function read_symbol(field, text)
-  --@ symbol
+  --@ read_symbol
   return {SYMBOL_NUMBERS}
 end
 
@@ -11,11 +11,11 @@ local function symbol_text(state)
   if SYMBOL_SHORT_DAMAGED or SYMBOL_REST_DAMAGED then
     error('DAMAGED a number of a symbol would be beyond 2^53')
   end
-  local rest = struct_pack(SYMBOL_REST_STRUCT, SYMBOL_REST_NUMBERS)
-  if rest == struct_pack(SYMBOL_REST_STRUCT, SYMBOL_REST_USUAL) then
-    rest = ''
+  if struct_pack(SYMBOL_REST_STRUCT, SYMBOL_TAG, SYMBOL_REST_NUMBERS)
+    == struct_pack(SYMBOL_REST_STRUCT, SYMBOL_TAG, SYMBOL_REST_USUAL) then
+    return struct_pack(SYMBOL_SHORT_STRUCT, SYMBOL_TAG, SYMBOL_SHORT_NUMBERS)
   end
-  return struct_pack(SYMBOL_SHORT_STRUCT, SYMBOL_TAG, SYMBOL_SHORT_NUMBERS) .. rest
+  return struct_pack(SYMBOL_STRUCT, SYMBOL_TAG, SYMBOL_NUMBERS)
 end
 
 -- The worst case of a symbol as it is in an account of this gross.
