@@ -58,6 +58,8 @@ def append_versions(present: pl.DataFrame | None, offered: pl.DataFrame) -> pl.D
         DataQualityError: a version offered for an instant of which another one is stored.
     """
     known = offered.clear() if present is None else present
+    if known.is_empty() and offered[KNOWN_AT].n_unique() <= 1:
+        return offered  # one delivery to an empty place: there is nothing to compare it with
     dated = offered.with_columns(day_of(offered))
     old, new = _digests(known.with_columns(day_of(known))), _digests(dated)
     clash = new.join(old, on=_VERSION, suffix="_old").filter(
@@ -78,9 +80,8 @@ def append_versions(present: pl.DataFrame | None, offered: pl.DataFrame) -> pl.D
             new.join(old, on=_VERSION, how="anti").with_columns(pl.lit(value=False).alias("stored")),
         ]
     ).sort(_VERSION)
-    repeats = pl.all_horizontal(
-        pl.col(name).eq_missing(pl.col(name).shift().over(_BAR)) for name in ("content", "rows")
-    )
+    # In this order the version known just before is the row before, where it is of the same bar.
+    repeats = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in (*_BAR, "content", "rows"))
     news = history.filter(~pl.col("stored"), ~repeats)
     return pl.concat([known, dated.join(news, on=_VERSION, how="semi", maintain_order="left").drop("day")])
 
