@@ -32,6 +32,7 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.seed is None:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     seeds = range(asked.first, asked.first + asked.seeds) if asked.seed is None else range(asked.seed, asked.seed + 1)
     workers = min(os.cpu_count() or 1, len(seeds))
     results: multiprocessing.Queue = multiprocessing.Queue()

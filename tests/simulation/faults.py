@@ -11,12 +11,15 @@ from trading_pipeline.core.orders.model import Side
 
 PAUSE = 60.0
 STEP = 3600.0
+OLDER_BOOK = "redis returns with an older book"
 _AT = {
     "postgres down": "begin",
     "postgres down at commit": "commit",
     "postgres answer lost after commit": "committed",
     "redis down before": "redis",
     "redis answer lost": "redis done",
+    "redis restarts": "redis done",
+    OLDER_BOOK: "redis done",
     "broker look-up fails": "find",
 }
 _AT_SUBMIT = (
@@ -41,6 +44,9 @@ def strike(world: Any, kind: str, where: str) -> str | None:
     if kind in _AT:
         if where != _AT[kind]:
             return None
+        if kind in ("redis restarts", OLDER_BOOK):
+            world.stage.restart_redis(world.older_book if kind == OLDER_BOOK else None)
+            world.stage.set_time(world.now())
         world.count(kind)
         if kind.startswith("postgres"):
             raise psycopg.OperationalError(kind)
@@ -66,6 +72,9 @@ def _anywhere(world: Any, kind: str) -> bool:
         world.current.asleep_until = world.seconds + PAUSE
     elif kind == "clock step":
         world.move_clock(STEP if world.chance.random() < 0.5 else -STEP)
+    elif kind == "postgres restarts":
+        world.stage.restart_postgres()
+        venue.in_doubt.update(venue.on_the_way)
     elif kind == "redis flushall":
         world.stage.redis.flushall()
         world.stage.set_time(world.now())

@@ -18,8 +18,12 @@ class Line:
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Judge the moment of sending, then send, or lose something."""
         self._world.judge_send(intent, clearance)
-        fault = self._world.boundary("submit")
         venue, order_id = self._world.venue, intent.client_order_id
+        venue.on_the_way.add(order_id)
+        try:
+            fault = self._world.boundary("submit")
+        finally:
+            venue.on_the_way.discard(order_id)
         if fault == "broker 429":
             raise TransientError("429: too many requests", retry_after_seconds=30)
         if fault == "broker rejects":

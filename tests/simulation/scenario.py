@@ -10,8 +10,11 @@ FAULTS = (
     "postgres down",
     "postgres down at commit",
     "postgres answer lost after commit",
+    "postgres restarts",
     "redis down before",
     "redis answer lost",
+    "redis restarts",
+    "redis returns with an older book",
     "redis flushall",
     "redis script flush",
     "clock step",
@@ -30,6 +33,7 @@ FAULTS = (
     "late fill after cancel",
     "foreign order",
 )
+RESTARTS = ("postgres restarts", "redis restarts", "redis returns with an older book")
 OPERATIONS = (
     "engage",
     "disengage",
@@ -101,8 +105,8 @@ class Scenario:
         return fewer
 
 
-def draw(seed: int) -> Scenario:
-    """Draw the scenario of a seed."""
+def draw(seed: int, kinds: tuple[str, ...] = FAULTS) -> Scenario:
+    """Draw the scenario of a seed, with faults of these kinds."""
     chance = random.Random(seed)
     wishes = [
         Wish(chance.choice(SYMBOLS), chance.choice(("buy", "sell")), chance.choice((1, 4, 6, 10)))
@@ -118,7 +122,7 @@ def draw(seed: int) -> Scenario:
         ),
         Part("market", tuple(chance.choice(MARKET) for _ in range(chance.randint(3, 8)))),
     ]
-    faults = [Fault(chance.choice(FAULTS), chance.randint(1, 70)) for _ in range(chance.randint(0, 4))]
+    faults = [Fault(chance.choice(kinds), chance.randint(1, 70)) for _ in range(chance.randint(0, 4))]
     return Scenario(seed, tuple(parts), tuple(sorted(faults, key=lambda one: one.at)))
 
 

@@ -85,6 +85,8 @@ class Stage:
 
     admin: psycopg.Connection[dict[str, Any]]
     redis: redis.Redis
+    dumps: redis.Redis
+    """The same server, whose answers are bytes."""
     slots: dict[str, Slot]
     tables: list[str]
     accounts: set[str] = field(default_factory=set)
@@ -101,6 +103,26 @@ class Stage:
     def _sweep(self) -> None:
         self.accounts.clear()
         self.admin.execute(f"truncate {', '.join(self.tables)}")
+
+    def copy_book(self) -> dict[bytes, bytes]:
+        """Return what Redis holds, as a backup would."""
+        return {key: self.dumps.dump(key) for key in self.dumps.scan_iter()}
+
+    def restart_redis(self, held: dict[bytes, bytes] | None = None) -> None:
+        """Take every connection and every script from its clients, and come back with what was held at another time."""
+        self.dumps.script_flush()
+        if held is not None:
+            self.dumps.flushall()
+            for key, value in held.items():
+                self.dumps.restore(key, 0, value)
+        self.dumps.client_kill_filter(_type="normal", skipme=True)
+
+    def restart_postgres(self) -> None:
+        """Take every connection from its clients, and with it transactions that are open and locks that are held."""
+        self.admin.execute(
+            """select pg_terminate_backend(pid, 5000) from pg_stat_activity
+                where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"""
+        )
 
     def set_time(self, instant: datetime) -> None:
         """Say what time it is."""
@@ -120,6 +142,7 @@ def stage(database_url: str, redis_url: str, boundary: Boundary) -> Iterator[Sta
     with (
         psycopg.connect(database_url, autocommit=True, row_factory=psycopg.rows.dict_row) as admin,
         redis.Redis.from_url(redis_url, **settings) as plain,
+        redis.Redis.from_url(redis_url, socket_timeout=5) as dumps,
     ):
         try:
             for name in PROCESSES:
@@ -133,7 +156,7 @@ def stage(database_url: str, redis_url: str, boundary: Boundary) -> Iterator[Sta
                 "select schemaname || '.' || tablename as name from pg_tables where schemaname = 'ledger'"
             ).fetchall()
             tables = [row["name"] for row in rows if row["name"] not in KEPT]
-            yield Stage(admin=admin, redis=plain, slots=slots, tables=tables)
+            yield Stage(admin=admin, redis=plain, dumps=dumps, slots=slots, tables=tables)
         finally:
             for slot in slots.values():
                 slot.ledger.close()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from simulation.scenario import FAULTS, Scenario, draw
+from simulation.scenario import FAULTS, RESTARTS, Scenario, draw
 from simulation.shrinking import Failure, attempt, play, shrink
 from simulation.stage import Stage, stage
 from simulation.world import World
@@ -37,6 +37,16 @@ def test_no_seed_breaks_an_invariant(played: tuple[World, Stage], first: int) ->
     for seed in range(first, first + IN_ONE_TEST):
         failure = play(*played, seed)
         assert failure is None, failure.describe()
+
+
+def test_no_restart_of_a_server_breaks_an_invariant(played: tuple[World, Stage]) -> None:
+    """Scenarios with no other fault: what was open is gone, and Redis may come back with a book of the past."""
+    world, on = played
+    before = world.struck.copy()
+    for seed in range(IN_ONE_TEST):
+        what = attempt(world, on, draw(seed, RESTARTS))
+        assert what is None, f"seed {seed}: {what}"
+    assert set(RESTARTS) == set(world.struck - before)
 
 
 def test_every_kind_of_fault_is_drawn() -> None:

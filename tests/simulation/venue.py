@@ -69,6 +69,10 @@ class Venue:
     resent: list[str] = field(default_factory=list)
     """Orders that were sent again though the venue had them: nobody who looked would have."""
     may_repeat: set[str] = field(default_factory=set)
+    on_the_way: set[str] = field(default_factory=set)
+    """Orders that passed the last check and have not arrived; their rows are locked."""
+    in_doubt: set[str] = field(default_factory=set)
+    """Orders that were on their way when PostgreSQL died, and the lock on their rows too: others may send them."""
 
     @property
     def current_session(self) -> date | None:
@@ -93,6 +97,7 @@ class Venue:
     def arrive(self, intent: OrderIntent, *, late: bool = False) -> VenueOrder:
         """Accept what reaches the venue."""
         order_id = intent.client_order_id
+        late = late or order_id in self.in_doubt
         known = self.orders.get(order_id)
         if known is not None:
             if not late and order_id not in self.may_repeat:

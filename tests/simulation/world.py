@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from simulation.baton import Actor, Crash
-from simulation.faults import strike
+from simulation.faults import OLDER_BOOK, strike
 from simulation.invariants import Facts, Violation, check, judge_send
 from simulation.line import Line
 from simulation.scenario import Part, Scenario, Wish
@@ -60,6 +60,7 @@ class World:
         self.venue = Venue(SESSION, name=f"seed-{scenario.seed}")
         self.largest_limit = LIMIT
         self.clock_offset = 0.0
+        self.older_book: dict[bytes, bytes] = {}
         self.changed = False
         self.trace: list[tuple[str, str]] = []
         self.account = f"seed-{scenario.seed}"
@@ -111,8 +112,10 @@ class World:
         self.changed = self.changed or where not in UNCHANGED_BY
         struck = None
         for fault in self.faults:
+            if fault.kind == OLDER_BOOK and not self.older_book and self.boundaries >= fault.at // 2:
+                self.older_book = self.stage.copy_book()
             if fault.at > self.boundaries:
-                break
+                continue
             try:
                 struck = strike(self, fault.kind, where)
             except BaseException:
