@@ -73,7 +73,7 @@ def test_minutes_become_the_bars_of_their_sessions(run: Run, lake: Lake, end: bo
 
 def test_a_label_that_is_stated_is_believed(run: Run, lake: Lake) -> None:
     """One quiet symbol shows none: refused, unless somebody knows."""
-    lines = [line(at, 100.0) for at in stamps(FULL)[10:20]]
+    lines = [line(at, 100.0) for at in stamps(FULL)[10:-10]]
     with pytest.raises(DataQualityError, match="state the label"):
         run(*lines)
     assert [] == lake.sessions(Dataset.IMPORTED_BARS)
@@ -125,6 +125,15 @@ def test_what_is_not_minutes_is_refused(run: Run, lake: Lake) -> None:
         run(line(first + timedelta(seconds=1), 1.0), label=MinuteLabel.START)
     with pytest.raises(BarFileInvalid, match="no minute of it lies within a regular session"):
         run(line(first - 5 * MINUTE, 1.0), label=MinuteLabel.START)
+    assert [] == lake.sessions(Dataset.IMPORTED_BARS)
+
+
+@pytest.mark.parametrize(("kept", "end"), [(slice(20, None), "open"), (slice(None, -20), "close")])
+def test_a_part_of_a_session_is_not_taken_for_a_whole_one(run: Run, lake: Lake, kept: slice, end: str) -> None:
+    """The other session of the file is complete, and is not imported either."""
+    part = [line(at, 1.0) for at in stamps(HALF)[kept]]
+    with pytest.raises(BarFileInvalid, match=f"2024-07-03 has no minute near its {end}"):
+        run(*session_lines(FULL), *part, label=MinuteLabel.START)
     assert [] == lake.sessions(Dataset.IMPORTED_BARS)
 
 

@@ -1,8 +1,10 @@
 """Minute bars from a file, made into the daily bars of their sessions: all of them or none."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
@@ -28,6 +30,8 @@ from trading_pipeline.core.minute_bars import MINUTE_SCHEMA, MinuteLabel, label_
 from trading_pipeline.core.sessions import SessionCalendar
 from trading_pipeline.core.versions import known_from
 
+LONGEST_SILENCE: Final = timedelta(minutes=15)
+"""Of all symbols of a file together, after the open and before the close."""
 _OF_DAILY_BARS = ("session", "known_at", "source")
 
 
@@ -37,7 +41,8 @@ def import_minutes(
     """Import a CSV or Parquet file of minute bars as daily bars, as `sessions_from_minutes` makes them.
 
     Columns as of daily bars, with `timestamp` (aware) and no `session`. Minutes of extended hours and of closed days
-    may be in the file: they are part of no bar, and counted. A session is taken as whole: give all of its minutes.
+    may be in the file: they are part of no bar, and counted. A part of a session makes no bar of it: a file without
+    minutes near an open or a close is refused.
 
     Args:
         path: a `.csv` or `.parquet` file; one named after a symbol may hold that symbol only.
@@ -57,7 +62,24 @@ def import_minutes(
     made = sessions_from_minutes(minutes, label=named, calendar=calendar, source=f"import:{path.name}")
     if made.bars.is_empty():
         raise invalid(path, [Problem(what="no minute of it lies within a regular session")])
+    if problems := _parts(minutes, made.bars["session"].unique().sort().to_list(), calendar):
+        raise invalid(path, problems)
     return record_imported(lake, Dataset.IMPORTED_BARS, known_from(made.bars, now), left_out=made.left_out)
+
+
+def _parts(minutes: pl.DataFrame, sessions: Sequence[date], calendar: SessionCalendar) -> list[Problem]:
+    """Name the sessions of which no symbol has a minute near the open, or near the close."""
+    stamps = minutes["timestamp"]
+    problems = []
+    for session in sessions:
+        opens, closes = calendar.open_at(session), calendar.close_at(session)
+        near = {"open": (opens, opens + LONGEST_SILENCE), "close": (closes - LONGEST_SILENCE, closes)}
+        problems += [
+            Problem(what=f"session {session} has no minute near its {end}: give all of its minutes")
+            for end, (first, last) in near.items()
+            if not stamps.is_between(first, last).any()
+        ]
+    return problems
 
 
 def _read(path: Path, calendar: SessionCalendar, now: datetime) -> pl.DataFrame:
