@@ -194,7 +194,7 @@ class FeatureStore:
         span = bars_needed(self.compiled, sessions, self.calendar.between(origin, end))
         columns = [*KEY, *sorted(self.compiled.fields)]
         # A row is adjusted for the actions up to its session and no later one: nothing looks ahead.
-        rows = read_instrument_bars(self.lake, start=span.start, end=span.end)
+        rows = read_instrument_bars(self.lake, start=span.start, end=span.end, columns=columns)
         asked = pl.Series(sessions, dtype=pl.Date).implode()
         names = rows.filter(pl.col("session").is_in(asked)).select(*KEY, "instrument")
         bars = rows.drop("symbol").rename({"instrument": "symbol"}).select(columns)

@@ -1,5 +1,6 @@
 """Good bars with corporate actions applied, read from the lake; what is stored stays as it was traded."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 
 import polars as pl
@@ -40,18 +41,21 @@ def read_instrument_bars(
     convention: Convention = Convention.PREVIOUS_CLOSE,
     anchor: Anchor = Anchor.FIRST,
     known_at: datetime | None = None,
+    columns: Sequence[str] | None = None,
 ) -> pl.DataFrame:
     """Return what `read_adjusted_bars` does, with a column `instrument`: the identity by which to look back in time.
 
     A symbol may be one company's today and was another's before; a company may have had several symbols. Whatever
     follows a price through time groups by `instrument`.
 
+    `columns` are read alone, None for all; `session` and `symbol` must be among them.
+
     Raises:
         DataQualityError: there are no bars, or an action does not fit them.
     """
     actions = read_actions(lake, known_at=known_at, end=end)
     spells = spells_of_actions(actions)
-    bars = identify(lake.read(Dataset.BARS, start=start, end=end), spells)
+    bars = identify(lake.read(Dataset.BARS, start=start, end=end, columns=columns), spells)
     if bars.is_empty() or actions.is_empty():
         return bars
     # The first bar of an instrument, however long ago, is what all others are measured from.
