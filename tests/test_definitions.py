@@ -9,7 +9,7 @@ import pytest
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.partitions import SESSIONS
-from trading_pipeline.schedules import features_schedule, session_schedule
+from trading_pipeline.schedules import features_schedule, reconcile_schedule, session_schedule
 from trading_pipeline.settings import Settings
 
 
@@ -69,6 +69,8 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "set_risk_limits",
         "reset_equity_peak",
         "verify_book",
+        "accept_external",
+        "reconcile",
         "close_gate",
         "open_gate",
         "quarantine_symbol",
@@ -141,7 +143,34 @@ def test_the_schedules_fire_once_a_session_and_name_the_days_they_skip(
         assert yesterday in answer.skip_message
 
 
-@pytest.mark.parametrize("name", ["features_schedule", "session_schedule"])
+@pytest.mark.parametrize(
+    ("tick", "asked"),
+    [
+        ("2023-09-05T08:55", False),
+        ("2023-09-05T09:00", True),
+        ("2023-09-05T16:30", True),
+        ("2023-09-05T16:35", False),
+        ("2023-07-03T13:30", True),  # a half day
+        ("2023-07-03T13:35", False),
+        ("2023-07-04T12:00", False),
+        ("2023-09-09T12:00", False),
+    ],
+)
+def test_the_account_is_reconciled_while_the_exchange_is_open_and_shortly_around(
+    defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch, tick: str, *, asked: bool
+) -> None:
+    """With a configuration that the job takes; half days and holidays known."""
+    at = datetime.fromisoformat(tick).replace(tzinfo=ZoneInfo("America/New_York"))
+    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=defs.get_repository_def())
+    requests = reconcile_schedule.evaluate_tick(context).run_requests
+    assert asked == bool(requests)
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.setenv(name, "for validation only")
+    job = defs.resolve_job_def("reconcile")
+    assert all(dg.validate_run_config(job, request.run_config) for request in requests)
+
+
+@pytest.mark.parametrize("name", ["features_schedule", "session_schedule", "reconcile_schedule"])
 def test_the_schedules_are_stopped_until_someone_starts_them(defs: dg.Definitions, name: str) -> None:
     """Nothing trades because it was deployed."""
     assert dg.DefaultScheduleStatus.STOPPED is defs.resolve_schedule_def(name).default_status

@@ -25,6 +25,7 @@ PipelineError
 │   └── ModelLooksAhead      the model was trained on data the session could not know
 ├── RiskRefused              the guard said no: an expected verdict, not a failure
 │   └── TradingHalted        kill switch or breaker; an operator must act
+├── NotReconciled            ledger, book and broker differ in what nothing explains; an operator must look
 ├── OrderError
 │   ├── OrderConflict        one client order id, two payloads
 │   ├── ExecutionConflict    one execution id, two contents
@@ -146,6 +147,10 @@ class RiskRefused(PipelineError):
 
 class TradingHalted(RiskRefused):
     """Kill switch, breaker or a missing book: an operator must act."""
+
+
+class NotReconciled(PipelineError):
+    """Ledger, book and broker differ in something that neither our orders nor those of others explain."""
 
 
 class OrderError(PipelineError):

@@ -1,4 +1,4 @@
-"""The schedules: once a session, after its midnight in New York and before the next open."""
+"""The schedules: once a session, after its midnight in New York and before the next open; and while it is open."""
 
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -9,6 +9,9 @@ from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import NotASession
 from trading_pipeline.jobs import DAILY_SESSION, SESSION_FEATURES
 from trading_pipeline.partitions import EXCHANGE_TIME_ZONE
+
+AROUND = timedelta(minutes=30)
+"""How long before the open and after the close of a session the account is reconciled."""
 
 
 @dg.schedule(
@@ -35,6 +38,25 @@ def session_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | d
     return _request(context, "session")
 
 
+@dg.schedule(
+    job_name="reconcile",
+    cron_schedule="*/5 * * * *",
+    execution_timezone=EXCHANGE_TIME_ZONE,
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Every 5 minutes from half an hour before the open to half an hour after the close: reconciles.",
+)
+def reconcile_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for a reconciliation, or say that the exchange is closed."""
+    now, calendar = context.scheduled_execution_time, xnys()
+    today = now.astimezone(ZoneInfo(EXCHANGE_TIME_ZONE)).date()
+    if not calendar.is_session(today):
+        return dg.SkipReason(f"{today} is no session of the exchange")
+    if not calendar.open_at(today) - AROUND <= now <= calendar.close_at(today) + AROUND:
+        return dg.SkipReason(f"the exchange is closed at {now.isoformat()}")
+    asked = {"operator": "schedule", "reason": "every five minutes of the session"}
+    return dg.RunRequest(run_key=f"reconcile:{now.isoformat()}", run_config={"ops": {"reconcile": {"config": asked}}})
+
+
 def _request(context: dg.ScheduleEvaluationContext, purpose: str) -> dg.RunRequest | dg.SkipReason:
     today = context.scheduled_execution_time.astimezone(ZoneInfo(EXCHANGE_TIME_ZONE)).date()
     try:
@@ -44,4 +66,4 @@ def _request(context: dg.ScheduleEvaluationContext, purpose: str) -> dg.RunReque
     return dg.RunRequest(run_key=f"{purpose}:{session}", partition_key=session.isoformat())
 
 
-ALL_SCHEDULES = (features_schedule, session_schedule)
+ALL_SCHEDULES = (features_schedule, session_schedule, reconcile_schedule)

@@ -129,7 +129,7 @@ def test_an_order_cleared_meanwhile_is_not_withdrawn(kit: Kit) -> None:
     assert OrderState.CLEARED is kept.state
 
 
-def test_a_foreign_order_is_named_once_and_its_symbol_blocked(kit: Kit) -> None:
+def test_a_foreign_order_is_named_once_and_its_symbol_put_into_quarantine(kit: Kit) -> None:
     """Somebody else trades this account."""
     foreign = BrokerOrder(
         client_order_id="by hand",
@@ -144,7 +144,7 @@ def test_a_foreign_order_is_named_once_and_its_symbol_blocked(kit: Kit) -> None:
     settle(kit.account, SESSION)
     settle(kit.account, SESSION)
     assert ["foreign_order"] == [row["kind"] for row in kit.ledger.alerts.latest()]
-    assert {"AAPL"} == set(kit.ledger.books.blocked(ACCOUNT))
+    assert {"AAPL": None} == kit.ledger.books.quarantined(ACCOUNT)
     assert SubmissionService(kit.account, RUN).submit(order()).refused
 
 

@@ -16,7 +16,7 @@ from trading_pipeline.cli.child import run_in_foreground, run_service, wait_for_
 from trading_pipeline.cli.console import REFUSED, UNAVAILABLE, exit_codes, out, show
 from trading_pipeline.cli.data import DATA_COMMANDS
 from trading_pipeline.cli.ledger import check_rows, parse_head, problem_rows
-from trading_pipeline.cli.runtime import check_account, opened_account, running_servers
+from trading_pipeline.cli.runtime import check_account, opened_account, running_servers, start_account
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import stop_embedded
@@ -217,6 +217,7 @@ def ui(port: int, host: str) -> None:
     settings = _start()
     with running_servers(settings) as environment:
         check_account(settings, environment)
+        start_account(settings, environment)
         out.print(f"Dagster UI on http://{host}:{port} (stop with ^C)")
         module = ["-m", "trading_pipeline.definitions"]
         command = [sys.executable, "-m", "dagster", "dev", *module, "-p", str(port), "-h", host]

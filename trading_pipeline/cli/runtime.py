@@ -16,11 +16,13 @@ from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.ledger import Ledger, migrate
 from trading_pipeline.adapters.store.prices import opening_bars
+from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import embedded_servers
 from trading_pipeline.errors import TransientError
 from trading_pipeline.instance.home import prepare_dagster_home
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.reconciliation import start
 from trading_pipeline.services.valuation import Valuation
 from trading_pipeline.settings import Settings
 
@@ -85,6 +87,13 @@ def check_account(settings: Settings, environment: dict[str, str]) -> None:
             broker.require_ready()
         except TransientError as away:
             log.warning("the account could not be looked at; no order is sent before it was", reason=str(away))
+
+
+def start_account(settings: Settings, environment: dict[str, str]) -> None:
+    """Record the start of the system and reconcile: until that has succeeded only reducing orders clear."""
+    action = OperatorAction(operator="trading-pipeline", reason="the system was started: nothing is reconciled yet")
+    with opened_account(settings, environment) as account:
+        start(account, action)
 
 
 @contextmanager

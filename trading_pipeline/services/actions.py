@@ -16,6 +16,7 @@ from trading_pipeline.services.acceptances import accept_bars, revoke_acceptance
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.monitor import reset_equity_peak
 from trading_pipeline.services.operations import RiskOperations
+from trading_pipeline.services.reconciliation import accept_external, reconcile
 from trading_pipeline.services.reports import book_row, cancellation_rows, flattening_rows
 from trading_pipeline.services.valuation import Quotes
 
@@ -160,6 +161,12 @@ def _decide(on: OperatorContext, action: OperatorAction, decide: Callable[..., R
     )
 
 
+def _reconcile(on: OperatorContext, action: OperatorAction) -> Rows:
+    done = reconcile(on.account, action)
+    done.require_explained()
+    return done.rows()
+
+
 OPERATOR_VERBS: Mapping[str, Verb] = {
     "initialize_risk_book": Verb(
         description="Create the risk book of an account that has none, with the configured limits.",
@@ -202,6 +209,15 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
     "open_gate": Verb(
         description="Let orders clear again after a reconciliation.",
         act=lambda on, action: [book_row(on.operations.open_gate(action))],
+    ),
+    "reconcile": Verb(
+        description="Bring ledger, book and broker to agree; the gate opens when they do and closes when they do not.",
+        act=_reconcile,
+    ),
+    "accept_external": Verb(
+        description="Accept the shares and orders of others in a symbol, so that it trades again.",
+        act=lambda on, action: accept_external(on.account, on.symbol, action).rows(),
+        takes=Takes.SYMBOL,
     ),
     "quarantine_symbol": Verb(
         description="Keep a symbol from trading until an instant or its release; a flatten still clears.",

@@ -10,7 +10,7 @@ from typing import Any
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
 from trading_pipeline.adapters.guards.book import BookSnapshot, Reservation
-from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord
+from trading_pipeline.adapters.store.ledger import BookRecord, ExternalOrder, OrderRecord
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.limits import LimitSet
@@ -52,7 +52,7 @@ _SETTLE = "run the job `reports` for the broker's session: it settles"
 _BROKER = "engage the kill switch, then compare with the broker's own record"
 ADVICE: Mapping[DifferenceKind, str] = {
     DifferenceKind.BOOK_MISSING: f"{_REBUILD}, or initialize-risk-book for a new account",
-    DifferenceKind.ORDER_UNKNOWN_TO_LEDGER: f"{_BROKER}: somebody else trades the account",
+    DifferenceKind.ORDER_UNKNOWN_TO_LEDGER: "reconcile: it records what others do in the account",
     DifferenceKind.ORDER_UNKNOWN_TO_BROKER: _BROKER,
     DifferenceKind.EXECUTION_DIFFERS: _BROKER,
     DifferenceKind.ORDER_STATE: _SETTLE,
@@ -114,6 +114,8 @@ class LedgerView:
     cleared_by_session: Mapping[date, int] = field(default_factory=dict)
     inferred: Mapping[str, Decimal] = field(default_factory=dict)
     """Shares of orders that are booked from the broker's cumulative figures, without their executions."""
+    external: Mapping[str, ExternalOrder] = field(default_factory=dict)
+    """Working orders of others that are recorded, by the broker's id: reserved in the book, and no surprise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +300,13 @@ def _reservations(ledger: LedgerView, book: BookSnapshot) -> Iterator[Difference
             yield _reservation(
                 DifferenceKind.RESERVATION_DIFFERS, order_id, order.intent.symbol, wanted, _holding(held)
             )
-    untold_ends = {*ledger.unreleased, *untold}
+    for order_id, other in ledger.external.items():
+        held = book.reservations.get(order_id)
+        if held is None or _held(held) != (other.symbol, other.side, other.remaining):
+            wanted, there = f"{other.side} {_plain(other.remaining)} {other.symbol}", _holding(held) if held else "none"
+            kind = DifferenceKind.RESERVATION_DIFFERS if held else DifferenceKind.RESERVATION_MISSING
+            yield _reservation(kind, order_id, other.symbol, wanted, there)
+    untold_ends = {*ledger.unreleased, *untold, *ledger.external}
     for order_id, held in book.reservations.items():
         if order_id not in live and order_id not in untold_ends:
             yield _reservation(
@@ -329,9 +337,9 @@ def _orders(ledger: LedgerView, broker: BrokerView) -> Iterator[Difference]:
         there = f"{working.side} {_plain(working.qty)} {working.symbol} open"
         state = order.state if order is not None else ledger.known.get(working.client_order_id)
         subject = working.client_order_id or working.broker_order_id
-        if state is None:
+        if state is None and working.broker_order_id not in ledger.external:
             yield _order(DifferenceKind.ORDER_UNKNOWN_TO_LEDGER, subject, working.symbol, "unknown", there)
-        elif state not in _AT_THE_BROKER:
+        elif state is not None and state not in _AT_THE_BROKER:
             yield _order(DifferenceKind.ORDER_STATE, subject, working.symbol, state, there)
     for order_id, reported in broker.ended.items():
         order = live[order_id]

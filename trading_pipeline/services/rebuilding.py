@@ -6,16 +6,17 @@ whatever then still differs closes the gate and puts its symbol into quarantine 
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from decimal import ROUND_CEILING
 
 import structlog
 
 from trading_pipeline.adapters.guards.book import BookState, Reservation, SessionCount
-from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord
+from trading_pipeline.adapters.store.ledger import BookRecord, ExternalOrder, OrderRecord
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import OrderType
 from trading_pipeline.core.risk.halts import LONGEST_REASON, Gate, OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
-from trading_pipeline.errors import ExecutionConflict, OperatorError
+from trading_pipeline.errors import OperatorError
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.differences import Difference, broker_differences
 from trading_pipeline.services.settlement import book_executions, take_over, tell_guard
@@ -101,7 +102,7 @@ def rebuild_book(account: TradingAccount, action: OperatorAction) -> BookRecord:
 
 def _reconcile(account: TradingAccount, action: OperatorAction) -> Reconciliation:
     """Bring the broker's news home, then quarantine every symbol in which ledger and broker still differ."""
-    _bring_home(account)
+    bring_home(account)
     found = Reconciliation(unexplained=tuple(broker_differences(*read_views(account))))
     in_quarantine = account.ledger.books.quarantined(account.account)
     for symbol, why in found.symbols.items():
@@ -113,28 +114,21 @@ def _reconcile(account: TradingAccount, action: OperatorAction) -> Reconciliatio
     return found
 
 
-def _bring_home(account: TradingAccount) -> None:
+def bring_home(account: TradingAccount) -> None:
+    """Book executions and ends of our orders, those whose answer a crash lost among them, as the broker has them.
+
+    An execution that contradicts what is booked is a difference, and keeps neither the others nor the book.
+    """
     orders = account.ledger.orders
-    live = orders.live_ids(account.account)
     current = account.broker.current_session
     since = None if current is None else account.calendar.shift(current, -LATE_SESSIONS)
     ended = [] if since is None else orders.recently_ended(account.account, since)
-    for order_id in (*live, *ended):
-        # One that contradicts what is booked is a difference, and must not keep the others or the book.
-        try:
-            _take_home(account, order_id)
-        except ExecutionConflict as conflict:
-            log.warning("an execution contradicts the ledger", reason=conflict.message)
-
-
-def _take_home(account: TradingAccount, order_id: str) -> None:
-    book_executions(account, [order_id])
-    stored = account.ledger.orders.get(order_id)
-    if stored is None or stored.state.terminal:
-        return
-    reported = account.broker.find(order_id)
-    if reported is not None:
-        take_over(account, stored, reported)
+    book_executions(account, [*orders.live_ids(account.account), *ended])
+    working = {one.client_order_id: one for one in account.broker.open_orders()}
+    for stored in orders.live(account.account):
+        reported = working.get(stored.client_order_id) or account.broker.find(stored.client_order_id)
+        if reported is not None and (reported.state, reported.filled_qty) != (stored.state, stored.filled_qty):
+            take_over(account, stored, reported)
 
 
 def _unposted(account: TradingAccount) -> list[str]:
@@ -149,7 +143,8 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
     ledger, name = account.ledger, account.account
     live = ledger.orders.live(name)
     positions = ledger.fills.positions(name)
-    marks = {symbol: to_ticks(price) for symbol, price in ledger.orders.last_references(name).items()}
+    prices = ledger.externals.prices(name) | ledger.orders.last_references(name)
+    external = [_external_reservation(account, one, record) for one in ledger.externals.working(name).values()]
     sessions = ledger.books.cleared_by_session(name)
     return BookState(
         epoch=record.epoch,
@@ -164,8 +159,8 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
         gate=record.gate,
         gate_reason=record.gate_reason,
         positions={symbol: position.qty for symbol, position in positions.items()},
-        marks=marks,
-        reservations=tuple(_reservation(order, record.high_sequence) for order in live),
+        marks={symbol: to_ticks(price) for symbol, price in prices.items()},
+        reservations=(*(_reservation(order, record.high_sequence) for order in live), *external),
         executions=frozenset(unposted),
         blocked=frozenset(ledger.books.blocked(name)),
         quarantined=ledger.books.quarantined(name),
@@ -191,4 +186,20 @@ def _reservation(order: OrderRecord, newest_sequence: int) -> Reservation:
         trade_session=intent.trade_session,
         price_ticks=max(to_ticks(intent.reference.price), limit or 0),
         limit_ticks=limit,
+    )
+
+
+def _external_reservation(account: TradingAccount, order: ExternalOrder, record: BookRecord) -> Reservation:
+    """Hold the exposure of somebody else's order like that of one of ours, in the session it may fill in."""
+    current = account.broker.current_session or account.calendar.latest_closed(account.clock.now())
+    return Reservation(
+        client_order_id=order.broker_order_id,
+        payload_digest="external",
+        symbol=order.symbol,
+        side=order.side,
+        qty=int(order.qty.to_integral_value(rounding=ROUND_CEILING)),
+        remaining=order.remaining,
+        sequence=record.high_sequence,
+        trade_session=account.calendar.next(current),
+        price_ticks=to_ticks(order.price),
     )

@@ -211,7 +211,7 @@ def _remember(account: TradingAccount, book: BookRecord, told: Told, mark: Calla
 
 def _posting(row: DictRow) -> Posting:
     return Posting(
-        client_order_id=row["client_order_id"],
+        client_order_id=row["client_order_id"] or row["execution_id"],  # an external fill is of no order of ours
         execution_id=row["execution_id"],
         qty=row["qty"],
         symbol=row["symbol"],

@@ -1,7 +1,8 @@
 """What the broker has and the ledger did not expect: late arrivals, late fills, overfills, misfits, foreign orders.
 
-Each is written as an alert, and its symbol is blocked until a person has looked at it. Nothing is undone here but one
-thing: an order that arrived after it was given up is asked to be cancelled.
+Each is written as an alert, and its symbol is blocked until a person has looked at it; that of a foreign order is in
+quarantine until a reconciliation finds it over or accepted. Nothing is undone here but one thing: an order that arrived
+after it was given up is asked to be cancelled.
 """
 
 from datetime import date
@@ -16,6 +17,8 @@ from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.following import follow
 
 WATCHER = "settlement"
+OF_OTHERS = "reconciliation: "
+"""How the reason of a quarantine begins that a reconciliation ends when what others did is over or accepted."""
 
 log = structlog.get_logger(__name__)
 
@@ -25,10 +28,7 @@ def report_open_orders(account: TradingAccount) -> None:
     for reported in account.broker.open_orders():
         stored = account.ledger.orders.get(reported.client_order_id)
         if stored is None or stored.intent.account != account.account:
-            what = f"{reported.side} {reported.qty} {reported.symbol}"
-            _alert(
-                account, "foreign_order", reported.broker_order_id, reported.symbol, f"{what} is not an order of ours"
-            )
+            _foreign(account, reported)
         elif stored.state.terminal:
             _late_arrival(account, stored, reported)
 
@@ -58,6 +58,19 @@ def report_conflict(account: TradingAccount, subject: str, symbol: str, conflict
 def report_misfit(account: TradingAccount, execution_id: str, symbol: str, misfit: OrderConflict) -> None:
     """Name a fill that the guard does not take: it is of another symbol or side than the order it belongs to."""
     _alert(account, "fill_misfit", execution_id, symbol, misfit.message)
+
+
+def _foreign(account: TradingAccount, reported: BrokerOrder) -> None:
+    key, symbol = f"foreign_order:{account.account}:{reported.broker_order_id}", reported.symbol
+    if account.ledger.alerts.known(key):
+        return
+    message = f"{reported.side} {reported.qty} {symbol} is not an order of ours"
+    log.warning("somebody else trades the account", symbol=symbol, what=message)
+    if symbol not in account.ledger.books.quarantined(account.account):
+        action = OperatorAction(operator=WATCHER, reason=f"{OF_OTHERS}{message}"[:512])
+        record = account.ledger.books.quarantine(account.account, symbol, None, action)
+        follow(account, record, lambda guard: guard.quarantine(symbol, None))
+    account.ledger.alerts.record(key=key, kind="foreign_order", message=message, detail={"symbol": symbol})
 
 
 def _late_arrival(account: TradingAccount, stored: OrderRecord, reported: BrokerOrder) -> None:

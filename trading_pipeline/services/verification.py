@@ -65,7 +65,7 @@ def verify_book(account: TradingAccount, *, patience_seconds: int = PATIENCE_SEC
 def compare(account: TradingAccount) -> list[Difference]:
     """Compare once, as things stand: what is under way shows as a difference."""
     ledger, broker = read_views(account)
-    return [*_book(account, ledger), *broker_differences(ledger, broker)]
+    return [*compare_book(account, ledger), *broker_differences(ledger, broker)]
 
 
 def read_views(account: TradingAccount) -> tuple[LedgerView, BrokerView]:
@@ -86,6 +86,7 @@ def read_views(account: TradingAccount) -> tuple[LedgerView, BrokerView]:
         quarantined=frozenset(ledger.books.quarantined(name)),
         cleared_by_session={session: orders for session, (orders, _) in ledger.books.cleared_by_session(name).items()},
         inferred=ledger.fills.inferred(name),
+        external=ledger.externals.working(name),
     )
     absent = [order for order in live if order.client_order_id not in there]
     executions = broker.executions(_ids(account, live))
@@ -109,7 +110,8 @@ def _compare_quietly(account: TradingAccount, seconds: int) -> tuple[list[Differ
         return compare(account), False
 
 
-def _book(account: TradingAccount, ledger: LedgerView) -> list[Difference]:
+def compare_book(account: TradingAccount, ledger: LedgerView) -> list[Difference]:
+    """Compare the ledger with the book as it is now; one that is missing or unreadable is a difference."""
     if not ledger.book.epoch:
         return [Difference(kind=DifferenceKind.BOOK_MISSING, subject="book", ledger="never initialised")]
     try:

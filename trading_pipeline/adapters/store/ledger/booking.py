@@ -12,6 +12,7 @@ bookings.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -27,7 +28,7 @@ from trading_pipeline.adapters.store.ledger.positions import (
     store_positions_in,
 )
 from trading_pipeline.adapters.store.rows import write_rows
-from trading_pipeline.core.accounting import ZERO, Booking, Position, apply_fill
+from trading_pipeline.core.accounting import ZERO, Booking, Fill, Position, apply_fill
 from trading_pipeline.core.executions import DIGITS, Cumulative, Executed, missing, replace_synthetic
 from trading_pipeline.core.orders.states import TERMINAL, OrderState, Source
 from trading_pipeline.errors import ExecutionConflict, OrderError
@@ -56,6 +57,8 @@ update ledger.orders o
   from json_populate_recordset(null::ledger.orders, %s) more where o.client_order_id = more.client_order_id
 """
 _FACTS = ("client_order_id", "symbol", "side", "qty", "price", "session")
+NO_ORDER = ""
+"""The order of an external fill."""
 _UNCOUNTED = Booking(position=Position(symbol=""), realised=ZERO)
 
 
@@ -106,6 +109,12 @@ def book_reported_in(connection: Connection[DictRow], account: str, report: Cumu
     _count(connection, entries, {})
     _move(connection, orders, [gap], Source.RECONCILIATION)
     return gap
+
+
+def book_external_in(connection: Connection[DictRow], account: str, fill: Fill, at: datetime) -> None:
+    """Book a change of the position that no order of ours made, inside a transaction the caller holds."""
+    executed = Executed(client_order_id=NO_ORDER, fill=fill, executed_at=at)
+    _write(connection, account, [_Entry(executed=executed, kind="external")], {})
 
 
 def _entries(
@@ -206,7 +215,7 @@ def _row(account: str, entry: _Entry, booking: Booking) -> dict[str, Any]:
     return {
         "execution_id": fill.execution_id,
         "account": account,
-        "client_order_id": entry.executed.client_order_id,
+        "client_order_id": entry.executed.client_order_id or None,
         "symbol": fill.symbol,
         "side": fill.side.value,
         "qty": fill.qty,

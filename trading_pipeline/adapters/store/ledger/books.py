@@ -241,6 +241,15 @@ class Books:
             ).fetchall()
         return {row["symbol"]: row["until"] for row in rows}
 
+    def quarantined_because(self, account: str, beginning: str) -> list[str]:
+        """Return the symbols in quarantine without an end whose reason begins like this."""
+        rows = self._pool.rows(
+            """select symbol from ledger.quarantined_symbols
+                where account = %s and until is null and starts_with(reason, %s) order by symbol""",
+            (account, beginning),
+        )
+        return [row["symbol"] for row in rows]
+
     def record_action(self, account: str, verb: str, action: OperatorAction, detail: Mapping[str, Any]) -> None:
         """Write an audit row for an action that changes orders rather than the book."""
         with self._pool.connection() as connection:

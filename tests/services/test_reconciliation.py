@@ -1,0 +1,271 @@
+"""What others did in the account is recorded and counted, keeps its symbol from trading, and ends or is accepted."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+
+import psycopg
+import pytest
+from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
+from support.alpaca.server import Fault
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, order
+
+from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.risk.halts import Gate, OperatorAction
+from trading_pipeline.errors import NotReconciled, OperatorError
+from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.differences import DifferenceKind
+from trading_pipeline.services.operations import RiskOperations
+from trading_pipeline.services.reconciliation import accept_external, reconcile, start
+from trading_pipeline.services.settlement import settle
+from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.verification import compare
+
+ORDERS = "/v2/orders"
+BY_HAND = {"symbol": "NVDA", "qty": "5", "side": "buy", "type": "limit", "limit_price": "400", "time_in_force": "day"}
+
+
+@pytest.fixture
+def bench(redis_url: str) -> Iterator[Bench]:
+    """An Alpaca account on loopback."""
+    with alpaca_bench(redis_url) as running:
+        yield running
+
+
+@pytest.fixture
+def account(bench: Bench, database_url: str, redis_url: str) -> Iterator[TradingAccount]:
+    """The account with its ledger and book."""
+    with alpaca_account(database_url, redis_url, bench) as opened:
+        yield opened
+
+
+def _held(account: TradingAccount) -> dict[str, Decimal]:
+    """Return the shares that ledger, book and broker agree on."""
+    snapshot = account.guard.snapshot()
+    assert snapshot is not None
+    held = {symbol: one.qty for symbol, one in account.ledger.fills.positions(ACCOUNT).items()}
+    assert held == snapshot.positions == account.broker.positions()
+    return held
+
+
+def _clears(account: TradingAccount, symbol: str, repeat: int = 0) -> bool:
+    return not SubmissionService(account, RUN).submit(order(symbol, qty=1, repeat=repeat)).refused
+
+
+def test_an_account_in_agreement_keeps_its_epoch_and_its_gate(account: TradingAccount) -> None:
+    """Nothing is written that did not change."""
+    before = account.ledger.books.get(ACCOUNT)
+    done = reconcile(account, ACTION)
+    assert (Gate.OPEN, before.epoch, (), {}, ()) == (
+        done.record.gate,
+        done.record.epoch,
+        done.external,
+        done.unresolved,
+        done.unexplained,
+    )
+
+
+def test_only_reducing_orders_clear_from_a_start_until_the_account_was_reconciled(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """A broker that is away at the start leaves the gate closed; the next reconciliation opens it."""
+    bench.server.plan_for("GET", "/v2/positions", *[Fault(status=503)] * 3)
+    assert start(account, ACTION) is None
+    assert Gate.CLOSED is account.ledger.books.get(ACCOUNT).gate
+    assert account.ledger.externals.last_start(ACCOUNT) is not None
+    assert not _clears(account, "AAPL")
+    assert Gate.OPEN is reconcile(account, ACTION).record.gate
+    assert _clears(account, "AAPL")
+    done = start(account, ACTION)
+    assert done is not None
+    assert Gate.OPEN is done.record.gate
+
+
+def test_an_answer_lost_in_a_crash_is_adopted(account: TradingAccount, bench: Bench) -> None:
+    """The order was accepted and filled; the process never heard of it."""
+    bench.server.plan_for("POST", ORDERS, Fault(kind="reset", after=True))
+    sent = SubmissionService(account, RUN).submit(order("AAPL")).order
+    assert OrderState.SUBMITTED_UNCONFIRMED is sent.state
+    bench.exchange.fill(sent.client_order_id)
+    done = reconcile(account, ACTION)
+    stored = account.ledger.orders.get(sent.client_order_id)
+    assert stored is not None
+    assert (OrderState.FILLED, Gate.OPEN, ()) == (stored.state, done.record.gate, done.external)
+    assert {"AAPL": Decimal(10)} == _held(account)
+
+
+def test_shares_of_others_count_and_keep_their_symbol_until_they_are_accepted(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """Fractions are kept; the other symbols trade on."""
+    bench.exchange.buy_elsewhere("NVDA", Decimal("2.5"))
+    done = reconcile(account, ACTION)
+    assert (Gate.OPEN, ["NVDA"]) == (done.record.gate, list(done.unresolved))
+    assert {"NVDA": Decimal("2.5")} == _held(account)
+    assert [] == compare(account)
+    assert (False, True) == (_clears(account, "NVDA"), _clears(account, "AAPL"))
+
+    assert () == reconcile(account, ACTION).external
+    accepted = accept_external(account, "NVDA", OperatorAction(operator="ada", reason="bought by hand, to be kept"))
+    assert (("NVDA",), {}) == (accepted.released, accepted.unresolved)
+    assert _clears(account, "NVDA", repeat=1)
+    with pytest.raises(OperatorError, match="nothing in NVDA waits"):
+        accept_external(account, "NVDA", ACTION)
+    assert account.ledger.seals.verify().sound
+
+
+def test_a_symbol_comes_back_by_itself_when_the_shares_of_others_are_gone(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """Whoever bought has sold."""
+    bench.exchange.buy_elsewhere("NVDA", Decimal(3))
+    reconcile(account, ACTION)
+    bench.exchange.buy_elsewhere("NVDA", Decimal(-3))
+    done = reconcile(account, ACTION)
+    assert (("NVDA",), {}, {}) == (done.released, done.unresolved, _held(account))
+    assert _clears(account, "NVDA")
+
+
+def test_a_quarantine_of_an_operator_does_not_end_by_itself(account: TradingAccount, bench: Bench) -> None:
+    """Only what a reconciliation began does it end."""
+    RiskOperations(account).quarantine_symbol("NVDA", None, ACTION)
+    bench.exchange.buy_elsewhere("NVDA", Decimal(3))
+    reconcile(account, ACTION)
+    bench.exchange.buy_elsewhere("NVDA", Decimal(-3))
+    assert () == reconcile(account, ACTION).released
+    assert not _clears(account, "NVDA")
+
+
+def test_shares_sold_by_others_realise_profit(account: TradingAccount, bench: Bench) -> None:
+    """Bought at 90, four of ten sold by hand while the price was 100: 40 dollars are realised, six shares stay."""
+    sent = SubmissionService(account, RUN).submit(order("AAPL")).order
+    bench.exchange.fill(sent.client_order_id, price=Decimal(90))
+    reconcile(account, ACTION)
+    bench.exchange.buy_elsewhere("AAPL", Decimal(-4))
+    reconcile(account, ACTION)
+    position = account.ledger.fills.positions(ACCOUNT)["AAPL"]
+    assert (Decimal(6), Decimal(90), Decimal(40)) == (position.qty, position.average_price, position.realised)
+    assert {"AAPL": Decimal(6)} == _held(account)
+
+
+def test_an_order_of_others_is_reserved_and_keeps_its_symbol_until_it_ends(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """It counts toward exposure while it works, partly filled too."""
+    made = bench.broker_client().post("/orders", BY_HAND)
+    done = reconcile(account, ACTION)
+    assert (Gate.OPEN, ["NVDA"]) == (done.record.gate, list(done.unresolved))
+    assert Decimal(5) == _pending(account, "NVDA")
+    assert [] == compare(account)
+    assert not _clears(account, "NVDA")
+
+    bench.exchange.fill(made["client_order_id"], 2, Decimal(399))
+    reconcile(account, ACTION)
+    assert (Decimal(3), {"NVDA": Decimal(2)}) == (_pending(account, "NVDA"), _held(account))
+    bench.exchange.end(made["client_order_id"], "canceled")
+    done = reconcile(account, ACTION)
+    assert (Decimal(0), ["NVDA"], ()) == (_pending(account, "NVDA"), list(done.unresolved), done.unexplained)
+    assert ("NVDA",) == accept_external(account, "NVDA", ACTION).released
+    assert [] == compare(account)
+
+
+def test_an_order_of_others_that_settlement_met_first_ends_its_quarantine_too(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """Whoever saw it first, its end brings the symbol back."""
+    made = bench.broker_client().post("/orders", BY_HAND)
+    settle(account, SESSION)
+    assert not _clears(account, "NVDA")
+    bench.exchange.end(made["client_order_id"], "canceled")
+    assert ("NVDA",) == reconcile(account, ACTION).released
+    assert _clears(account, "NVDA")
+
+
+def test_an_accepted_order_of_others_lets_its_symbol_trade(account: TradingAccount, bench: Bench) -> None:
+    """Its exposure stays reserved; its fills wait for a word of their own."""
+    made = bench.broker_client().post("/orders", BY_HAND)
+    reconcile(account, ACTION)
+    assert ("NVDA",) == accept_external(account, "NVDA", ACTION).released
+    assert Decimal(5) == _pending(account, "NVDA")
+    bench.exchange.fill(made["client_order_id"], price=Decimal(399))
+    assert ["NVDA"] == list(reconcile(account, ACTION).unresolved)
+
+
+def _pending(account: TradingAccount, symbol: str) -> Decimal:
+    snapshot = account.guard.snapshot()
+    assert snapshot is not None
+    return snapshot.symbols[symbol].pending_buy if symbol in snapshot.symbols else Decimal(0)
+
+
+def test_shares_whose_price_nobody_knows_close_the_gate(account: TradingAccount, bench: Bench) -> None:
+    """They cannot be counted toward exposure, so nothing that grows may clear."""
+    valuation = account.valuation
+    assert valuation is not None
+    unpriced = replace(account, valuation=replace(valuation, quotes=lambda _session, _symbols: {}))
+    bench.exchange.buy_elsewhere("NVDA", Decimal(3))
+    done = reconcile(unpriced, ACTION)
+    assert (Gate.CLOSED, [DifferenceKind.POSITION]) == (done.record.gate, [one.kind for one in done.unexplained])
+    with pytest.raises(NotReconciled, match="NVDA"):
+        done.require_explained()
+    assert not _clears(account, "AAPL")
+    assert Gate.OPEN is reconcile(account, ACTION).record.gate
+
+
+def test_shares_that_the_second_look_explains_are_nobody_elses(account: TradingAccount, bench: Bench) -> None:
+    """Positions are ahead of the order's executions for some seconds."""
+    sent = SubmissionService(account, RUN).submit(order("AAPL")).order
+    bench.exchange.fill(sent.client_order_id)
+
+    class Behind:
+        """Shows orders and executions of the past until time has passed."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(account.broker, name)
+
+        def executions(self, ids: list[str]) -> list[object]:
+            return [] if not bench.waits.waited else list(account.broker.executions(ids))
+
+        def find(self, order_id: str) -> object:
+            found = account.broker.find(order_id)
+            assert found is not None
+            if bench.waits.waited:
+                return found
+            return replace(found, state=OrderState.ACCEPTED, filled_qty=Decimal(0), average_price=None)
+
+    bench.waits.waited.clear()
+    done = reconcile(replace(account, broker=Behind()), ACTION)  # type: ignore[arg-type]
+    assert ((), Gate.OPEN, {"AAPL": Decimal(10)}) == (done.external, done.record.gate, _held(account))
+    assert bench.waits.waited
+
+
+def test_a_stale_book_is_left_to_an_operator(account: TradingAccount, bench: Bench, database_url: str) -> None:
+    """Reconciling never makes a book anew that is not the ledger's, orders of others or not."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update ledger.books set epoch = epoch + 1")
+    bench.broker_client().post("/orders", BY_HAND)
+    done = reconcile(account, ACTION)
+    assert Gate.CLOSED is done.record.gate
+    assert DifferenceKind.EPOCH in {one.kind for one in done.unexplained}
+    RiskOperations(account).rebuild_risk_book(ACTION)
+    assert Gate.OPEN is reconcile(account, ACTION).record.gate
+
+
+def test_a_crash_between_ledger_and_guard_is_finished_by_the_next_one(account: TradingAccount, bench: Bench) -> None:
+    """The external fill is booked and the guard was never told: it is told once."""
+    bench.exchange.buy_elsewhere("NVDA", Decimal(3))
+    now = account.clock.now()
+    session = account.session()
+    assert session is not None
+    fill = account.ledger.externals.book(
+        ACCOUNT, "NVDA", held=Decimal(0), there=Decimal(3), price=Decimal(100), session=session, at=now
+    )
+    assert fill is not None
+    assert Side.BUY is fill.side
+    again = account.ledger.externals.book(
+        ACCOUNT, "NVDA", held=Decimal(0), there=Decimal(3), price=Decimal(100), session=session, at=now
+    )
+    assert again is None
+    for _ in range(2):
+        done = reconcile(account, ACTION)
+        assert ((), ["NVDA"], {"NVDA": Decimal(3)}) == (done.external, list(done.unresolved), _held(account))
