@@ -9,7 +9,7 @@ were really filled, whatever the clocks say, and the next report makes good what
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal, localcontext
 
@@ -23,11 +23,15 @@ DIGITS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
-    """One execution of an order, and the instant (UTC) the broker gives it."""
+    """One execution of an order, and the instant (UTC) the broker gives it.
+
+    `filled_after` is the shares of the order filled with it, it included; None where the broker does not tell.
+    """
 
     client_order_id: str
     fill: Fill
     executed_at: datetime
+    filled_after: Decimal | None = field(default=None, compare=False)
 
     @property
     def moment(self) -> tuple[date, datetime, str]:

@@ -61,11 +61,11 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
     tell_guard(account)
     report_fills(account, since)
     report_open_orders(account)
-    _judge_losses(account)
+    judge_losses(account)
     return Settlement(booked=tuple(booked), ended=tuple(ended))
 
 
-def _judge_losses(account: TradingAccount) -> None:
+def judge_losses(account: TradingAccount) -> None:
     """Let the risk monitor judge every fill once, those a crash left unjudged among them."""
     newest = account.ledger.monitors.unwatched_fill(account.account)
     if newest is not None:
@@ -81,15 +81,22 @@ def book_executions(account: TradingAccount, client_order_ids: Sequence[str]) ->
     booked: list[Execution] = []
     for together in batches(account.broker.executions(client_order_ids), BOOKED_TOGETHER):
         try:
-            booked += _book(account, together)
+            booked += book(account, together)
         except ExecutionConflict:
             booked += _book_one_by_one(account, together)
     return booked
 
 
-def _book(account: TradingAccount, executions: Sequence[Execution]) -> list[Execution]:
+def book(account: TradingAccount, executions: Sequence[Execution]) -> list[Execution]:
+    """Book executions in one transaction and return those that were not booked before; raises what `book_many` does."""
     offered = [
-        Executed(client_order_id=one.client_order_id, fill=one.fill, executed_at=one.executed_at) for one in executions
+        Executed(
+            client_order_id=one.client_order_id,
+            fill=one.fill,
+            executed_at=one.executed_at,
+            filled_after=one.filled_after,
+        )
+        for one in executions
     ]
     bookings = account.ledger.fills.book_many(account.account, offered)
     return [one for one, booking in zip(executions, bookings, strict=True) if booking is not None]
@@ -99,7 +106,7 @@ def _book_one_by_one(account: TradingAccount, executions: Sequence[Execution]) -
     booked: list[Execution] = []
     for one in executions:
         try:
-            booked += _book(account, [one])
+            booked += book(account, [one])
         except ExecutionConflict as conflict:
             report_conflict(account, one.fill.execution_id, one.fill.symbol, conflict)
     return booked

@@ -60,6 +60,17 @@ def report_misfit(account: TradingAccount, execution_id: str, symbol: str, misfi
     _alert(account, "fill_misfit", execution_id, symbol, misfit.message)
 
 
+def report_dead_letter(account: TradingAccount, letter: int, why: str) -> None:
+    """Name a frame of the broker's stream that cannot be applied. No symbol is blocked: a sweep asks for the facts."""
+    log.warning("a letter of the inbox is dead", letter=letter, reason=why)
+    account.ledger.alerts.record(
+        key=f"dead_letter:{account.account}:{letter}",
+        kind="dead_letter",
+        message=f"letter {letter} of the inbox cannot be applied: {why}; `redrive-inbox` tries it again",
+        detail={"letter": letter},
+    )
+
+
 def _foreign(account: TradingAccount, reported: BrokerOrder) -> None:
     key, symbol = f"foreign_order:{account.account}:{reported.broker_order_id}", reported.symbol
     if account.ledger.alerts.known(key):

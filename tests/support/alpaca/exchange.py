@@ -124,6 +124,7 @@ class PaperExchange:
         self.books = Books()
         self.accepted: list[PaperOrder] = []
         self._shown: Books | None = None
+        self.listeners: list[Callable[[str, PaperOrder, PaperFill | None], None]] = []
 
     def view(self) -> Books:
         """Return what reads show now: the present, or the past while reads lag."""
@@ -142,6 +143,13 @@ class PaperExchange:
         """Take an order on."""
         self.books.orders[order.id] = order
         self.accepted.append(order)
+        for event in ("pending_new", order.status):
+            self.tell(event, order)
+
+    def tell(self, event: str, order: PaperOrder, fill: PaperFill | None = None) -> None:
+        """Tell whoever streams the account what happened."""
+        for listener in self.listeners:
+            listener(event, order, fill)
 
     def accepted_per_intent(self) -> Counter[Payload]:
         """Count accepted orders by what they ask for, whatever id they carry: the journal's answer to "ever twice?"."""
@@ -207,6 +215,8 @@ class PaperExchange:
         """End this order."""
         order.status, order.ended_at = status, self.now()
         order.updated_at = order.ended_at
+        if status != "filled":
+            self.tell(status, order)
 
     def close_session(self) -> None:
         """Expire what lives for the day."""
@@ -251,4 +261,5 @@ class PaperExchange:
             at=self.now().astimezone(UTC),
         )
         self.books.fills.append(fill)
+        self.tell("fill" if whole else "partial_fill", order, fill)
         return fill

@@ -34,11 +34,26 @@ class BrokerOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """One fill as the broker reports it."""
+    """One fill as the broker reports it.
+
+    `filled_after` is the shares of the order filled with it, it included; None where the broker does not tell. The ids
+    of two sources may differ for one fill: this tells that it is one.
+    """
 
     client_order_id: str
     fill: Fill
     executed_at: datetime
+    filled_after: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeUpdate:
+    """One event of a broker's stream: what happened, the order as it stood then, and the execution if it was one."""
+
+    event: str
+    at: datetime
+    order: BrokerOrder
+    execution: Execution | None = None
 
 
 class Broker(Protocol):

@@ -71,7 +71,7 @@ def broker_order(document: Mapping[str, Any]) -> BrokerOrder:
     Raises:
         DataQualityError: a field is missing or is not what it should be.
     """
-    with _readable("an order"):
+    with readable("an order"):
         status, filled = str(document["status"]), decimal_of(document["filled_qty"] or "0")
         order = BrokerOrder(
             client_order_id=str(document["client_order_id"]),
@@ -95,11 +95,12 @@ def execution(activity: Mapping[str, Any], client_order_id: str, calendar: Sessi
     Raises:
         DataQualityError: a field is missing or is not what it should be.
     """
-    with _readable("an execution"):
+    with readable("an execution"):
         at = instant_of(activity["transaction_time"])
         return Execution(
             client_order_id=client_order_id,
             executed_at=at,
+            filled_after=decimal_of(activity["cum_qty"]),
             fill=Fill(
                 execution_id=str(activity["id"]).rpartition(_EXECUTION)[2],
                 symbol=str(activity["symbol"]),
@@ -120,19 +121,19 @@ def sequence_of(activity: Mapping[str, Any]) -> tuple[datetime, Decimal]:
     Raises:
         DataQualityError: a field is missing or is not what it should be.
     """
-    with _readable("an execution"):
+    with readable("an execution"):
         return instant_of(activity["transaction_time"]), decimal_of(activity["cum_qty"])
 
 
 def submitted_at(document: Mapping[str, Any]) -> datetime:
     """Return when Alpaca got an order (UTC); raises DataQualityError when it does not say."""
-    with _readable("an order"):
+    with readable("an order"):
         return instant_of(document["submitted_at"] or document["created_at"])
 
 
 def signed_shares(document: Mapping[str, Any]) -> tuple[str, Decimal]:
     """Return symbol and signed shares of a position; raises DataQualityError when it cannot be read."""
-    with _readable("a position"):
+    with readable("a position"):
         qty = abs(decimal_of(document["qty"]))
         return str(document["symbol"]), {"long": qty, "short": -qty}[document["side"]]
 
@@ -177,7 +178,8 @@ def session_of(at: datetime, calendar: SessionCalendar) -> date:
 
 
 @contextmanager
-def _readable(what: str) -> Iterator[None]:
+def readable(what: str) -> Iterator[None]:
+    """Turn what reading a document raises into DataQualityError that names what could not be read."""
     try:
         yield
     except (KeyError, TypeError, ValueError, InvalidOperation) as error:

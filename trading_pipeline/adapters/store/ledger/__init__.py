@@ -1,9 +1,20 @@
 """The ledger: PostgreSQL tables of orders, events, verdicts, fills and halts. The record of truth."""
 
 from trading_pipeline.adapters.store.ledger.externals import ExternalOrder
+from trading_pipeline.adapters.store.ledger.inbox import Letter, LetterState
 from trading_pipeline.adapters.store.ledger.ledger import Ledger
 from trading_pipeline.adapters.store.ledger.migrations import migrate
 from trading_pipeline.adapters.store.ledger.records import BookRecord, NewOrder, OrderRecord
 from trading_pipeline.adapters.store.ledger.sending import Batch
 
-__all__ = ["Batch", "BookRecord", "ExternalOrder", "Ledger", "NewOrder", "OrderRecord", "migrate"]
+__all__ = [
+    "Batch",
+    "BookRecord",
+    "ExternalOrder",
+    "Ledger",
+    "Letter",
+    "LetterState",
+    "NewOrder",
+    "OrderRecord",
+    "migrate",
+]

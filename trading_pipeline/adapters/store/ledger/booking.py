@@ -20,6 +20,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.store.ledger.events import Report, append_events
+from trading_pipeline.adapters.store.ledger.names import NAMED_FILLS, other_names_in, record_names_in
 from trading_pipeline.adapters.store.ledger.positions import (
     executed_of,
     locked_positions_in,
@@ -34,10 +35,7 @@ from trading_pipeline.core.orders.states import TERMINAL, OrderState, Source
 from trading_pipeline.errors import ExecutionConflict, OrderError
 
 _ORDERS = "select * from ledger.orders where client_order_id = any(%s) order by client_order_id for update"
-_KNOWN = """
-select execution_id, client_order_id, symbol, side, qty, price, fee, session, executed_at
-  from ledger.fills where execution_id = any(%s)
-"""
+_KNOWN = f"select * from {NAMED_FILLS} known"  # noqa: S608 - the text is ours
 _STANDING = "select * from ledger.effective_fills where client_order_id = any(%s) and kind = 'synthetic'"
 _OF_ORDER = "select * from ledger.effective_fills where client_order_id = %s"
 _INSERT = """
@@ -72,7 +70,9 @@ class _Entry:
 
 
 def book_in(connection: Connection[DictRow], account: str, executions: Sequence[Executed]) -> list[Booking | None]:
-    """Book executions inside a transaction the caller holds; None stands for each whose id was booked before.
+    """Book executions inside a transaction the caller holds; None stands for each that was booked before.
+
+    One that is booked under another name is the same one, and its name is written down.
 
     Raises:
         OrderError: an order is not in the ledger.
@@ -81,15 +81,20 @@ def book_in(connection: Connection[DictRow], account: str, executions: Sequence[
     # Most of what a broker shows was booked long ago: that is seen without a lock, and what is new again under it.
     offered = list(_unbooked(connection, executions).values())
     orders = _locked_orders(connection, offered)
-    fresh = _unbooked(connection, offered)
-    if not fresh:
+    unbooked = _unbooked(connection, offered)
+    names = other_names_in(connection, unbooked)
+    fresh = {one: execution for one, execution in unbooked.items() if one not in names}
+    if not unbooked:
         return [None for _ in executions]
     in_order = sorted(fresh.values(), key=lambda one: one.moment)
     entries, superseded = _entries(_standing(connection, orders), in_order)
     bookings = _write(connection, account, entries, superseded)
+    record_names_in(connection, in_order, names)
     _count(connection, entries, superseded)
     _move(connection, orders, in_order, Source.BROKER)
-    return [bookings.pop(one.fill.execution_id, None) for one in executions]
+    # A replay books anew what stood there already: only what is new is an answer.
+    new = {one: bookings[one] for one in fresh}
+    return [new.pop(one.fill.execution_id, None) for one in executions]
 
 
 def book_reported_in(connection: Connection[DictRow], account: str, report: Cumulative) -> Executed | None:
@@ -176,7 +181,8 @@ def _unbooked(connection: Connection[DictRow], executions: Sequence[Executed]) -
     if not executions:
         return {}
     ids = [one.fill.execution_id for one in executions]
-    known = {row["execution_id"]: executed_of(row) for row in connection.execute(_KNOWN, (ids,)).fetchall()}
+    rows = connection.execute(_KNOWN, {"names": ids}).fetchall()
+    known = {row["name"]: executed_of(row) for row in rows}
     fresh: dict[str, Executed] = {}
     for one in executions:
         present = known.get(one.fill.execution_id)

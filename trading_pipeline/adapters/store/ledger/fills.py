@@ -7,11 +7,13 @@ from decimal import Decimal
 from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.store.ledger.booking import book_in, book_reported_in
+from trading_pipeline.adapters.store.ledger.names import NAMED_FILLS
 from trading_pipeline.adapters.store.ledger.positions import IN_ORDER, NEWEST_FIRST, position_of
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.accounting import Booking, Fill, Position
 from trading_pipeline.core.executions import Cumulative, Executed
 
+_BOOKED = f"select name, symbol, side, qty, price from {NAMED_FILLS} booked"  # noqa: S608 - the text is ours
 _UNPOSTED = """
 select f.*, f.qty as whole_qty, f.qty - f.told_qty as qty
   from ledger.fills f where account = %s and not posted order by seq
@@ -85,12 +87,9 @@ class Fills:
         return self._pool.rows(_UNPOSTED, (account,))
 
     def booked(self, execution_ids: Collection[str]) -> dict[str, DictRow]:
-        """Return symbol, side, qty and price of those of these executions that are booked, by id."""
-        rows = self._pool.rows(
-            "select execution_id, symbol, side, qty, price from ledger.fills where execution_id = any(%s)",
-            (list(execution_ids),),
-        )
-        return {row["execution_id"]: row for row in rows}
+        """Return symbol, side, qty and price of those of these executions that are booked, by the id asked for."""
+        rows = self._pool.rows(_BOOKED, {"names": list(execution_ids)})
+        return {row["name"]: row for row in rows}
 
     def mark_posted(self, execution_ids: Collection[str]) -> None:
         """Remember that the guard knows these fills."""

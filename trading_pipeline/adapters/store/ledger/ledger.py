@@ -12,6 +12,7 @@ from trading_pipeline.adapters.store.ledger.alerts import Alerts
 from trading_pipeline.adapters.store.ledger.books import Books
 from trading_pipeline.adapters.store.ledger.externals import Externals
 from trading_pipeline.adapters.store.ledger.fills import Fills
+from trading_pipeline.adapters.store.ledger.inbox import Inbox
 from trading_pipeline.adapters.store.ledger.monitors import Monitors
 from trading_pipeline.adapters.store.ledger.orders import Orders
 from trading_pipeline.adapters.store.ledger.seals import Seals
@@ -33,6 +34,7 @@ class Ledger:
         self.books = Books(self._pool)
         self.externals = Externals(self._pool)
         self.alerts = Alerts(self._pool)
+        self.inbox = Inbox(self._pool)
         self.sending = Sending(self._pool)
         self.monitors = Monitors(self._pool)
         self.seals = Seals(self._pool)
