@@ -15,6 +15,7 @@ from trading_pipeline.core.bars import (
     PRICE_COLUMNS,
     closes_of,
     empty_bars,
+    in_order,
     require_bar_schema,
     validate_bars,
 )
@@ -118,6 +119,19 @@ def test_a_closed_day_has_no_close():
     """A holiday is refused instead of given some time."""
     with pytest.raises(NotASession):
         closes_of(pl.Series("session", [date(2024, 7, 4)]))
+
+
+@given(st.lists(st.tuples(st.sampled_from([None, 3, 5, 8]), st.sampled_from([None, "A", "AA", "B", "É"])), max_size=4))
+def test_rows_are_in_order_when_sorting_changes_nothing_and_no_key_is_twice(keys: list[tuple[int | None, str | None]]):
+    """Nulls are in no order."""
+    frame = pl.DataFrame(
+        [(day and date(2024, 7, day), symbol) for day, symbol in keys],
+        schema={"session": pl.Date, "symbol": pl.String},
+        orient="row",
+    )
+
+    sorted_and_unique = frame.equals(frame.sort("session", "symbol").unique(maintain_order=True))
+    assert (sorted_and_unique and not any(None in key for key in keys)) == in_order(frame)
 
 
 WRONG = {

@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from trading_pipeline.core.bars import BAR_KEY, BAR_SCHEMA, day_of
+from trading_pipeline.core.bars import BAR_KEY, BAR_SCHEMA, day_of, in_order
 from trading_pipeline.errors import DataQualityError
 
 KNOWN_AT: Final = "known_at"
@@ -45,6 +45,8 @@ def as_known_at(raw: pl.DataFrame, instant: datetime | None = None) -> pl.DataFr
         if instant.utcoffset() is None:
             raise ValueError(f"{instant.isoformat()} has no time zone: give an aware datetime")
         raw = raw.filter(pl.col(KNOWN_AT) <= instant)
+    if in_order(raw):
+        return raw  # no bar has a second version
     return raw.filter(pl.col(KNOWN_AT) == pl.col(KNOWN_AT).max().over(*BAR_KEY, day_of(raw)))
 
 

@@ -13,6 +13,7 @@ import polars as pl
 from trading_pipeline.adapters.store.catalog import Catalog, Part, Slice, read_catalog
 from trading_pipeline.adapters.store.compaction import stretches
 from trading_pipeline.adapters.store.objects import open_store
+from trading_pipeline.core.bars import BAR_KEY, in_order
 from trading_pipeline.errors import DataQualityError, ServerUnavailable
 
 _MANIFEST: Final = "manifest.json"
@@ -340,7 +341,9 @@ def _require_sessions(dataset: Dataset, frame: pl.DataFrame, wanted: set[date]) 
 
 
 def _canonical(frame: pl.DataFrame) -> pl.DataFrame:
-    key = [name for name in ("session", "symbol") if name in frame.columns]
+    key = [name for name in BAR_KEY if name in frame.columns]
+    if len(key) == len(BAR_KEY) and in_order(frame):
+        return frame.rechunk()
     # Rows that share a key (raw bars may) are told apart by all columns: the order they came in leaves no trace.
     order = frame.columns if frame.select(key).is_duplicated().any() else key
     return frame.sort([*key, *(name for name in order if name not in key)], nulls_last=True).rechunk()

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from trading_pipeline.core.bars import in_order
 from trading_pipeline.core.quality.config import GateConfig
 from trading_pipeline.core.quality.panel import days_of, session_days
 from trading_pipeline.core.quality.reasons import Reason
@@ -48,7 +49,8 @@ def symbol_verdicts(
     )
     seen = pl.concat([good, kept_out])
     verdicts = pl.concat([seen, _missing(seen, calendar, config, last)])
-    return verdicts.select(VERDICT_SCHEMA.names()).cast(VERDICT_SCHEMA).sort("session", "symbol")
+    verdicts = verdicts.select(VERDICT_SCHEMA.names()).cast(VERDICT_SCHEMA)
+    return verdicts if in_order(verdicts) else verdicts.sort("session", "symbol")
 
 
 def session_verdicts(

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from trading_pipeline.core.bars import BAR_KEY, BAR_SCHEMA, EXCHANGE_ZONE, PRICE_COLUMNS, require_bar_schema
+from trading_pipeline.core.bars import BAR_KEY, BAR_SCHEMA, EXCHANGE_ZONE, PRICE_COLUMNS, in_order, require_bar_schema
 from trading_pipeline.core.quality.actions import Explained, taken_over
 from trading_pipeline.core.quality.config import GateConfig
 from trading_pipeline.core.quality.coverage import session_verdicts, symbol_verdicts
@@ -113,12 +113,14 @@ def judge_bars(
         raise DataQualityError("raw bars: rows without a session cannot be filed; fix the source", column="session")
     if as_of is not None:
         rows = rows.filter(pl.col("session") <= as_of)
-    rows = rows.sort(*BAR_KEY, "source", maintain_order=True).with_row_index("row")
+    ordered = in_order(rows)
+    rows = (rows if ordered else rows.sort(*BAR_KEY, "source", maintain_order=True)).with_row_index("row")
     closes = {day: calendar.close_at(day) for day in rows["session"].unique() if calendar.is_session(day)}
     unsound = _broken_rows(rows, row_rules(_non_sessions(rows, calendar), closes))
     # A copy that is broken by itself says nothing against the others of its key.
     readable = rows.join(unsound.select("row"), on="row", how="anti", maintain_order="left")
-    broken = _dated(pl.concat([unsound, _duplicates(readable)]), rows, calendar)
+    copies = unsound.clear() if ordered else _duplicates(readable)
+    broken = _dated(pl.concat([unsound, copies]), rows, calendar)
     sound = rows.join(
         broken.select("row").cast({"row": rows.schema["row"]}), on="row", how="anti", maintain_order="left"
     )

@@ -1,5 +1,6 @@
 """Rows of the bar format as arrays in order of symbol and session, with the shifts and means the rules are made of."""
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import pairwise
@@ -86,16 +87,11 @@ class Panel:
 
     def at_or_after(self, symbol: str, day: int) -> int:
         """Return the index of the first row of a symbol at a session or after it, or -1."""
-        low, high = np.searchsorted(self._names, symbol), np.searchsorted(self._names, symbol, side="right")
-        for code in range(int(low), int(high)):
+        for code in range(bisect_left(self.symbols, symbol), bisect_right(self.symbols, symbol)):
             at = int(np.searchsorted(self.order, code * _SYMBOL_STRIDE + day))
             if at < len(self) and self.code[at] == code:
                 return at
         return -1
-
-    @cached_property
-    def _names(self) -> np.ndarray:
-        return np.array(self.symbols, dtype=object)
 
     @cached_property
     def first(self) -> Flags:
