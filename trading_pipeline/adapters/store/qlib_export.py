@@ -62,6 +62,7 @@ def export_qlib(lake: Lake, folder: Path, *, convention: Convention = Convention
     try:
         for name, content in _files(rows, sessions):
             counts[_place(made / name, content, previous / name if previous else None)] += 1
+        os.sync()  # once for thousands of small files: they are on disk before anybody is led to them
         link = target.parent / f"{prefix}{uuid4().hex}"
         link.symlink_to(made.name, target_is_directory=True)
         link.replace(target)
@@ -92,14 +93,17 @@ def _files(rows: pl.DataFrame, sessions: list[date]) -> Iterator[tuple[str, byte
     yield "calendars/day.txt", "".join(f"{day}\n" for day in sessions).encode()
     spans = rows.group_by("symbol").agg(pl.col("session").min().alias("a"), pl.col("session").max().alias("b"))
     yield "instruments/all.txt", "".join(f"{name}\t{a}\t{b}\n" for name, a, b in spans.sort("symbol").rows()).encode()
-    for (symbol,), one in rows.sort("symbol", "session").group_by("symbol", maintain_order=True):
-        at = one["at"].to_numpy()
-        first = int(at[0])
-        for field in _FIELDS:
-            values = np.full(int(at[-1]) - first + 2, np.nan, dtype="<f4")
-            values[0] = first
-            values[1 + at - first] = one[field].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-            yield f"features/{_folder(str(symbol))}/{field}.day.bin", values.tobytes()
+    ordered = rows.sort("symbol", "session")
+    fields = {name: ordered[name].fill_null(float("nan")).to_numpy().astype("<f4") for name in _FIELDS}
+    at, begin = ordered["at"].to_numpy(), 0
+    for count, symbol in ordered["symbol"].rle().struct.unnest().iter_rows():
+        here = slice(begin, begin := begin + count)
+        place = at[here] - at[here][0] + 1
+        for name, values in fields.items():
+            content = np.full(place[-1] + 1, np.nan, dtype="<f4")
+            content[0] = at[here][0]
+            content[place] = values[here]
+            yield f"features/{_folder(symbol)}/{name}.day.bin", content.tobytes()
 
 
 def _folder(symbol: str) -> str:
@@ -107,12 +111,10 @@ def _folder(symbol: str) -> str:
 
 
 def _place(path: Path, content: bytes, previous: Path | None) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
     if previous is not None and previous.is_file() and previous.read_bytes() == content:
         os.link(previous, path)
         return False
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_bytes(content)
     return True
