@@ -71,6 +71,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "verify_book",
         "accept_external",
         "reconcile",
+        "tie_out",
         "close_gate",
         "open_gate",
         "quarantine_symbol",

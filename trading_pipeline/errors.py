@@ -26,6 +26,7 @@ PipelineError
 ├── RiskRefused              the guard said no: an expected verdict, not a failure
 │   └── TradingHalted        kill switch or breaker; an operator must act
 ├── NotReconciled            ledger, book and broker differ in what nothing explains; an operator must look
+│   └── TieOutFailed         they did at the end of a session: no order is sent until they agree
 ├── OrderError
 │   ├── OrderConflict        one client order id, two payloads
 │   ├── ExecutionConflict    one execution id, two contents
@@ -151,6 +152,10 @@ class TradingHalted(RiskRefused):
 
 class NotReconciled(PipelineError):
     """Ledger, book and broker differ in something that neither our orders nor those of others explain."""
+
+
+class TieOutFailed(NotReconciled):
+    """The newest tie-out found differences: no order is sent until one finds none."""
 
 
 class OrderError(PipelineError):

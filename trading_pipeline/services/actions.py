@@ -18,6 +18,7 @@ from trading_pipeline.services.monitor import reset_equity_peak
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.reconciliation import accept_external, reconcile
 from trading_pipeline.services.reports import book_row, cancellation_rows, flattening_rows
+from trading_pipeline.services.tie_out import require_agreement, tie_out
 from trading_pipeline.services.valuation import Quotes
 
 Rows = list[dict[str, Any]]
@@ -167,6 +168,12 @@ def _reconcile(on: OperatorContext, action: OperatorAction) -> Rows:
     return done.rows()
 
 
+def _tie_out(on: OperatorContext, action: OperatorAction) -> Rows:
+    found = tie_out(on.account, action)
+    require_agreement(found)
+    return [{"session": found.session.isoformat(), "tie_out": "ledger, book and broker agree"}]
+
+
 OPERATOR_VERBS: Mapping[str, Verb] = {
     "initialize_risk_book": Verb(
         description="Create the risk book of an account that has none, with the configured limits.",
@@ -213,6 +220,10 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
     "reconcile": Verb(
         description="Bring ledger, book and broker to agree; the gate opens when they do and closes when they do not.",
         act=_reconcile,
+    ),
+    "tie_out": Verb(
+        description="Compare ledger, book and broker and seal the answer; no order is sent after one that failed.",
+        act=_tie_out,
     ),
     "accept_external": Verb(
         description="Accept the shares and orders of others in a symbol, so that it trades again.",

@@ -31,6 +31,7 @@ from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import take_over, tell_guard
+from trading_pipeline.services.tie_out import require_tied_out
 
 GRACE = timedelta(seconds=60)
 """How long a broker may take to show an order whose answer was lost before its absence counts."""
@@ -90,6 +91,7 @@ class SubmissionService:
         Raises:
             SessionNotTradable: the run is not of this session, or the broker takes no orders decided from it now;
                 nothing is recorded.
+            TieOutFailed: the newest tie-out found differences, and not every order flattens; nothing is recorded.
             OperatorError: an order flattens, and no operator asks for it; nothing is recorded.
             OrderConflict: an id is known with another payload; the orders before its batch were submitted.
             ValueError: an order is another account's, or its trade session does not follow its session.
@@ -257,6 +259,8 @@ class SubmissionService:
             stored = known.get(new.intent.client_order_id)
             if stored is None or _unfinished(stored):
                 sessions.add(new.intent.session)
+        if any(new.intent.purpose is not Purpose.FLATTEN for new in news):
+            require_tied_out(self._account)
         for session in sorted(sessions):
             self._account.broker.require_tradable(session)
 

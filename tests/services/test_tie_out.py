@@ -1,0 +1,65 @@
+"""A session that did not tie out is followed by no other, until one does; the answers are sealed."""
+
+from decimal import Decimal
+
+import psycopg
+import pytest
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, quotes
+
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.errors import TieOutFailed
+from trading_pipeline.services.settlement import settle
+from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.tie_out import require_agreement, tie_out
+
+NEXT = xnys().next(SESSION)
+
+
+def _hold(kit: Kit) -> None:
+    SubmissionService(kit.account, RUN).submit(order("AAPL"))
+    settle(kit.account, NEXT)
+
+
+def _let_the_broker_hold(database_url: str, qty: int) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update exchange.executions set qty = %s", (qty,))
+
+
+def test_an_account_that_agrees_ties_out_and_trades_on(kit: Kit) -> None:
+    """With what it held, sealed."""
+    _hold(kit)
+    found = tie_out(kit.account, ACTION)
+    assert (NEXT, True, ()) == (found.session, found.agrees, found.differences)
+    require_agreement(found)
+    assert not SubmissionService(kit.account, RUN).submit(order("MSFT", session=NEXT)).refused
+    (row,) = kit.ledger.query("select positions from ledger.tie_outs")
+    assert {"AAPL": "10"} == row["positions"]
+    assert kit.ledger.seals.verify().sound
+
+
+def test_after_a_failed_tie_out_nothing_is_recorded_or_sent_until_one_succeeds(kit: Kit, database_url: str) -> None:
+    """Flattening stays possible."""
+    _hold(kit)
+    _let_the_broker_hold(database_url, 12)
+    found = tie_out(kit.account, ACTION)
+    assert not found.agrees
+    wanted = order("MSFT", session=NEXT)
+    with pytest.raises(TieOutFailed, match="AAPL"):
+        SubmissionService(kit.account, RUN).submit(wanted)
+    assert kit.ledger.orders.get(wanted.intent.client_order_id) is None
+    _let_the_broker_hold(database_url, 10)
+    with pytest.raises(TieOutFailed, match="did not tie out"):
+        SubmissionService(kit.account, RUN).submit(wanted)
+    assert tie_out(kit.account, ACTION).agrees
+    assert not SubmissionService(kit.account, RUN).submit(wanted).refused
+
+
+def test_flattening_works_after_a_failed_tie_out(kit: Kit, database_url: str) -> None:
+    """It brings the account nearer to nothing."""
+    _hold(kit)
+    _let_the_broker_hold(database_url, 12)
+    tie_out(kit.account, ACTION)
+    _let_the_broker_hold(database_url, 10)
+    done = kit.operations.flatten_positions(ACTION, quotes)
+    assert [False] == [one.refused for one in done.submissions]
+    assert Decimal(10) == kit.ledger.orders.live(ACCOUNT)[0].remaining
