@@ -117,9 +117,7 @@ def judge_bars(
     rows = (rows if ordered else rows.sort(*BAR_KEY, "source", maintain_order=True)).with_row_index("row")
     closes = {day: calendar.close_at(day) for day in rows["session"].unique() if calendar.is_session(day)}
     unsound = _broken_rows(rows, row_rules(_non_sessions(rows, calendar), closes))
-    # A copy that is broken by itself says nothing against the others of its key.
-    readable = rows.join(unsound.select("row"), on="row", how="anti", maintain_order="left")
-    copies = unsound.clear() if ordered else _duplicates(readable)
+    copies = unsound.clear() if ordered else _duplicates(rows, unsound)
     broken = _dated(pl.concat([unsound, copies]), rows, calendar)
     sound = rows.join(
         broken.select("row").cast({"row": rows.schema["row"]}), on="row", how="anti", maintain_order="left"
@@ -219,8 +217,10 @@ def _non_sessions(rows: pl.DataFrame, calendar: SessionCalendar) -> list[date]:
     return [day for day in days if not calendar.is_session(day)]
 
 
-def _duplicates(rows: pl.DataFrame) -> pl.DataFrame:
-    repeated = rows.filter(rows.select(BAR_KEY).is_duplicated())
+def _duplicates(rows: pl.DataFrame, unsound: pl.DataFrame) -> pl.DataFrame:
+    # A copy that is broken by itself says nothing against the others of its key.
+    readable = rows.join(unsound.select("row"), on="row", how="anti", maintain_order="left")
+    repeated = readable.filter(readable.select(BAR_KEY).is_duplicated())
     return _broken_rows(with_copies(repeated), duplicate_rules())
 
 
