@@ -9,7 +9,7 @@ import pytest
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.partitions import SESSIONS
-from trading_pipeline.schedules import features_schedule, reconcile_schedule, session_schedule
+from trading_pipeline.schedules import features_schedule, reconcile_schedule, session_schedule, tie_out_schedule
 from trading_pipeline.settings import Settings
 
 
@@ -171,7 +171,24 @@ def test_the_account_is_reconciled_while_the_exchange_is_open_and_shortly_around
     assert all(dg.validate_run_config(job, request.run_config) for request in requests)
 
 
-@pytest.mark.parametrize("name", ["features_schedule", "session_schedule", "reconcile_schedule"])
+@pytest.mark.parametrize(
+    ("day", "asked"), [("2023-09-05", True), ("2023-07-03", True), ("2023-07-04", False), ("2023-09-09", False)]
+)
+def test_every_session_is_tied_out_after_its_close(
+    defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch, day: str, *, asked: bool
+) -> None:
+    """A half day too, a holiday and a Saturday not, with a configuration that the job takes."""
+    at = datetime.fromisoformat(f"{day}T16:45").replace(tzinfo=ZoneInfo("America/New_York"))
+    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=defs.get_repository_def())
+    requests = tie_out_schedule.evaluate_tick(context).run_requests
+    assert ([f"tie_out:{day}"] if asked else []) == [request.run_key for request in requests]
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.setenv(name, "for validation only")
+    job = defs.resolve_job_def("tie_out")
+    assert all(dg.validate_run_config(job, request.run_config) for request in requests)
+
+
+@pytest.mark.parametrize("name", ["features_schedule", "session_schedule", "reconcile_schedule", "tie_out_schedule"])
 def test_the_schedules_are_stopped_until_someone_starts_them(defs: dg.Definitions, name: str) -> None:
     """Nothing trades because it was deployed."""
     assert dg.DefaultScheduleStatus.STOPPED is defs.resolve_schedule_def(name).default_status

@@ -57,6 +57,22 @@ def reconcile_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest |
     return dg.RunRequest(run_key=f"reconcile:{now.isoformat()}", run_config={"ops": {"reconcile": {"config": asked}}})
 
 
+@dg.schedule(
+    job_name="tie_out",
+    cron_schedule="45 16 * * *",
+    execution_timezone=EXCHANGE_TIME_ZONE,
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="At 16:45 New York on every session, half days too: ties the session out.",
+)
+def tie_out_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the tie-out of the session that has just closed, or say that there was none."""
+    today = context.scheduled_execution_time.astimezone(ZoneInfo(EXCHANGE_TIME_ZONE)).date()
+    if not xnys().is_session(today):
+        return dg.SkipReason(f"{today} is no session of the exchange")
+    asked = {"operator": "schedule", "reason": "the session has closed"}
+    return dg.RunRequest(run_key=f"tie_out:{today}", run_config={"ops": {"tie_out": {"config": asked}}})
+
+
 def _request(context: dg.ScheduleEvaluationContext, purpose: str) -> dg.RunRequest | dg.SkipReason:
     today = context.scheduled_execution_time.astimezone(ZoneInfo(EXCHANGE_TIME_ZONE)).date()
     try:
@@ -66,4 +82,4 @@ def _request(context: dg.ScheduleEvaluationContext, purpose: str) -> dg.RunReque
     return dg.RunRequest(run_key=f"{purpose}:{session}", partition_key=session.isoformat())
 
 
-ALL_SCHEDULES = (features_schedule, session_schedule, reconcile_schedule)
+ALL_SCHEDULES = (features_schedule, session_schedule, reconcile_schedule, tie_out_schedule)

@@ -9,6 +9,7 @@ from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, quotes
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import TieOutFailed
 from trading_pipeline.services.settlement import settle
+from trading_pipeline.services.status import read_status
 from trading_pipeline.services.submission import SubmissionService
 from trading_pipeline.services.tie_out import require_agreement, tie_out
 
@@ -35,6 +36,7 @@ def test_an_account_that_agrees_ties_out_and_trades_on(kit: Kit) -> None:
     (row,) = kit.ledger.query("select positions from ledger.tie_outs")
     assert {"AAPL": "10"} == row["positions"]
     assert kit.ledger.seals.verify().sound
+    assert {"what": "tie_out", "value": f"session {NEXT} tied out"} in read_status(kit.account).trading
 
 
 def test_after_a_failed_tie_out_nothing_is_recorded_or_sent_until_one_succeeds(kit: Kit, database_url: str) -> None:
@@ -50,7 +52,9 @@ def test_after_a_failed_tie_out_nothing_is_recorded_or_sent_until_one_succeeds(k
     _let_the_broker_hold(database_url, 10)
     with pytest.raises(TieOutFailed, match="did not tie out"):
         SubmissionService(kit.account, RUN).submit(wanted)
+    assert not read_status(kit.account).healthy
     assert tie_out(kit.account, ACTION).agrees
+    assert read_status(kit.account).healthy
     assert not SubmissionService(kit.account, RUN).submit(wanted).refused
 
 

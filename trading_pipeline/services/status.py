@@ -65,7 +65,13 @@ def read_status(account: TradingAccount) -> Status:
     apart = [row["symbol"] for row in exposure if not row["agree"]]
     assessment = assess(account)
     differences = assessment.verification.rows() if assessment.verification is not None else []
-    problems = [problem, *_problems(apart, differences, assessment)]
+    tied = account.ledger.tie_outs.newest(account.account)
+    apart_at_the_close = tied is not None and not tied.agrees
+    problems = [
+        problem,
+        tied.describe() if tied and apart_at_the_close else "",
+        *_problems(apart, differences, assessment),
+    ]
     limits = record.limits.as_text()
     trading = {
         "account": account.account,
@@ -73,13 +79,16 @@ def read_status(account: TradingAccount) -> Status:
         "broker_session": account.broker.current_session,
         "state": state.value,
         "why": ". ".join(one for one in problems if one),
+        "last_start": account.ledger.externals.last_start(account.account) or "",
+        "tie_out": "" if tied is None else tied.describe(),
         "monitored_session": assessment.session,
         "equity": assessment.equity,
         "equity_peak": account.ledger.monitors.get(account.account).peak_equity,
         **{name: value for name, value in row.items() if name not in limits and name != "account"},
     }
     return Status(
-        healthy=state is TradingState.ACTIVE and not (apart or differences or assessment.breached),
+        healthy=state is TradingState.ACTIVE
+        and not (apart or differences or assessment.breached or apart_at_the_close),
         trading=[{"what": name, "value": str(value)} for name, value in trading.items() if value not in ("", None)],
         limits=_limits(limits, snapshot),
         distances=assessment.rows(),

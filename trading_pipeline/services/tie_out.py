@@ -41,6 +41,6 @@ def require_agreement(found: TieOut) -> None:
     """
     if not found.agrees:
         raise TieOutFailed(
-            f"session {found.session} did not tie out ({'; '.join(found.differences)}): reconcile, then run tie-out",
+            f"{found.describe()}: reconcile, then run tie-out",
             session=found.session.isoformat(),
         )

@@ -18,6 +18,12 @@ class TieOut:
     agrees: bool
     differences: tuple[str, ...]
 
+    def describe(self) -> str:
+        """Return the answer as one line."""
+        return f"session {self.session} " + (
+            "tied out" if self.agrees else f"did not tie out ({'; '.join(self.differences)})"
+        )
+
 
 class TieOuts:
     """Statements about `ledger.tie_outs`."""
