@@ -70,6 +70,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "reset_equity_peak",
         "verify_book",
         "accept_external",
+        "redrive_inbox",
         "reconcile",
         "tie_out",
         "close_gate",

@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     alpaca_api_key_id: SecretStr | None = None
     alpaca_api_secret_key: SecretStr | None = None
     alpaca_base_url: str = PAPER_URL
+    alpaca_stream_url: str = ""
     alpaca_account_id: str = ""
     alpaca_data_url: str = "https://data.alpaca.markets"
     alpaca_data_feed: Literal["sip", "iex"] = "sip"
@@ -171,6 +172,9 @@ class Settings(BaseSettings):
         problems = []
         if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
             problems.append("ALPACA_BASE_URL must begin with https://")
+        stream = urlsplit(self.stream_url)
+        if stream.scheme != "wss" and not (stream.scheme == "ws" and stream.hostname in _LOOPBACK):
+            problems.append("ALPACA_STREAM_URL must begin with wss://")
         if url.hostname == urlsplit(LIVE_URL).hostname and paper_key:
             problems.append("ALPACA_API_KEY_ID is a paper key, and ALPACA_BASE_URL the live one")
         if url.hostname == urlsplit(PAPER_URL).hostname and not paper_key:
@@ -186,6 +190,13 @@ class Settings(BaseSettings):
         """True when orders are sent and are not certain to be a paper account's."""
         hosts = {urlsplit(self.alpaca_base_url).hostname, urlsplit(LIVE_URL).hostname}
         return not self.dry_run and (len(hosts) == 1 or not self._has_paper_key)
+
+    @property
+    def stream_url(self) -> str:
+        """Where the account's events are streamed: ALPACA_STREAM_URL, or the place beside the trading API."""
+        beside = urlsplit(self.alpaca_base_url)
+        scheme = {"https": "wss", "http": "ws"}.get(beside.scheme, beside.scheme)
+        return self.alpaca_stream_url or beside._replace(scheme=scheme, path="/stream").geturl()
 
     @property
     def alpaca_staging(self) -> Path:

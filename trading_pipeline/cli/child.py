@@ -4,10 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from trading_pipeline.errors import ConfigError
+
+_LOOK_SECONDS = 0.2
 
 
 def run_in_foreground(command: Sequence[str]) -> int:
@@ -41,6 +44,23 @@ def wait_for_the_end() -> None:
         signal.sigwait(ends)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
+
+
+def run_until_told(run: Callable[[], None], stop: Callable[[], None]) -> None:
+    """Run until it returns or raises; ^C or SIGTERM asks it to stop, and then it is waited for."""
+    told: list[int] = []
+    # A handler that only takes note: anything with a lock could wait for the thread it interrupts.
+    before = {one: signal.signal(one, lambda number, _: told.append(number)) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with ThreadPoolExecutor(1) as worker:
+            running = worker.submit(run)
+            while not told and not running.done():
+                wait([running], timeout=_LOOK_SECONDS)
+            stop()
+            running.result()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:

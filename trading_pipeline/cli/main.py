@@ -17,6 +17,7 @@ from trading_pipeline.cli.console import REFUSED, UNAVAILABLE, exit_codes, out, 
 from trading_pipeline.cli.data import DATA_COMMANDS
 from trading_pipeline.cli.ledger import check_rows, parse_head, problem_rows
 from trading_pipeline.cli.runtime import check_account, opened_account, running_servers, start_account
+from trading_pipeline.cli.stream import stream
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import stop_embedded
@@ -295,7 +296,7 @@ def _operator_command(name: str, verb: Verb) -> None:
             raise SystemExit(REFUSED)
 
 
-for _command in DATA_COMMANDS:
+for _command in (*DATA_COMMANDS, stream):
     cli.add_command(_command)
 for _name, _verb in OPERATOR_VERBS.items():
     _operator_command(_name, _verb)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,12 +23,14 @@ from trading_pipeline.embedded import embedded_servers
 from trading_pipeline.errors import TransientError
 from trading_pipeline.instance.home import prepare_dagster_home
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.inbox import Reads
 from trading_pipeline.services.reconciliation import start
 from trading_pipeline.services.valuation import Valuation
 from trading_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from trading_pipeline.adapters.broker.alpaca.broker import AlpacaBroker
+    from trading_pipeline.adapters.broker.alpaca.stream import AlpacaStream
     from trading_pipeline.adapters.market_data.alpaca import AlpacaBars
 
 log = structlog.get_logger(__name__)
@@ -94,6 +97,19 @@ def start_account(settings: Settings, environment: dict[str, str]) -> None:
     action = OperatorAction(operator="trading-pipeline", reason="the system was started: nothing is reconciled yet")
     with opened_account(settings, environment) as account:
         start(account, action)
+
+
+def alpaca_stream(settings: Settings, environment: dict[str, str]) -> tuple["AlpacaStream", Reads]:
+    """Return the stream of the account's events, which opens nothing yet, and what reads one of them."""
+    from trading_pipeline.adapters.broker.alpaca.stream import AlpacaStream, StreamConfig  # noqa: PLC0415
+    from trading_pipeline.adapters.broker.alpaca.updates import trade_update  # noqa: PLC0415
+
+    config = StreamConfig(
+        url=settings.stream_url,
+        key_id=environment["ALPACA_API_KEY_ID"],
+        secret=environment["ALPACA_API_SECRET_KEY"],
+    )
+    return AlpacaStream(config), partial(trade_update, calendar=xnys())
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import ConfigError
 from trading_pipeline.services.acceptances import accept_bars, revoke_acceptance
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.inbox import redrive_inbox
 from trading_pipeline.services.monitor import reset_equity_peak
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.reconciliation import accept_external, reconcile
@@ -260,6 +261,10 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
         description="Take back the acceptance of a symbol's bars: the gate judges them again.",
         act=lambda on, action: _decide(on, action, revoke_acceptance),
         takes=Takes.BARS,
+    ),
+    "redrive_inbox": Verb(
+        description="Let the dead letters of the broker's stream be applied again, once what ailed them is repaired.",
+        act=lambda on, action: [redrive_inbox(on.account, action)],
     ),
     "cancel_all_orders": Verb(
         description="Cancel every live order at the broker, and every order that was never sent.",

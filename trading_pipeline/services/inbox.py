@@ -13,6 +13,7 @@ import structlog
 from trading_pipeline.adapters.broker.protocol import Execution, TradeUpdate
 from trading_pipeline.adapters.store.ledger import Letter, LetterState
 from trading_pipeline.core.orders.states import Source
+from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.errors import DataQualityError, ExecutionConflict, IllegalTransition
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.settlement import book, judge_losses, tell_guard
@@ -69,6 +70,12 @@ def apply_inbox(account: TradingAccount, read: Reads) -> Applied:
         waiting=count[LetterState.NEW],
         booked=tuple(one for fate in fates for one in fate.booked),
     )
+
+
+def redrive_inbox(account: TradingAccount, action: OperatorAction) -> dict[str, int]:
+    """Let every dead letter be applied again by whoever listens to the stream; tell how many there were."""
+    account.ledger.books.record_action(account.account, "redrive_inbox", action, {})
+    return {"letters": account.ledger.inbox.redrive(account.account)}
 
 
 def _apply_all(account: TradingAccount, read: Reads) -> list[_Fate]:

@@ -1,0 +1,91 @@
+"""`trading-pipeline stream` as a process: killed in the middle and started anew, it loses nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+from support.alpaca.bench import alpaca_account, alpaca_bench
+from support.alpaca.exchange import ACCOUNT_ID
+from support.alpaca.server import KEY_ID, SECRET
+from support.alpaca.stream import trade_updates
+from support.commands import PASSED_ON, run_command
+from support.trading import ACCOUNT, RUN, order
+
+from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.verification import compare
+
+PATIENCE = 60
+
+
+@contextmanager
+def _process(folder: Path, variables: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    inherited = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    command = [sys.executable, "-c", "from trading_pipeline.cli import main; main()", "stream"]
+    with subprocess.Popen(command, cwd=folder, env=inherited | variables) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _wait_until_filled(account: TradingAccount, shares: int) -> None:
+    ticks = threading.Event()
+    for _ in range(PATIENCE * 20):
+        held = account.ledger.fills.positions(ACCOUNT)
+        if sum((one.qty for one in held.values()), Decimal(0)) == shares:
+            return
+        ticks.wait(0.05)
+    raise AssertionError(f"never {shares} shares: {account.ledger.fills.positions(ACCOUNT)}")
+
+
+def test_a_killed_stream_process_loses_nothing(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    """Killed, with fills meanwhile: the next process sweeps, then books what it is told; SIGTERM ends it."""
+    with (
+        alpaca_bench(redis_url) as bench,
+        trade_updates(bench.exchange) as updates,
+        alpaca_account(database_url, redis_url, bench) as account,
+    ):
+        variables = {
+            "PIPELINE_HOME": str(tmp_path / "home"),
+            "DRY_RUN": "false",
+            "ALPACA_BASE_URL": bench.server.url,
+            "ALPACA_STREAM_URL": updates.url,
+            "ALPACA_API_KEY_ID": KEY_ID,
+            "ALPACA_API_SECRET_KEY": SECRET,
+            "ALPACA_ACCOUNT_ID": ACCOUNT_ID,
+            "ACCOUNT": ACCOUNT,
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+        }
+        sent = SubmissionService(account, RUN).submit_all([order("AAPL"), order("MSFT")])
+        apple, microsoft = (one.order.client_order_id for one in sent)
+        with _process(tmp_path, variables) as first:
+            updates.wait_for_listener(seconds=PATIENCE)
+            bench.exchange.fill(apple, 3)
+            _wait_until_filled(account, 3)
+            first.kill()
+            first.wait()
+        bench.exchange.fill(apple)
+        with _process(tmp_path, variables) as second:
+            _wait_until_filled(account, 10)
+            updates.wait_for_listener(2, seconds=PATIENCE)
+            bench.exchange.fill(microsoft)
+            _wait_until_filled(account, 20)
+            second.send_signal(signal.SIGTERM)
+            assert 0 == second.wait(PATIENCE)
+        bench.waits.sleep(30)
+        assert [] == compare(account)
+
+
+def test_the_simulated_exchange_has_no_stream(tmp_path: Path) -> None:
+    """It is said at once, and nothing is started."""
+    ended = run_command("stream", folder=tmp_path, home=tmp_path / "home")
+    assert "the simulated exchange of DRY_RUN=true has no stream" in ended.stderr
+    assert 0 != ended.returncode
