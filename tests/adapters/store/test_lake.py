@@ -97,6 +97,22 @@ def test_columns_are_chosen_on_reading(lake: Lake):
         lake.read_session(Dataset.BARS, DAYS[0], columns=["vwap"])
 
 
+def test_a_file_cut_to_pieces_by_restated_sessions_reads_in_order(lake: Lake):
+    """Every third session is said again; all, some and one column are read from both sides of the cuts."""
+    days = [date(2024, 1, 1) + timedelta(days=number) for number in range(30)]
+    rows = frame(*((day, symbol, float(number)) for number, day in enumerate(days) for symbol in ("A", "B")))
+    lake.write(Dataset.BARS, rows, sessions=days)
+    for day in days[1::3]:
+        lake.write(Dataset.BARS, frame((day, "A", -1.0), (day, "C", -2.0)), sessions=[day])
+        rows = pl.concat([rows.filter(pl.col("session") != day), frame((day, "A", -1.0), (day, "C", -2.0))])
+    rows = rows.sort("session", "symbol")
+    for first, last in ((0, 29), (4, 20), (6, 6), (7, 7)):
+        expected = rows.filter(pl.col("session").is_between(days[first], days[last]))
+        assert_frame_equal(expected, lake.read(Dataset.BARS, start=days[first], end=days[last]))
+        shown = lake.read(Dataset.BARS, start=days[first], end=days[last], columns=["symbol"])
+        assert_frame_equal(expected.select("symbol"), shown)
+
+
 def test_a_dataset_never_written_is_no_empty_dataset(lake: Lake):
     """Missing state is an error, not zero rows."""
     assert [] == lake.sessions(Dataset.FEATURES)

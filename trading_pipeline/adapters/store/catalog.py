@@ -43,6 +43,10 @@ class Slice:
         """Tell whether the part has nothing else."""
         return len(self.sessions) == len(self.part.sessions)
 
+    def widened(self) -> "Slice":
+        """Return all of its part."""
+        return Slice(self.part, 0, self.part.rows, tuple(session for session, _ in self.part.sessions))
+
     def followed_by(self, other: "Slice") -> bool:
         """Tell whether the rows of the other come next in the same file."""
         return self.part is other.part and self.offset + self.rows == other.offset

@@ -1,5 +1,6 @@
 """The Parquet lake: datasets partitioned by session, replaced whole and atomically; it judges no content."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from enum import StrEnum
@@ -216,7 +217,7 @@ class Lake:
         # Slices without rows add nothing but the columns, which any one of them can give.
         filled = [one for one in slices if one.rows] or slices[:1]
         try:
-            frames = pl.collect_all([self._lazy(dataset, one, columns) for one in filled])
+            frames = self._collect(dataset, filled, columns)
             return pl.concat(frames) if len(frames) > 1 else frames[0]
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataQualityError(
@@ -226,6 +227,19 @@ class Lake:
                 start=sessions[0],
                 end=sessions[-1],
             ) from error
+
+    def _collect(self, dataset: Dataset, slices: Sequence[Slice], columns: Sequence[str] | None) -> list[pl.DataFrame]:
+        """Return the rows of each slice; a part that restated sessions have cut to pieces is decoded once."""
+        cut = _cut_to_pieces(slices)
+        whole = {one.part.name: one.widened() for one in slices if one.part.name in cut}
+        single = [one for one in slices if one.part.name not in whole]
+        frames = pl.collect_all([self._lazy(dataset, one, columns) for one in (*whole.values(), *single)])
+        decoded = dict(zip(whole, frames, strict=False))
+        others = iter(frames[len(whole) :])
+        return [
+            decoded[one.part.name].slice(one.offset, one.rows) if one.part.name in decoded else next(others)
+            for one in slices
+        ]
 
     def _lazy(self, dataset: Dataset, one: Slice, columns: Sequence[str] | None) -> pl.LazyFrame:
         rows = pl.scan_parquet(
@@ -315,6 +329,16 @@ def _cuts(counts: Sequence[tuple[date, int]], limit: int) -> Iterator[list[tuple
 def _span(cut: Sequence[tuple[date, int]]) -> str:
     first, last = cut[0][0].isoformat(), cut[-1][0].isoformat()
     return first if first == last else f"{first}_{last}"
+
+
+def _cut_to_pieces(slices: Sequence[Slice]) -> set[str]:
+    """Name the parts of which several slices are wanted that are most of their rows together."""
+    pieces = Counter(one.part.name for one in slices)
+    rows: Counter[str] = Counter()
+    for one in slices:
+        rows[one.part.name] += one.rows
+    parts = {one.part.name: one.part for one in slices if pieces[one.part.name] > 1}
+    return {name for name, part in parts.items() if 2 * rows[name] >= part.rows}
 
 
 def _counts(rows: pl.DataFrame) -> dict[date, int]:
