@@ -37,7 +37,7 @@ format: $(STAMP) ## format and fix what can be fixed
 
 lock: $(STAMP) ## resolve the dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --generate-hashes \
-	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+	  --no-annotate --no-header --quiet --output-file requirements.lock
 
 clean: ## stop the servers and remove all data and the environment
 	-@$(BIN)/trading-pipeline down 2>/dev/null

@@ -241,3 +241,9 @@ def test_averages_that_cannot_be_are_a_conflict() -> None:
     """10 at 100 known and 11 at 50 reported: the eleventh share would have been a gift of 450 dollars."""
     with pytest.raises(ExecutionConflict, match="does not fit"):
         effective([_executed(1, "10", "100")], [_cumulative("11", "50")])
+
+
+def test_dust_that_the_rounding_of_an_average_hides_has_the_smallest_price() -> None:
+    """0.299999999 at 0.0003 known, 0.3 reported at a rounded average: a billionth of a share seems to cost nothing."""
+    _, dust = effective([_executed(1, "0.299999999", "0.0003")], [_cumulative("0.3", "0.000299999999")])
+    assert (Decimal("1e-9"), Decimal("0.0001")) == (dust.fill.qty, dust.fill.price)

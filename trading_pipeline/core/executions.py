@@ -19,6 +19,10 @@ from trading_pipeline.errors import ExecutionConflict
 
 DIGITS = 100
 """Enough for products and sums of any shares and prices to be exact."""
+AVERAGE_ERROR = Decimal("0.00005")
+"""Dollars a share by which a broker's average may be off: half the last of four decimals."""
+SMALLEST_PRICE = Decimal("0.0001")
+"""Dollars a share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +115,9 @@ def missing(known: Sequence[Executed], report: Cumulative) -> Executed | None:
             cumulative_average=report.average,
         )
         gap = report.qty - qty
+        if price <= 0 and -price * gap <= report.qty * AVERAGE_ERROR:
+            # So few shares that their price is lost in the rounding of the average: all dollars are right to that.
+            price = SMALLEST_PRICE
     if not price.is_finite() or price <= 0:
         raise ExecutionConflict(
             f"order {report.client_order_id}: {gap} missing shares would have been filled at {price} a share, so the"
