@@ -9,11 +9,11 @@ import pytest
 from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
 from support.alpaca.exchange import ACCOUNT_ID
 from support.alpaca.server import KEY_ID, SECRET, Fault
-from support.trading import ACCOUNT, RUN, order
+from support.trading import RUN, order
+from support.trading_resource import trading_resource
 
-from resources import AlpacaTradingResource, LakeResource, LedgerResource, RiskResource, TradingResource
+from resources import AlpacaTradingResource, TradingResource
 from sensors import build_order_sweep, order_sweep
-from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.submission import SubmissionService
 
@@ -45,15 +45,7 @@ def _trading(database_url: str, redis_url: str, lake: Path, url: str | None) -> 
         requests_per_minute=200,
         redis_url=redis_url,
     )
-    return TradingResource(
-        ledger=LedgerResource(database_url=database_url),
-        risk=RiskResource(redis_url=redis_url, account=ACCOUNT, limits=RiskLimits().as_text()),
-        lake=LakeResource(root=str(lake)),
-        strategy_id="tested",
-        capital="100000",
-        exchange_url=database_url,
-        alpaca=alpaca or None,
-    )
+    return trading_resource(database_url, redis_url, lake, alpaca=alpaca or None)
 
 
 def _tick(trading: TradingResource) -> dg.SensorResult | dg.SkipReason:

@@ -7,13 +7,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from support.trading import ACCOUNT, RUN, SESSION, Kit, order, trading_kit
+from support.trading_resource import trading_resource
 
-from resources import LakeResource, LedgerResource, RiskResource, TradingResource
+from resources import TradingResource
 from sensors import build_risk_monitor
 from trading_pipeline.core.clock import FixedClock
 from trading_pipeline.core.risk.clearance import VerdictCode
 from trading_pipeline.core.risk.halts import Breaker
-from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import SubmissionService
@@ -28,17 +28,6 @@ def kit(database_url: str, redis_url: str) -> Iterator[Kit]:
     """An account with a book."""
     with trading_kit(database_url, redis_url) as opened:
         yield opened
-
-
-def _trading(database_url: str, redis_url: str, lake: Path) -> TradingResource:
-    return TradingResource(
-        ledger=LedgerResource(database_url=database_url),
-        risk=RiskResource(redis_url=redis_url, account=ACCOUNT, limits=RiskLimits().as_text()),
-        lake=LakeResource(root=str(lake)),
-        strategy_id="tested",
-        capital="100000",
-        exchange_url=database_url,
-    )
 
 
 def _tick(trading: TradingResource, at: datetime = OPEN, cursor: str | None = None) -> object:
@@ -57,7 +46,7 @@ def _metadata(tick: object) -> dict[str, object]:
 @pytest.mark.parametrize("at", [AFTER_THE_HALF_DAY, datetime(2024, 7, 4, 16, 0, tzinfo=UTC)])
 def test_nothing_is_opened_while_the_exchange_is_closed(at: datetime, tmp_path: Path) -> None:
     """Half days and holidays count: no server is asked, these are not there."""
-    nowhere = _trading("postgresql://a:b@127.0.0.1:1/c", "redis://127.0.0.1:1/0", tmp_path)
+    nowhere = trading_resource("postgresql://a:b@127.0.0.1:1/c", "redis://127.0.0.1:1/0", tmp_path)
     assert "closed" in _tick(nowhere, at).skip_message
 
 
@@ -67,7 +56,7 @@ def test_a_position_without_a_price_trips_and_the_next_order_is_refused(
     """The lake of this account is empty: what it is worth is unknown, and that is not zero."""
     SubmissionService(kit.account, RUN).submit(order())
     settle(kit.account, NEXT)
-    trading = _trading(database_url, redis_url, tmp_path)
+    trading = trading_resource(database_url, redis_url, tmp_path)
     tick = _tick(trading)
     metadata = _metadata(tick)
     assert Breaker.TRIPPED is kit.ledger.books.get(ACCOUNT).breaker
@@ -82,7 +71,7 @@ def test_a_tick_in_which_nothing_changed_costs_no_look(
     kit: Kit, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     """Until something does, or five minutes are over."""
-    trading = _trading(database_url, redis_url, tmp_path)
+    trading = trading_resource(database_url, redis_url, tmp_path)
     cursor = _tick(trading).cursor
     again = _tick(trading, OPEN.replace(minute=4), cursor)
     assert ([], True) == (list(again.asset_events), "nothing has changed" in again.skip_message)
@@ -95,12 +84,12 @@ def test_a_ledger_that_is_away_is_a_reason_and_an_alert_when_it_is_back(
     kit: Kit, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     """The alert cannot be written while its table is away: the cursor remembers."""
-    away = _trading("postgresql://a:b@127.0.0.1:1/c", redis_url, tmp_path)
+    away = trading_resource("postgresql://a:b@127.0.0.1:1/c", redis_url, tmp_path)
     skipped = _tick(away)
     assert "could not look: PostgreSQL did not answer" in skipped.skip_message
     assert [] == kit.ledger.alerts.latest()
 
-    _tick(_trading(database_url, redis_url, tmp_path), OPEN.replace(minute=1), skipped.cursor)
+    _tick(trading_resource(database_url, redis_url, tmp_path), OPEN.replace(minute=1), skipped.cursor)
     alert = next(row for row in kit.ledger.alerts.latest() if row["kind"] == "monitor_away")
     assert OPEN.isoformat() == alert["detail"]["since"]
     assert "PostgreSQL" in alert["message"]
@@ -110,7 +99,7 @@ def test_a_redis_that_is_away_is_a_reason_and_an_alert_at_once(
     kit: Kit, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     """The rules that need no book are judged all the same."""
-    tick = _tick(_trading(database_url, "redis://127.0.0.1:1/0", tmp_path))
+    tick = _tick(trading_resource(database_url, "redis://127.0.0.1:1/0", tmp_path))
     assert "Redis" in tick.skip_message
     assert ["monitor_away"] == [row["kind"] for row in kit.ledger.alerts.latest() if row["kind"] == "monitor_away"]
     assert any(row["rule"] == "drawdown" for row in _rows(_metadata(tick)["distance_to_limits"]))
@@ -122,5 +111,5 @@ def _rows(shown: object) -> list[dict[str, object]]:
 
 def test_the_sensor_runs_from_the_start(tmp_path: Path) -> None:
     """A monitor that waits to be switched on is none."""
-    risk_monitor = build_risk_monitor(_trading("postgresql://nowhere/c", "redis://nowhere/0", tmp_path))
+    risk_monitor = build_risk_monitor(trading_resource("postgresql://nowhere/c", "redis://nowhere/0", tmp_path))
     assert (dg.DefaultSensorStatus.RUNNING, 30) == (risk_monitor.default_status, risk_monitor.minimum_interval_seconds)

@@ -1,13 +1,38 @@
-"""The account under test."""
+"""The account under test: on the simulated exchange, or on an Alpaca account on loopback."""
 
 from collections.abc import Iterator
 
 import pytest
+from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
+from support.alpaca.stream import TradeUpdates, trade_updates
 from support.trading import Kit, trading_kit
+
+from trading_pipeline.services.account import TradingAccount
 
 
 @pytest.fixture
 def kit(database_url: str, redis_url: str) -> Iterator[Kit]:
     """An account on real servers, its book initialised, its exchange standing at the test session."""
     with trading_kit(database_url, redis_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bench(redis_url: str) -> Iterator[Bench]:
+    """An Alpaca account on loopback."""
+    with alpaca_bench(redis_url) as running:
+        yield running
+
+
+@pytest.fixture
+def updates(bench: Bench) -> Iterator[TradeUpdates]:
+    """Its stream."""
+    with trade_updates(bench.exchange) as running:
+        yield running
+
+
+@pytest.fixture
+def account(database_url: str, redis_url: str, bench: Bench) -> Iterator[TradingAccount]:
+    """Our account on it, with a book."""
+    with alpaca_account(database_url, redis_url, bench) as opened:
         yield opened

@@ -1,10 +1,9 @@
 """The whole order path on an Alpaca account: ledger, guard and the real client against a server that misbehaves."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
-from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
+from support.alpaca.bench import Bench, alpaca_account
 from support.alpaca.server import Fault
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, order
 from support.virtual_time import shift_time
@@ -25,13 +24,6 @@ FAULTS = [
     pytest.param(Fault(kind="reset", after=True), 3, id="reset after acceptance"),
     pytest.param(Fault(status=429), 3, id="429"),
 ]
-
-
-@pytest.fixture
-def bench(redis_url: str) -> Iterator[Bench]:
-    """An Alpaca account on loopback."""
-    with alpaca_bench(redis_url) as running:
-        yield running
 
 
 @pytest.mark.parametrize(("fault", "sent"), FAULTS)

@@ -1,13 +1,12 @@
 """What the stream told is booked once, whatever order it came in, beside or without what the REST API tells."""
 
 import random
-from collections.abc import Iterator
 from decimal import Decimal
 from functools import partial
 
 import pytest
-from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
-from support.alpaca.stream import TradeUpdates, trade_updates
+from support.alpaca.bench import Bench
+from support.alpaca.stream import TradeUpdates
 from support.trading import ACCOUNT, RUN, SESSION, order
 
 from trading_pipeline.adapters.broker.alpaca.updates import trade_update
@@ -21,27 +20,6 @@ from trading_pipeline.services.submission import SubmissionService
 from trading_pipeline.services.verification import compare
 
 READ = partial(trade_update, calendar=xnys())
-
-
-@pytest.fixture
-def bench(redis_url: str) -> Iterator[Bench]:
-    """An Alpaca account on loopback."""
-    with alpaca_bench(redis_url) as running:
-        yield running
-
-
-@pytest.fixture
-def updates(bench: Bench) -> Iterator[TradeUpdates]:
-    """Its stream."""
-    with trade_updates(bench.exchange) as running:
-        yield running
-
-
-@pytest.fixture
-def account(database_url: str, redis_url: str, bench: Bench) -> Iterator[TradingAccount]:
-    """Our account on it."""
-    with alpaca_account(database_url, redis_url, bench) as opened:
-        yield opened
 
 
 def _send(account: TradingAccount, *symbols: str) -> list[str]:

@@ -1,12 +1,11 @@
 """What others did in the account is recorded and counted, keeps its symbol from trading, and ends or is accepted."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 
 import psycopg
 import pytest
-from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
+from support.alpaca.bench import Bench
 from support.alpaca.server import Fault
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, order
 
@@ -24,20 +23,6 @@ from trading_pipeline.services.verification import compare
 
 ORDERS = "/v2/orders"
 BY_HAND = {"symbol": "NVDA", "qty": "5", "side": "buy", "type": "limit", "limit_price": "400", "time_in_force": "day"}
-
-
-@pytest.fixture
-def bench(redis_url: str) -> Iterator[Bench]:
-    """An Alpaca account on loopback."""
-    with alpaca_bench(redis_url) as running:
-        yield running
-
-
-@pytest.fixture
-def account(bench: Bench, database_url: str, redis_url: str) -> Iterator[TradingAccount]:
-    """The account with its ledger and book."""
-    with alpaca_account(database_url, redis_url, bench) as opened:
-        yield opened
 
 
 def _held(account: TradingAccount) -> dict[str, Decimal]:

@@ -7,9 +7,9 @@ from decimal import Decimal
 from functools import partial
 
 import pytest
-from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
+from support.alpaca.bench import Bench
 from support.alpaca.server import KEY_ID, SECRET
-from support.alpaca.stream import TradeUpdates, trade_updates
+from support.alpaca.stream import TradeUpdates
 from support.trading import ACCOUNT, RUN, order
 
 from trading_pipeline.adapters.broker.alpaca.stream import AlpacaStream, StreamConfig
@@ -25,27 +25,6 @@ from trading_pipeline.services.verification import compare
 READ = partial(trade_update, calendar=xnys())
 PATIENCE = 60
 NEVER = 1e9
-
-
-@pytest.fixture
-def bench(redis_url: str) -> Iterator[Bench]:
-    """An Alpaca account on loopback."""
-    with alpaca_bench(redis_url) as running:
-        yield running
-
-
-@pytest.fixture
-def updates(bench: Bench) -> Iterator[TradeUpdates]:
-    """Its stream."""
-    with trade_updates(bench.exchange) as running:
-        yield running
-
-
-@pytest.fixture
-def account(database_url: str, redis_url: str, bench: Bench) -> Iterator[TradingAccount]:
-    """Our account on it."""
-    with alpaca_account(database_url, redis_url, bench) as opened:
-        yield opened
 
 
 def _service(account: TradingAccount, updates: TradeUpdates, *, sweep: float = NEVER) -> StreamService:

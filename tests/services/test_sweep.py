@@ -1,10 +1,9 @@
 """A sweep finds what happened at the broker, once, without sending anything."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
-from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
+from support.alpaca.bench import Bench
 from support.alpaca.server import Fault
 from support.trading import ACCOUNT, RUN, order
 
@@ -14,20 +13,6 @@ from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.submission import SubmissionService
 from trading_pipeline.services.sweep import sweep
 from trading_pipeline.services.verification import compare
-
-
-@pytest.fixture
-def bench(redis_url: str) -> Iterator[Bench]:
-    """An Alpaca account on loopback."""
-    with alpaca_bench(redis_url) as running:
-        yield running
-
-
-@pytest.fixture
-def account(database_url: str, redis_url: str, bench: Bench) -> Iterator[TradingAccount]:
-    """Our account on it."""
-    with alpaca_account(database_url, redis_url, bench) as opened:
-        yield opened
 
 
 def _send(account: TradingAccount, *symbols: str) -> list[str]:

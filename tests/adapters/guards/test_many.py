@@ -1,6 +1,6 @@
 """Many orders, fills or ends in one message: each stands for itself, and what was lost in between is told again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 
@@ -142,11 +142,8 @@ def test_a_book_that_is_lost_in_between_was_told_nothing(
     assert VerdictCode.BOOK_MISSING.value == caught.value.fields["code"]
 
 
-@pytest.mark.parametrize("at", [1, 2])
-def test_a_book_that_becomes_an_older_one_in_between_was_told_nothing(
-    three: RiskGuard, line: InterruptedRedis, raw: redis.Redis, at: int
-) -> None:
-    """As when the server turns into a replica of one that lags, be it by one step. Told again, all counts once."""
+def _way_back(raw: redis.Redis) -> Callable[[], None]:
+    """Return what puts the book of this moment in the place of a later one."""
     keys = book_keys(ACCOUNT)
     older = {key: raw.dump(key) for key in (keys.book, keys.history)}
 
@@ -155,7 +152,15 @@ def test_a_book_that_becomes_an_older_one_in_between_was_told_nothing(
             assert value is not None
             raw.restore(key, 0, value, replace=True)
 
-    line.interrupt(at, goes_back)
+    return goes_back
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_book_that_becomes_an_older_one_in_between_was_told_nothing(
+    three: RiskGuard, line: InterruptedRedis, raw: redis.Redis, at: int
+) -> None:
+    """As when the server turns into a replica of one that lags, be it by one step. Told again, all counts once."""
+    line.interrupt(at, _way_back(raw))
     told = three.post_many(POSTINGS, **KNOWN)
     assert ((), 0) == (told.done, told.sequence)
     with pytest.raises(TradingHalted) as caught:
@@ -242,15 +247,7 @@ def test_a_book_that_forgets_in_between_says_yes_to_nothing_behind(
     three: RiskGuard, line: InterruptedRedis, raw: redis.Redis, at: int
 ) -> None:
     """However far the older book counts on, it is believed no more."""
-    keys = book_keys(ACCOUNT)
-    older = {key: raw.dump(key) for key in (keys.book, keys.history)}
-
-    def goes_back() -> None:
-        for key, value in older.items():
-            assert value is not None
-            raw.restore(key, 0, value, replace=True)
-
-    line.interrupt(at, goes_back)
+    line.interrupt(at, _way_back(raw))
     verdicts = three.clear_many(asking("AAPL", "MSFT", "AAPL", "MSFT", "TSLA"))
     behind = len(verdicts) - at
     assert [CLEARED] * at + [STALE] * behind == codes(verdicts)
