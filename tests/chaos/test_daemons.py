@@ -51,7 +51,11 @@ def test_two_daemons_send_every_order_once(decided: Pipeline, database_url: str)
     with ExitStack() as stack:
         for number in range(ASKED):
             stack.enter_context(_daemon(decided, number))
-        past = [subprocess.Popen([*_DAGSTER, "job", "execute", *_CODE, *asked]) for _ in range(ASKED)]
+        past = [
+            stack.enter_context(subprocess.Popen([*_DAGSTER, "job", "execute", *_CODE, *asked])) for _ in range(ASKED)
+        ]
+        for process in past:
+            stack.callback(process.kill)
         assert [0] * ASKED == [process.wait(PATIENCE_SECONDS) for process in past]
         assert {dg.DagsterRunStatus.SUCCESS} == set(_ends_of_runs(decided))
 

@@ -6,8 +6,9 @@ import psycopg
 import pytest
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, quotes
 
+from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.sessions import xnys
-from trading_pipeline.errors import TieOutFailed
+from trading_pipeline.errors import TieOutFailed, TransientError
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.status import read_status
 from trading_pipeline.services.submission import SubmissionService
@@ -67,3 +68,34 @@ def test_flattening_works_after_a_failed_tie_out(kit: Kit, database_url: str) ->
     done = kit.operations.flatten_positions(ACTION, quotes)
     assert [False] == [one.refused for one in done.submissions]
     assert Decimal(10) == kit.ledger.orders.live(ACCOUNT)[0].remaining
+
+
+def test_an_order_that_a_crash_left_cleared_waits_for_a_tie_out_that_succeeds(kit: Kit, database_url: str) -> None:
+    """Whoever resumes does not send it meanwhile; it keeps its exposure."""
+    _hold(kit)
+    kit.broker.before = [TransientError("429: too many requests", retry_after_seconds=30)]
+    service = SubmissionService(kit.account, RUN)
+    left = service.submit(order("MSFT", session=NEXT)).order
+    assert OrderState.CLEARED is left.state
+    _let_the_broker_hold(database_url, 12)
+    tie_out(kit.account, ACTION)
+    _let_the_broker_hold(database_url, 10)
+    service.resume()
+    with pytest.raises(TieOutFailed):
+        service.submit(order("MSFT", session=NEXT))
+    assert kit.exchange.find(left.client_order_id) is None
+    assert [left.client_order_id] == kit.ledger.orders.live_ids(ACCOUNT)
+
+    assert tie_out(kit.account, ACTION).agrees
+    service.resume()
+    assert kit.exchange.find(left.client_order_id) is not None
+
+
+def test_a_submission_that_is_complete_may_be_repeated_after_a_failed_tie_out(kit: Kit, database_url: str) -> None:
+    """Nothing would be recorded or sent."""
+    _hold(kit)
+    done = SubmissionService(kit.account, RUN).submit(order("MSFT", session=NEXT)).order
+    _let_the_broker_hold(database_url, 12)
+    tie_out(kit.account, ACTION)
+    again = SubmissionService(kit.account, RUN).submit(order("MSFT", session=NEXT)).order
+    assert (done.client_order_id, OrderState.ACCEPTED) == (again.client_order_id, again.state)

@@ -46,6 +46,8 @@ def strike(world: Any, kind: str, where: str) -> str | None:
             return None
         if kind in ("redis restarts", OLDER_BOOK):
             world.stage.restart_redis(world.older_book if kind == OLDER_BOOK else None)
+            if kind == OLDER_BOOK:
+                world.older_book = {}
             world.stage.set_time(world.now())
         world.count(kind)
         if kind.startswith("postgres"):

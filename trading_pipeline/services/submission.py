@@ -31,7 +31,7 @@ from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import take_over, tell_guard
-from trading_pipeline.services.tie_out import require_tied_out
+from trading_pipeline.services.tie_out import failed_tie_out, require_tied_out
 
 GRACE = timedelta(seconds=60)
 """How long a broker may take to show an order whose answer was lost before its absence counts."""
@@ -91,7 +91,8 @@ class SubmissionService:
         Raises:
             SessionNotTradable: the run is not of this session, or the broker takes no orders decided from it now;
                 nothing is recorded.
-            TieOutFailed: the newest tie-out found differences, and not every order flattens; nothing is recorded.
+            TieOutFailed: the newest tie-out found differences, and not every order that may still have to be sent
+                flattens; nothing is recorded.
             OperatorError: an order flattens, and no operator asks for it; nothing is recorded.
             OrderConflict: an id is known with another payload; the orders before its batch were submitted.
             ValueError: an order is another account's, or its trade session does not follow its session.
@@ -109,12 +110,20 @@ class SubmissionService:
 
         Orders cleared or unconfirmed are looked up at the broker. Found: adopted, and cancelled where that was asked
         for. Absent: a cleared one of the session the broker trades now goes on through the guard unless its
-        cancellation was asked for; any other ends when it was absent twice, a grace time apart. Intents never sent, of
-        sessions that passed, expire.
+        cancellation was asked for; any other ends when it was absent twice, a grace time apart. After a tie-out that
+        failed it stays cleared, its exposure held, unless it flattens. Intents never sent, of sessions that passed,
+        expire.
         """
         account = self._account.account
         touched: list[Submission] = []
-        sendable = [order.client_order_id for order in self._orders.live(account) if self._sendable(order)]
+        kept_back = failed_tie_out(self._account)
+        if kept_back is not None:
+            log.warning("cleared orders wait for a tie-out that succeeds", reason=kept_back.describe())
+        sendable = [
+            order.client_order_id
+            for order in self._orders.live(account)
+            if self._sendable(order) and (kept_back is None or order.intent.purpose is Purpose.FLATTEN)
+        ]
         taken = self._account.ledger.sending.take(sendable) if sendable else {}
         touched += self._clear_and_send(list(taken.values()), _Patience(self._account.clock), known=True)
         for order in self._orders.live(account):
@@ -252,16 +261,13 @@ class SubmissionService:
             raise ValueError(msg)
 
     def _require_tradable(self, news: Sequence[NewOrder]) -> None:
-        """Check the sessions of all orders that may still have to be sent."""
-        sessions = set()
+        """Check tie-out and sessions of all orders that may still have to be sent."""
         known = self._orders.get_many([new.intent.client_order_id for new in news])
-        for new in news:
-            stored = known.get(new.intent.client_order_id)
-            if stored is None or _unfinished(stored):
-                sessions.add(new.intent.session)
-        if any(new.intent.purpose is not Purpose.FLATTEN for new in news):
+        stored = [(new.intent, known.get(new.intent.client_order_id)) for new in news]
+        unsent = [intent for intent, order in stored if order is None or _unfinished(order)]
+        if any(intent.purpose is not Purpose.FLATTEN for intent in unsent):
             require_tied_out(self._account)
-        for session in sorted(sessions):
+        for session in sorted({intent.session for intent in unsent}):
             self._account.broker.require_tradable(session)
 
     def _sendable(self, order: OrderRecord) -> bool:

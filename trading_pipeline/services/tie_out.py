@@ -22,15 +22,21 @@ def tie_out(account: TradingAccount, action: OperatorAction) -> TieOut:
     return account.ledger.tie_outs.record(account.account, session, held, differences, action.operator)
 
 
+def failed_tie_out(account: TradingAccount) -> TieOut | None:
+    """Return the newest tie-out of the account if it failed: until one succeeds no order but a flatten is sent."""
+    newest = account.ledger.tie_outs.newest(account.account)
+    return None if newest is None or newest.agrees else newest
+
+
 def require_tied_out(account: TradingAccount) -> None:
     """Check that the newest tie-out of the account did not fail.
 
     Raises:
         TieOutFailed: it did; orders are kept back until one succeeds.
     """
-    newest = account.ledger.tie_outs.newest(account.account)
-    if newest is not None:
-        require_agreement(newest)
+    failed = failed_tie_out(account)
+    if failed is not None:
+        require_agreement(failed)
 
 
 def require_agreement(found: TieOut) -> None:

@@ -114,6 +114,18 @@ def test_redis_that_forgot_the_scripts_is_taught_again(
     assert dict.fromkeys(SYMBOLS, 10) == book_of(three).positions
 
 
+@pytest.mark.parametrize("at", [1, 2])
+def test_redis_that_somebody_else_teaches_in_between_answers_in_order(
+    three: RiskGuard, line: InterruptedRedis, raw: redis.Redis, at: int
+) -> None:
+    """The first found no script, those behind it did: all are asked again, and none overtakes another."""
+    raw.script_flush()
+    line.interrupt(at, lambda: raw.script_load(source("clear")))
+    verdicts = three.clear_many(asking("AAPL", "MSFT", "TSLA"))
+    assert [CLEARED] * 3 == codes(verdicts)
+    assert 6 == len(book_of(three).reservations)
+
+
 @pytest.mark.parametrize("at", range(3))
 def test_a_line_that_breaks_in_between_leaves_what_was_done(three: RiskGuard, line: InterruptedRedis, at: int) -> None:
     """Nobody knows how far it came; told again, all of it counts once."""

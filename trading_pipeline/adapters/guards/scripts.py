@@ -39,6 +39,8 @@ Reply = int | str | list[str | int] | ServerUnavailable | TradingHalted
 _DAMAGE = ("DAMAGED", "data string too short")
 """What an error of a script says when a value of the book is none: our own words, and those of `struct`."""
 
+_BAD_REQUEST = "BAD REQUEST"
+
 _INCLUDE = re.compile(r"^ *--@ (\w+)$", re.MULTILINE)
 _NAME = re.compile(r"\b[A-Z][A-Z0-9_]*\b")
 
@@ -102,12 +104,13 @@ class BookScripts:
         asked = list(calls)
         try:
             replies = self._evaluate_each(verb, asked)
-            untaught = [at for at, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
-            if untaught:
+            untaught = [isinstance(reply, redis.exceptions.NoScriptError) for reply in replies]
+            if any(untaught):
+                # All from the first on, also those that ran because somebody else had taught it meanwhile: they are
+                # known then, and none is answered before one that was asked before it.
+                first = untaught.index(True)
                 self._client.script_load(self._sources[verb])
-                again = self._evaluate_each(verb, [asked[at] for at in untaught])
-                for at, reply in zip(untaught, again, strict=True):
-                    replies[at] = reply
+                replies[first:] = self._evaluate_each(verb, asked[first:])
         except redis.RedisError as error:
             raise self._failure(verb, error) from error
         return [self._reply(verb, reply) for reply in replies]
@@ -130,6 +133,13 @@ class BookScripts:
             return self._client.eval(self._sources[verb], 2, *self._keys, *args)
 
     def _failure(self, verb: str, error: redis.RedisError) -> ServerUnavailable | TradingHalted:
+        if isinstance(error, redis.ResponseError) and _BAD_REQUEST in str(error):
+            return ServerUnavailable(
+                f"the guard's script cannot read a request of this process ({error}): both come from one release, so"
+                " end the processes of another one and try again; the risk book is as it was",
+                account=self._account,
+                verb=verb,
+            )
         if isinstance(error, redis.ResponseError) and any(sign in str(error) for sign in _DAMAGE):
             return TradingHalted(
                 f"the risk book of {self._account} is damaged: {error}; rebuild it from ledger and broker",

@@ -10,7 +10,7 @@ local payload_tag, PAYLOAD_NUMBERS, request_end = struct_unpack(PAYLOAD_STRUCT, 
 if request_tag ~= REQUEST_TAG or payload_tag ~= PAYLOAD_TAG or request_end ~= #request + 1
   or REQUEST_DAMAGED or PAYLOAD_DAMAGED or qty == 0 or price == 0 or limit_price == 0
   or id == '' or strategy == '' or symbol == '' or digest == '' then
-  error('DAMAGED request')
+  error('BAD REQUEST of ' .. #request .. ' bytes, order ' .. id .. ' of ' .. session)
 end
 local payload = string.sub(request, payload_at)
 
