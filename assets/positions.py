@@ -36,7 +36,7 @@ _SCHEMA = pl.Schema(
     owners=["team:trading"],
 )
 def positions(context: dg.AssetExecutionContext, lake: LakeResource, trading: TradingResource) -> None:
-    """Shares held at the session's close, replayed from all fills up to it and valued at the last good close.
+    """Shares held at the session's close, as the ledger has them, valued at the last good close.
 
     A re-run of an old session gives the positions of then, not of now.
     """

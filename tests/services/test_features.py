@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from trading_pipeline.adapters.store.actions import record_actions
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.corporate_actions import ACTION_SCHEMA
-from trading_pipeline.core.features import CompiledFeatures, compile_features
+from trading_pipeline.core.features import CompiledFeatures, compile_features, inputs
 from trading_pipeline.core.features.sets import feature_set_of
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import DataQualityError
@@ -144,6 +144,18 @@ def test_an_action_that_becomes_known_is_noticed(store: FeatureStore) -> None:
     update(store, SESSIONS)
     rename(store.lake, SESSIONS[40], "BBB", "GONE")
     assert update(store, SESSIONS)[0] > 0
+
+
+def test_other_libraries_are_noticed(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bar and no line of ours has changed, but what computes with them."""
+    rows = update(store, SESSIONS)[0]
+    monkeypatch.setattr(inputs, "version", lambda name: f"{name} of tomorrow")
+    inputs.computing_code.cache_clear()
+    try:
+        assert (rows, 0) == update(store, SESSIONS)[:2]
+        assert (0, rows) == update(store, SESSIONS)[:2]
+    finally:
+        inputs.computing_code.cache_clear()
 
 
 def test_another_run_in_between_is_not_taken_for_ours(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What others did in the account is recorded and counted, keeps its symbol from trading, and ends or is accepted."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import psycopg
@@ -12,7 +13,7 @@ from support.trading import ACCOUNT, ACTION, RUN, SESSION, order
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.halts import Gate, OperatorAction
-from trading_pipeline.errors import NotReconciled, OperatorError
+from trading_pipeline.errors import NotReconciled, OperatorError, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.differences import DifferenceKind
 from trading_pipeline.services.operations import RiskOperations
@@ -112,9 +113,13 @@ def test_a_symbol_comes_back_by_itself_when_the_shares_of_others_are_gone(
     assert _clears(account, "NVDA")
 
 
-def test_a_quarantine_of_an_operator_does_not_end_by_itself(account: TradingAccount, bench: Bench) -> None:
-    """Only what a reconciliation began does it end."""
-    RiskOperations(account).quarantine_symbol("NVDA", None, ACTION)
+@pytest.mark.parametrize("days", [None, 3])
+def test_a_quarantine_of_an_operator_does_not_end_by_itself(
+    account: TradingAccount, bench: Bench, days: int | None
+) -> None:
+    """Only what a reconciliation began does it end, be it without an end or for a while."""
+    until = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    RiskOperations(account).quarantine_symbol("NVDA", until, ACTION)
     bench.exchange.buy_elsewhere("NVDA", Decimal(3))
     reconcile(account, ACTION)
     bench.exchange.buy_elsewhere("NVDA", Decimal(-3))
@@ -254,3 +259,27 @@ def test_a_crash_between_ledger_and_guard_is_finished_by_the_next_one(account: T
     for _ in range(2):
         done = reconcile(account, ACTION)
         assert ((), ["NVDA"], {"NVDA": Decimal(3)}) == (done.external, list(done.unresolved), _held(account))
+        assert 1 == [row["kind"] for row in account.ledger.alerts.latest()].count("foreign_shares")
+
+
+def test_an_acceptance_that_was_cut_off_is_finished_by_a_repetition(account: TradingAccount, bench: Bench) -> None:
+    """The word was written down; then the broker was away."""
+    bench.exchange.buy_elsewhere("NVDA", Decimal(3))
+    reconcile(account, ACTION)
+    bench.server.plan_for("GET", "/v2/positions", *[Fault(status=503)] * 3)
+    with pytest.raises(TransientError):
+        accept_external(account, "NVDA", ACTION)
+    assert not _clears(account, "NVDA")
+    assert ("NVDA",) == accept_external(account, "NVDA", ACTION).released
+    assert _clears(account, "NVDA", repeat=1)
+
+
+def test_an_order_of_dollars_closes_the_gate(account: TradingAccount, bench: Bench) -> None:
+    """It says no shares, so nobody can count it; when it has ended all trades on."""
+    made = bench.broker_client().post("/orders", BY_HAND)
+    bench.exchange.order(made["client_order_id"]).qty = Decimal(0)
+    done = reconcile(account, ACTION)
+    assert Gate.CLOSED is done.record.gate
+    assert [DifferenceKind.ORDER_UNKNOWN_TO_LEDGER] == [one.kind for one in done.unexplained]
+    bench.exchange.end(made["client_order_id"], "canceled")
+    assert Gate.OPEN is reconcile(account, ACTION).record.gate

@@ -10,7 +10,7 @@ import polars as pl
 from trading_pipeline.adapters.store.catalog import Slice
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.features import CompiledFeatures
-from trading_pipeline.core.features.inputs import source_digest
+from trading_pipeline.core.features.inputs import computing_code, source_digest
 from trading_pipeline.core.freshness import FRESH
 from trading_pipeline.core.sessions import SessionCalendar
 
@@ -33,9 +33,9 @@ class FeatureVersions:
         """Return, for each session, a digest of all that its features depend on, as of now.
 
         That is: the place of the bars of every session up to it, and up to as far ahead as the features look, all
-        corporate actions, which symbols are fresh, the feature set, and the code.
+        corporate actions, which symbols are fresh, the feature set, the code, and the libraries it computes with.
         """
-        common = [self.compiled.feature_set.hash, source_digest("trading_pipeline")]
+        common = [self.compiled.feature_set.hash, source_digest("trading_pipeline"), computing_code()]
         common += _places(self.lake.catalog(Dataset.CORPORATE_ACTIONS).live)
         bars = hashlib.sha256("\n".join(common).encode())
         held = iter(self.lake.catalog(Dataset.BARS).live.items())

@@ -13,8 +13,8 @@ from trading_pipeline.adapters.store.actions import read_actions
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.raw_bars import read_raw_bars
 from trading_pipeline.core.bars import BAR_SCHEMA, validate_bars
-from trading_pipeline.core.instruments import spells_of_actions, takeovers
 from trading_pipeline.core.quality import GateConfig, judge_bars
+from trading_pipeline.core.quality.actions import taken_over
 from trading_pipeline.core.quality.coverage import session_verdicts
 from trading_pipeline.core.quality.panel import days_of
 from trading_pipeline.core.sessions import xnys
@@ -199,7 +199,11 @@ def _last_good(store: Lake, start: date, raw: pl.DataFrame, reach: int, actions:
     begins = raw.group_by("symbol").agg(pl.col("session").min().alias("begins"))
     beside = newest.join(begins, on="symbol", how="inner")
     apart = days_of(beside["begins"], calendar) - days_of(beside["session"], calendar)
-    left = takeovers(spells_of_actions(actions)).join(beside, on="symbol", how="inner")
-    of_others = left.filter(pl.col("first_day") > pl.col("session"), pl.col("first_day") <= pl.col("begins"))
-    known = beside.filter(pl.Series(apart <= reach)).join(of_others, on="symbol", how="anti")
+    known = beside.filter(pl.Series(apart <= reach))
+    left = taken_over(actions)
+    if left is not None:
+        of_others = left.join(beside, on="symbol", how="inner").filter(
+            pl.col("first_day") > pl.col("session"), pl.col("first_day") <= pl.col("begins")
+        )
+        known = known.join(of_others, on="symbol", how="anti")
     return dict(known.select("symbol", "close").iter_rows())

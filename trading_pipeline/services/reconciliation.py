@@ -96,7 +96,9 @@ def start(account: TradingAccount, action: OperatorAction) -> Reconciled | None:
 def reconcile(account: TradingAccount, action: OperatorAction) -> Reconciled:
     """Bring the broker's news home, record what is others', and open or close the gate by what is left.
 
-    Safe to repeat at any time, and after a crash at any point: every step is looked for before it is made.
+    Safe to repeat at any time, and after a crash: every step is looked for before it is made. One crash leaves work for
+    a person: while the book is made anew to hold orders of others, it is stale, clears nothing, and wants
+    `rebuild_risk_book` as after any rebuild that was cut off.
 
     Raises:
         OperatorError: the account never had a book.
@@ -115,6 +117,7 @@ def reconcile_in_lane(account: TradingAccount, action: OperatorAction) -> Reconc
     report_open_orders(account)
     _record_orders(account)
     external = _book_shares(account)
+    _alert_shares(account)
     tell_guard(account)
     _hold_orders(account, action)
     found = tuple(compare(account))
@@ -129,21 +132,34 @@ def reconcile_in_lane(account: TradingAccount, action: OperatorAction) -> Reconc
 def accept_external(account: TradingAccount, symbol: str, action: OperatorAction) -> Reconciled:
     """Take what others did in a symbol for ours, by an operator's word; it trades again if nothing else is in the way.
 
+    Where it was accepted before and what followed did not happen, a repetition does that.
+
     Raises:
         OperatorError: nothing of others is open in it.
+        ServerUnavailable: a server or the broker did not answer; repeat it.
     """
     with account.ledger.lane(account.account):
-        net = account.ledger.externals.accept(account.account, symbol, action)
-        detail = {"symbol": symbol, "net_external_shares": str(net)}
-        account.ledger.books.record_action(account.account, "accept_external", action, detail)
+        if symbol in account.ledger.externals.unresolved(account.account):
+            net = account.ledger.externals.accept(account.account, symbol, action)
+            detail = {"symbol": symbol, "net_external_shares": str(net)}
+            account.ledger.books.record_action(account.account, "accept_external", action, detail)
+        elif symbol not in account.ledger.books.quarantined_because(account.account, OF_OTHERS):
+            raise OperatorError(
+                f"nothing in {symbol} waits to be accepted: `status` and `reconcile` name what does",
+                account=account.account,
+                symbol=symbol,
+            )
         return reconcile_in_lane(account, action)
 
 
 def _record_orders(account: TradingAccount) -> None:
-    """Record the working orders of others. One whose symbol has no price is left: a difference, so the gate closes."""
+    """Record the working orders of others.
+
+    One whose symbol has no price is left, and one of dollars, which says no shares: a difference, so the gate closes.
+    """
     working = account.broker.open_orders()
     ours = account.ledger.orders.get_many([one.client_order_id for one in working])
-    others = [one for one in working if one.client_order_id not in ours]
+    others = [one for one in working if one.client_order_id not in ours and one.qty > one.filled_qty]
     prices = _prices(account, {one.symbol for one in others})
     seen = [_external(one, prices[one.symbol]) for one in others if one.symbol in prices]
     account.ledger.externals.saw(account.account, seen)
@@ -180,7 +196,6 @@ def _book_shares(account: TradingAccount) -> tuple[Fill, ...]:
             account.account, symbol, held=held, there=there, price=prices[symbol], session=session, at=at
         )
         if fill is not None:
-            _alert(account, fill)
             booked.append(fill)
     return tuple(booked)
 
@@ -211,7 +226,8 @@ def _hold_orders(account: TradingAccount, action: OperatorAction) -> None:
 def _quarantine(account: TradingAccount, held_for: Mapping[str, str], action: OperatorAction) -> None:
     books, present = account.ledger.books, account.ledger.books.quarantined(account.account)
     for symbol, why in held_for.items():
-        if symbol in present and present[symbol] is None:
+        # One for a while is an operator's: when it is over, the next reconciliation begins its own.
+        if symbol in present:
             continue
         log.warning("a symbol is kept from trading", symbol=symbol, reason=why)
         cause = OperatorAction(operator=action.operator, reason=f"{OF_OTHERS}{why}"[:LONGEST_REASON])
@@ -258,8 +274,13 @@ def _prices(account: TradingAccount, symbols: set[str]) -> dict[str, Decimal]:
     return {symbol: price for symbol, price in known.items() if symbol in symbols}
 
 
-def _alert(account: TradingAccount, fill: Fill) -> None:
-    message = f"{fill.side} {fill.qty:f} {fill.symbol} at the broker is of no order of ours: booked at {fill.price:f}"
-    log.warning("somebody else trades the account", symbol=fill.symbol, what=message)
-    detail = {"symbol": fill.symbol, "execution_id": fill.execution_id}
-    account.ledger.alerts.record(key=fill.execution_id, kind="foreign_shares", message=message, detail=detail)
+def _alert_shares(account: TradingAccount) -> None:
+    """Write an alert for each booking of shares of others, once; also of those that a crash left without one."""
+    for fill in account.ledger.externals.fills(account.account):
+        message = (
+            f"{fill.side} {fill.qty:f} {fill.symbol} at the broker is of no order of ours: booked at {fill.price:f}"
+        )
+        if not account.ledger.alerts.known(fill.execution_id):
+            log.warning("somebody else trades the account", symbol=fill.symbol, what=message)
+            detail = {"symbol": fill.symbol, "execution_id": fill.execution_id}
+            account.ledger.alerts.record(key=fill.execution_id, kind="foreign_shares", message=message, detail=detail)

@@ -81,6 +81,7 @@ def read_status(account: TradingAccount) -> Status:
         "why": ". ".join(one for one in problems if one),
         "last_start": account.ledger.externals.last_start(account.account) or "",
         "tie_out": "" if tied is None else tied.describe(),
+        "dead_letters": len(account.ledger.inbox.dead(account.account)) or "",
         "monitored_session": assessment.session,
         "equity": assessment.equity,
         "equity_peak": account.ledger.monitors.get(account.account).peak_equity,

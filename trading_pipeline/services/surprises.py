@@ -11,7 +11,7 @@ import structlog
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
 from trading_pipeline.adapters.store.ledger import OrderRecord
-from trading_pipeline.core.risk.halts import OperatorAction
+from trading_pipeline.core.risk.halts import LONGEST_REASON, OperatorAction
 from trading_pipeline.errors import ExecutionConflict, OrderConflict, OrderStateUnknown, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.following import follow
@@ -78,7 +78,7 @@ def _foreign(account: TradingAccount, reported: BrokerOrder) -> None:
     message = f"{reported.side} {reported.qty} {symbol} is not an order of ours"
     log.warning("somebody else trades the account", symbol=symbol, what=message)
     if symbol not in account.ledger.books.quarantined(account.account):
-        action = OperatorAction(operator=WATCHER, reason=f"{OF_OTHERS}{message}"[:512])
+        action = OperatorAction(operator=WATCHER, reason=f"{OF_OTHERS}{message}"[:LONGEST_REASON])
         record = account.ledger.books.quarantine(account.account, symbol, None, action)
         follow(account, record, lambda guard: guard.quarantine(symbol, None))
     account.ledger.alerts.record(key=key, kind="foreign_order", message=message, detail={"symbol": symbol})
@@ -104,7 +104,7 @@ def _alert(account: TradingAccount, kind: str, key: str, symbol: str, message: s
         return
     log.warning("surprised by the broker", kind=kind, symbol=symbol, what=message)
     if symbol not in account.ledger.books.blocked(account.account):
-        action = OperatorAction(operator=WATCHER, reason=f"{kind.replace('_', ' ')}: {message}"[:512])
+        action = OperatorAction(operator=WATCHER, reason=f"{kind.replace('_', ' ')}: {message}"[:LONGEST_REASON])
         record = account.ledger.books.block(account.account, symbol, action)
         follow(account, record, lambda guard: guard.block(symbol))
     account.ledger.alerts.record(key=key, kind=kind, message=message, detail={"symbol": symbol})

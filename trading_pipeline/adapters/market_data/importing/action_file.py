@@ -6,11 +6,11 @@ from pathlib import Path
 import polars as pl
 
 from trading_pipeline.adapters.market_data.importing.cells import OFFSET
+from trading_pipeline.adapters.market_data.importing.problems import Problem, invalid
 from trading_pipeline.core.corporate_actions import ACTION_SCHEMA, require_actions
 from trading_pipeline.errors import BarFileInvalid
 
 _NEEDED = ("symbol", "ex_date", "kind")
-_SHOWN = 5
 
 
 def read_action_file(path: Path, *, now: datetime) -> pl.DataFrame:
@@ -53,8 +53,8 @@ def read_action_file(path: Path, *, now: datetime) -> pl.DataFrame:
         pl.col("known_at").fill_null(pl.lit(now).cast(ACTION_SCHEMA["known_at"])),
     )
     actions = require_actions(done, where=path.name)
-    if problems := _misread(actions, now):
-        raise BarFileInvalid(f"{path.name}: nothing was imported: {'; '.join(problems[:_SHOWN])}", path=str(path))
+    if problems := _misread(actions, now, first=2 if path.suffix.lower() == ".csv" else 1):
+        raise invalid(path, problems)
     return actions
 
 
@@ -70,17 +70,21 @@ def _require_zone(path: Path, rows: pl.DataFrame) -> None:
         )
 
 
-def _misread(actions: pl.DataFrame, now: datetime) -> list[str]:
-    """Name rows that would never apply to a bar, and knowledge of the future."""
+def _misread(actions: pl.DataFrame, now: datetime, *, first: int) -> list[Problem]:
+    """Name rows that would never apply to a bar, and knowledge of the future; `first` numbers the first row."""
+    numbered = actions.with_row_index("row", offset=first)
     problems = []
     for name in ("symbol", "other_symbol"):
         plain = pl.col(name).str.strip_chars().str.to_uppercase()
-        odd = actions.filter(pl.col(name) != plain).select(name, plain.alias("plain"))
-        problems += [f"{name} '{said}' is not how a symbol is written: use '{right}'" for said, right in odd.rows()]
-    ahead = actions.filter(pl.col("known_at") > now)
+        odd = numbered.filter(pl.col(name) != plain).select("row", name, plain.alias("plain"))
+        problems += [
+            Problem(row=row, column=name, what=f"'{said}' is not how a symbol is written: use '{right}'")
+            for row, said, right in odd.iter_rows()
+        ]
+    ahead = numbered.filter(pl.col("known_at") > now).select("row", "known_at")
     return problems + [
-        f"{row['symbol']} {row['ex_date']} is known_at {row['known_at']}, which has not come yet"
-        for row in ahead.to_dicts()
+        Problem(row=row, column="known_at", what=f"{known_at} has not come yet: say since when the action was known")
+        for row, known_at in ahead.iter_rows()
     ]
 
 

@@ -61,7 +61,9 @@ def import_minutes(
     named = label or label_of(minutes, calendar=calendar)
     made = sessions_from_minutes(minutes, label=named, calendar=calendar, source=f"import:{path.name}")
     if made.bars.is_empty():
-        raise invalid(path, [Problem(what="no minute of it lies within a regular session")])
+        raise invalid(
+            path, [Problem(what="no minute of it lies within a regular session: check the offsets of `timestamp`")]
+        )
     if problems := _parts(minutes, made.bars["session"].unique().sort().to_list(), calendar):
         raise invalid(path, problems)
     return record_imported(lake, Dataset.IMPORTED_BARS, known_from(made.bars, now), left_out=made.left_out)

@@ -99,7 +99,11 @@ def knowledge_checks(closes: Mapping[date, datetime], now: datetime) -> list[Che
         Check(
             column="known_at",
             broken=known < close,
-            what=pl.format("{} is before session {} closed: nobody knew the bar then", shown("known_at_cell"), day),
+            what=pl.format(
+                "{} is before session {} closed: nobody knew the bar then, so correct it or leave it empty",
+                shown("known_at_cell"),
+                day,
+            ),
         ),
     ]
 

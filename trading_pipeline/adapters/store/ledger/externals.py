@@ -11,7 +11,6 @@ from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.accounting import Fill
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.halts import OperatorAction
-from trading_pipeline.errors import OperatorError
 
 _SAW = """
 insert into ledger.external_orders
@@ -152,6 +151,15 @@ class Externals:
             book_external_in(connection, account, fill, at)
         return fill
 
+    def fills(self, account: str) -> list[Fill]:
+        """Return the external fills ever booked, oldest first."""
+        rows = self._pool.rows(
+            """select execution_id, symbol, side, qty, price, fee, session from ledger.fills
+                where account = %s and kind = 'external' order by seq""",
+            (account,),
+        )
+        return [Fill(**row | {"side": Side(row["side"])}) for row in rows]
+
     def unresolved(self, account: str) -> dict[str, str]:
         """Return each symbol in which something external is neither over nor accepted, with what it is."""
         what: dict[str, str] = {}
@@ -161,13 +169,7 @@ class Externals:
         return what
 
     def accept(self, account: str, symbol: str, action: OperatorAction) -> Decimal:
-        """Accept all that is external in a symbol so far and return its net shares.
-
-        Raises:
-            OperatorError: nothing external is open in it.
-        """
-        if symbol not in self.unresolved(account):
-            raise OperatorError(f"nothing in {symbol} waits to be accepted", account=account, symbol=symbol)
+        """Accept all that is external in a symbol so far and return its net shares."""
         with self._pool.connection() as connection:
             row = connection.execute(_NET, (account, symbol)).fetchone()
             net: Decimal = row["qty"] if row else Decimal(0)

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from psycopg.rows import DictRow
@@ -13,10 +12,9 @@ from trading_pipeline.adapters.store.postgres import Pool
 _RECEIVE = """
 insert into ledger.inbox (account, digest, source, raw) values (%s, %s, %s, %s)
 on conflict (account, digest) do update set copies = ledger.inbox.copies + 1
-returning copies = 1 as first
 """
 _PENDING = """
-select id, raw, received_at from ledger.inbox where account = %s and state = 'new' and id > %s order by id limit %s
+select id, raw from ledger.inbox where account = %s and state = 'new' and id > %s order by id limit %s
 """
 _SETTLE = """
 update ledger.inbox set state = %s, reason = %s, settled_at = clock_timestamp() where id = %s and state = 'new'
@@ -27,7 +25,6 @@ update ledger.inbox set state = 'new', settled_at = null where account = %s and 
 _DEAD = """
 select id, source, received_at, reason, raw from ledger.inbox where account = %s and state = 'dead' order by id
 """
-_COUNTS = "select state, count(*) as letters from ledger.inbox where account = %s group by state"
 
 
 class LetterState(StrEnum):
@@ -45,7 +42,6 @@ class Letter:
 
     id: int
     raw: bytes
-    received_at: datetime
 
 
 class Inbox:
@@ -54,16 +50,15 @@ class Inbox:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def receive(self, account: str, source: str, raw: bytes) -> bool:
-        """Keep a frame; False when the same bytes were kept before."""
+    def receive(self, account: str, source: str, raw: bytes) -> None:
+        """Keep a frame; one whose bytes were kept before is only counted."""
         with self._pool.connection() as connection:
-            row = connection.execute(_RECEIVE, (account, hashlib.sha256(raw).digest(), source, raw)).fetchone()
-        return row is not None and bool(row["first"])
+            connection.execute(_RECEIVE, (account, hashlib.sha256(raw).digest(), source, raw))
 
     def pending(self, account: str, *, after: int = 0, limit: int = 1_000) -> list[Letter]:
         """Return the letters that wait to be applied with ids above `after`, in the order they arrived."""
         rows = self._pool.rows(_PENDING, (account, after, limit))
-        return [Letter(id=row["id"], raw=bytes(row["raw"]), received_at=row["received_at"]) for row in rows]
+        return [Letter(id=row["id"], raw=bytes(row["raw"])) for row in rows]
 
     def settle(self, letters: Collection[tuple[int, LetterState, str]]) -> None:
         """Write down what became of letters, by id, with the reason; one that is settled stays as it is."""
@@ -80,8 +75,3 @@ class Inbox:
     def dead(self, account: str) -> list[DictRow]:
         """Return the dead letters with the reason of each, oldest first."""
         return self._pool.rows(_DEAD, (account,))
-
-    def counts(self, account: str) -> dict[LetterState, int]:
-        """Return how many letters there are of each state."""
-        found = {row["state"]: row["letters"] for row in self._pool.rows(_COUNTS, (account,))}
-        return {state: found.get(state.value, 0) for state in LetterState}

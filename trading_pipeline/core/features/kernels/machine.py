@@ -59,7 +59,7 @@ class MachineCode:
         kinds = [kind for code, dimensions in signature for kind in _words(code, dimensions)]
         prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *kinds)
         self._call = prototype(self._engine.get_function_address(compiled.entry))
-        self._whole_number = compiled.whole_number
+        self._compiled = compiled
 
     def __call__(self, words: Sequence[Word]) -> int | None:
         """Run it, without the interpreter lock.
@@ -70,9 +70,9 @@ class MachineCode:
         answer, error = ctypes.c_int64(), ctypes.c_void_p()
         status = self._call(ctypes.addressof(answer), ctypes.addressof(error), *words)
         if status != 0:
-            message = f"a kernel ended with status {status}"
+            message = f"the kernel {self._compiled.entry} ended with status {status}: report it with the bars it read"
             raise RuntimeError(message)
-        return answer.value if self._whole_number else None
+        return answer.value if self._compiled.whole_number else None
 
 
 def dispatcher(function: Callable[..., object]) -> Any:
