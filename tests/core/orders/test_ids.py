@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.trading import intent
 
 from trading_pipeline.core.orders.ids import client_order_id
-from trading_pipeline.core.orders.model import OrderIntent, OrderType, Side
+from trading_pipeline.core.orders.model import OrderIntent, OrderType, Purpose, Side
 
 FIELDS = {
     "symbol": "AAPL",
@@ -79,3 +79,44 @@ def test_the_digest_tells_payloads_of_one_id_apart() -> None:
     other = OrderIntent(**fields | {"account": "another"})
     assert base.client_order_id == other.client_order_id
     assert base.payload_digest != other.payload_digest
+
+
+@given(
+    field=st.sampled_from(["symbol", "strategy_id"]),
+    value=st.text("|0123456789-slice of abcdef", max_size=60),
+    qty=st.integers(1, 10**6),
+    repeat=st.integers(0, 2**31),
+    number=st.integers(1, 1_000),
+    parent=st.text("0123456789abcdef", min_size=24, max_size=24),
+)
+def test_no_other_order_has_the_id_of_a_slice(
+    field: str, value: str, qty: int, repeat: int, number: int, parent: str
+) -> None:
+    """Whatever its fields hold, its id ends with a date or a number, a slice's with its parent."""
+    other = client_order_id(**FIELDS | {field: value, "qty": qty}, repeat=repeat)
+    assert other != client_order_id(**FIELDS | {"qty": qty}, repeat=number, parent_id=parent)
+
+
+def test_every_slice_of_every_parent_has_an_id_of_its_own() -> None:
+    """Though they are of one symbol, side, size and day."""
+    parents, numbers = [f"{one:024x}" for one in range(50)], range(1, 101)
+    ids = {client_order_id(**FIELDS, repeat=number, parent_id=parent) for parent in parents for number in numbers}
+    assert 5_000 == len(ids)
+
+
+def test_a_slice_has_a_parent_and_a_number_and_nothing_else_has_a_parent() -> None:
+    """Half a slice would be an order that nobody counts."""
+    base = intent()
+    fields = {name: getattr(base, name) for name in base.__slots__}
+    for wrong in (
+        {"purpose": Purpose.SLICE},
+        {"purpose": Purpose.SLICE, "parent_id": "a" * 24},
+        {"parent_id": "a" * 24, "repeat": 1},
+    ):
+        with pytest.raises(ValueError, match="a slice has a parent and a number from 1"):
+            OrderIntent(**fields | wrong)
+
+
+def test_the_digest_of_an_order_that_is_no_slice_is_what_it_always_was() -> None:
+    """Stored digests are compared with it."""
+    assert "fc9183847523ed5ca666cf7bb882156cc2d124d6c52f9b402e40aa8cfa10d22d" == intent().payload_digest

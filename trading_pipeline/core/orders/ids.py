@@ -21,11 +21,13 @@ def client_order_id(
     strategy_id: str,
     trade_date: date,
     repeat: int = 0,
+    parent_id: str | None = None,
 ) -> str:
     """Return the first 24 hex characters of SHA-256 over the order's fields joined by `|`.
 
     Missing prices are written `None`, prices half-up to their tick (2 decimals from $1, 4 below).
-    A wanted repeat of the same order on one trade date appends its number, so that the two do not collide.
+    A wanted repeat of the same order on one trade date appends its number, so that the two do not collide. A slice of a
+    larger order appends its number and `slice of` its parent, by which no other order's fields can end.
     """
     fields = [
         symbol,
@@ -40,6 +42,8 @@ def client_order_id(
     ]
     if repeat:
         fields.append(str(repeat))
+    if parent_id is not None:
+        fields.append(f"slice of {parent_id}")
     return hashlib.sha256("|".join(fields).encode()).hexdigest()[:ID_LENGTH]
 
 

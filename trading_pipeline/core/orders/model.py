@@ -46,6 +46,7 @@ class Purpose(StrEnum):
 
     REBALANCE = "rebalance"
     FLATTEN = "flatten"
+    SLICE = "slice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +62,11 @@ class ReferencePrice:
 class OrderIntent:
     """One order we mean to have at the broker. `qty` is whole shares, prices are dollars.
 
-    `session` is the session decided from; `trade_session` the one the order works in.
+    `session` is the session decided from; `trade_session` the one the order works in. A slice of a larger order names
+    its parent, and `repeat` is its number there, from 1.
 
     Raises:
-        ValueError: quantity not a positive whole number, or prices that do not fit the type.
+        ValueError: quantity not a positive whole number, prices that do not fit the type, or a slice without a parent.
     """
 
     account: str
@@ -81,6 +83,7 @@ class OrderIntent:
     stop_price: Decimal | None = None
     purpose: Purpose = Purpose.REBALANCE
     repeat: int = 0
+    parent_id: str | None = None
 
     def __post_init__(self) -> None:
         if type(self.qty) is not int or self.qty <= 0:
@@ -91,6 +94,10 @@ class OrderIntent:
         if wants_limit != (self.limit_price is not None) or wants_stop != (self.stop_price is not None):
             prices = f"limit {self.limit_price} and stop {self.stop_price}"
             msg = f"{self.symbol}: a {self.order_type} order does not fit {prices}"
+            raise ValueError(msg)
+        is_slice = self.purpose is Purpose.SLICE
+        if is_slice != (self.parent_id is not None) or (is_slice and self.repeat < 1):
+            msg = f"{self.symbol}: a slice has a parent and a number from 1, and nothing else has a parent"
             raise ValueError(msg)
 
     @property
@@ -107,6 +114,7 @@ class OrderIntent:
             strategy_id=self.strategy_id,
             trade_date=self.trade_session,
             repeat=self.repeat,
+            parent_id=self.parent_id,
         )
 
     @property
@@ -125,5 +133,6 @@ class OrderIntent:
             self.trade_session,
             self.purpose,
             self.repeat,
+            *(() if self.parent_id is None else (self.parent_id,)),
         )
         return hashlib.sha256("|".join(str(part) for part in parts).encode()).hexdigest()

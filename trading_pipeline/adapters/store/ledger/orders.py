@@ -21,10 +21,10 @@ from trading_pipeline.errors import OrderConflict, OrderError
 _INSERT = """
 insert into ledger.orders (client_order_id, account, strategy_id, session, trade_session, symbol, side, qty, order_type,
                            time_in_force, limit_price, stop_price, purpose, repeat, payload_digest, reference_price,
-                           reference_source, reference_as_of, state, origin)
+                           reference_source, reference_as_of, state, origin, parent_id)
 select client_order_id, account, strategy_id, session, trade_session, symbol, side, qty, order_type, time_in_force,
        limit_price, stop_price, purpose, repeat, payload_digest, reference_price, reference_source, reference_as_of,
-       state, origin
+       state, origin, parent_id
   from json_populate_recordset(null::ledger.orders, %s)
 on conflict (client_order_id) do nothing
 returning client_order_id
@@ -96,14 +96,8 @@ class Orders:
         Raises:
             OrderConflict: an id is known with another payload; nothing is written.
         """
-        columns = [_columns(new) for new in sorted(news, key=lambda one: one.intent.client_order_id)]
         with self._pool.connection() as connection:
-            inserted = {row["client_order_id"] for row in write_rows(connection, _INSERT, columns)}
-            record_intents(connection, sorted(inserted))
-            stored = _by_id(connection, [new.intent.client_order_id for new in news])
-            for new in news:
-                _require_payload(stored[new.intent.client_order_id], new)
-        return [(stored[one], one in inserted) for one in (new.intent.client_order_id for new in news)]
+            return insert_orders(connection, news)
 
     def get(self, client_order_id: str) -> OrderRecord | None:
         """Return the order, or None."""
@@ -270,6 +264,17 @@ class Orders:
         return [OrderRecord.from_row(row) for row in self._pool.rows(sql, parameters)]
 
 
+def insert_orders(connection: Connection[DictRow], news: Sequence[NewOrder]) -> list[tuple[OrderRecord, bool]]:
+    """Do what `Orders.record_many` does inside a transaction the caller holds."""
+    columns = [_columns(new) for new in sorted(news, key=lambda one: one.intent.client_order_id)]
+    inserted = {row["client_order_id"] for row in write_rows(connection, _INSERT, columns)}
+    record_intents(connection, sorted(inserted))
+    stored = _by_id(connection, [new.intent.client_order_id for new in news])
+    for new in news:
+        _require_payload(stored[new.intent.client_order_id], new)
+    return [(stored[one], one in inserted) for one in (new.intent.client_order_id for new in news)]
+
+
 def decide_in(connection: Connection[DictRow], verdicts: Sequence[tuple[str, Verdict]]) -> None:
     """Write verdicts by client order id inside a transaction the caller holds."""
     rows = [
@@ -376,4 +381,5 @@ def _columns(new: NewOrder) -> dict[str, Any]:
         "reference_as_of": intent.reference.as_of,
         "state": OrderState.PENDING_NEW.value,
         "origin": new.origin,
+        "parent_id": intent.parent_id,
     }

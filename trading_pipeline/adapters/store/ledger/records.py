@@ -106,6 +106,7 @@ class OrderRecord:
             stop_price=row["stop_price"],
             purpose=Purpose(row["purpose"]),
             repeat=row["repeat"],
+            parent_id=row["parent_id"],
         )
         return cls(
             intent=intent,
