@@ -18,6 +18,7 @@ PipelineError
 │   ├── MissingColumns       a frame lacks columns that it is read by
 │   ├── NaiveTimestamp       an instant without a time zone
 │   ├── FutureTimestamp      a bar that ends after the instant it is judged at
+│   ├── PriceUnavailable     a symbol without a price fit for an order; it is left out, the others trade
 │   ├── GateNotPassed        a session that a gate did not pass, or that no gate has judged: no order from it
 │   └── FeatureError         an expression cannot be parsed or computed
 ├── ModelError               the model cannot serve this session
@@ -39,6 +40,7 @@ PipelineError
 └── OperatorError            an operator action that the present state does not allow
 """
 
+from enum import StrEnum
 from typing import Any
 
 
@@ -120,6 +122,38 @@ class NaiveTimestamp(DataQualityError):
 
 class FutureTimestamp(DataQualityError):
     """A bar that ends after the instant at which it is judged: nobody could have known it then."""
+
+
+class NoPrice(StrEnum):
+    """Why a symbol has no price. The value is what people read."""
+
+    ABSENT = "the answer does not name the symbol"
+    EMPTY = "there is neither a quote nor a trade"
+    MALFORMED = "what was told of it is no quote and no trade"
+    NAIVE = "its time has no zone"
+    FUTURE = "its time has not come yet"
+    STALE = "it is older than a price may be"
+    OTHER_SESSION = "it is not of the session under way"
+    NO_SIDE = "both sides of the quote are empty"
+    ONE_SIDED = "one side of the quote is empty"
+    CROSSED = "the bid is above the ask"
+    WIDE = "the spread is too wide"
+    NOT_FIRM = "the quote is not firm"
+    OUT_OF_BOUNDS = "the last trade lies outside the quote"
+    HALTED = "trading is halted"
+    MOVED = "it is too far from the last close"
+    NO_CLOSE = "the exchange is closed, and its last session has no close of the symbol"
+    UNREACHABLE = "no source of prices answered"
+
+
+class PriceUnavailable(DataQualityError):
+    """One symbol has no price that an order may be made at. There is no other price to take instead."""
+
+    def __init__(self, symbol: str, reason: NoPrice, detail: str = "") -> None:
+        message = f"{symbol} has no price: {reason}" + (f" ({detail})" if detail else "")
+        super().__init__(message, symbol=symbol, reason=reason.name.lower(), detail=detail)
+        self.symbol = symbol
+        self.reason = reason
 
 
 class GateNotPassed(DataQualityError):

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.trading import SESSION
 
-from trading_pipeline.core.portfolio import PortfolioConfig, Quote, build_target
+from trading_pipeline.core.orders.model import ReferencePrice
+from trading_pipeline.core.portfolio import PortfolioConfig, build_target
 
 AT = datetime(2023, 9, 1, 20, tzinfo=UTC)
 
@@ -29,8 +30,8 @@ def _predictions(scores: dict[str, float]) -> pl.DataFrame:
     return pl.DataFrame({"symbol": list(scores), "score": list(scores.values())})
 
 
-def _quotes(symbols: dict[str, object], price: Decimal = Decimal(100)) -> dict[str, Quote]:
-    return {symbol: Quote(price=price, source="close:test", as_of=AT) for symbol in symbols}
+def _quotes(symbols: dict[str, object], price: Decimal = Decimal(100)) -> dict[str, ReferencePrice]:
+    return {symbol: ReferencePrice(price=price, source="close:test", as_of=AT) for symbol in symbols}
 
 
 def test_the_best_are_bought_and_the_worst_sold_short() -> None:

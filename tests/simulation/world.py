@@ -17,7 +17,6 @@ from simulation.venue import PRICE, Venue
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.core.orders.model import OrderIntent, ReferencePrice, Side
-from trading_pipeline.core.portfolio import Quote
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.core.sessions import xnys
@@ -333,5 +332,5 @@ def _order(account: str, wish: Wish) -> NewOrder:
     )
 
 
-def _quotes(_: date, symbols: Any) -> dict[str, Quote]:
-    return {symbol: Quote(price=PRICE, source="simulation", as_of=START) for symbol in symbols}
+def _quotes(_: date, symbols: Any) -> dict[str, ReferencePrice]:
+    return {symbol: ReferencePrice(price=PRICE, source="simulation", as_of=START) for symbol in symbols}

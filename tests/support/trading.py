@@ -14,7 +14,6 @@ from trading_pipeline.adapters.guards.connection import connect
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.store.ledger import Ledger, NewOrder, migrate
 from trading_pipeline.core.orders.model import OrderIntent, OrderType, Purpose, ReferencePrice, Side
-from trading_pipeline.core.portfolio import Quote
 from trading_pipeline.core.risk.clearance import Clearance
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
@@ -204,7 +203,7 @@ def trading_kit(
         client.close()
 
 
-def quotes(session: date, symbols: Collection[str]) -> dict[str, Quote]:
+def quotes(session: date, symbols: Collection[str]) -> dict[str, ReferencePrice]:
     """Price every symbol at 100 dollars, at the close of the session."""
     return quotes_at(Decimal(100))(session, symbols)
 
@@ -212,7 +211,7 @@ def quotes(session: date, symbols: Collection[str]) -> dict[str, Quote]:
 def quotes_at(price: Decimal) -> Quotes:
     """Price every symbol at this, at the close of whatever session is asked for."""
     return lambda session, symbols: {
-        symbol: Quote(price=price, source="test", as_of=xnys().close_at(session)) for symbol in symbols
+        symbol: ReferencePrice(price=price, source="test", as_of=xnys().close_at(session)) for symbol in symbols
     }
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 
 import polars as pl
 
+from trading_pipeline.core.orders.model import ReferencePrice
 from trading_pipeline.core.orders.planning import Skipped
 
 
@@ -35,15 +36,6 @@ class PortfolioConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
-    """A price to size with: dollars, its source, and the instant it was true."""
-
-    price: Decimal
-    source: str
-    as_of: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetPortfolio:
     """The target as a table (one row a symbol that has a score and a price) and the symbols left out."""
 
@@ -69,7 +61,7 @@ TARGET_SCHEMA = pl.Schema(
 
 
 def build_target(
-    predictions: pl.DataFrame, *, session: date, quotes: Mapping[str, Quote], config: PortfolioConfig
+    predictions: pl.DataFrame, *, session: date, quotes: Mapping[str, ReferencePrice], config: PortfolioConfig
 ) -> TargetPortfolio:
     """Choose names by score and size them in whole shares.
 
@@ -103,7 +95,7 @@ def _sides(symbols: list[str], config: PortfolioConfig) -> tuple[set[str], set[s
 
 
 def _row(
-    session: date, symbol: str, score: float, place: int, quote: Quote, sign: int, config: PortfolioConfig
+    session: date, symbol: str, score: float, place: int, quote: ReferencePrice, sign: int, config: PortfolioConfig
 ) -> dict[str, object]:
     names = config.long_count + config.short_count
     budget = config.capital / names if sign else Decimal(0)

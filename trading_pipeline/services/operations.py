@@ -14,7 +14,6 @@ from trading_pipeline.adapters.store.ledger import BookRecord, NewOrder, OrderRe
 from trading_pipeline.core.accounting import Position
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
 from trading_pipeline.core.orders.states import UNSENT, OrderState
-from trading_pipeline.core.portfolio import Quote
 from trading_pipeline.core.risk.halts import Gate, KillSwitch, OperatorAction
 from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
 from trading_pipeline.errors import OperatorError, PipelineError
@@ -197,7 +196,7 @@ class RiskOperations:
         self,
         session: date,
         held: Mapping[str, Position],
-        prices: Mapping[str, Quote],
+        prices: Mapping[str, ReferencePrice],
         action: OperatorAction,
         cancellation: Cancellation,
     ) -> Flattening:
@@ -219,7 +218,7 @@ class RiskOperations:
                 still_open.append((symbol, failure.message))
         return Flattening(cancellation=cancellation, submissions=tuple(submissions), still_open=tuple(still_open))
 
-    def _closing(self, session: date, symbol: str, qty: int, quote: Quote) -> OrderIntent:
+    def _closing(self, session: date, symbol: str, qty: int, reference: ReferencePrice) -> OrderIntent:
         """Build the closing order, numbered past earlier ones of the same shape: ended, or under way already."""
         repeat = 0
         while True:
@@ -231,7 +230,7 @@ class RiskOperations:
                 symbol=symbol,
                 side=Side.SELL if qty > 0 else Side.BUY,
                 qty=abs(qty),
-                reference=ReferencePrice(price=quote.price, source=quote.source, as_of=quote.as_of),
+                reference=reference,
                 purpose=Purpose.FLATTEN,
                 repeat=repeat,
             )

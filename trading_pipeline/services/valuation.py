@@ -11,9 +11,9 @@ import polars as pl
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.prices import last_closes
 from trading_pipeline.adapters.store.volumes import average_volumes
-from trading_pipeline.core.portfolio import Quote
+from trading_pipeline.core.orders.model import ReferencePrice
 
-Quotes = Callable[[date, Collection[str]], dict[str, Quote]]
+Quotes = Callable[[date, Collection[str]], dict[str, ReferencePrice]]
 """Gives the last prices known in a session; a symbol without one is absent."""
 
 Volumes = Callable[[date, Collection[str]], dict[str, int]]

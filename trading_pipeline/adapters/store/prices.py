@@ -8,21 +8,21 @@ import polars as pl
 from trading_pipeline.adapters.broker.matching import OpeningBar
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.money import price_from_float
-from trading_pipeline.core.portfolio import Quote
+from trading_pipeline.core.orders.model import ReferencePrice
 from trading_pipeline.errors import BarsUnavailable
 
 MARK_LOOKBACK = 10
 """Sessions to look back for a mark of a symbol that has no bar in the session itself."""
 
 
-def session_closes(lake: Lake, session: date, symbols: Collection[str]) -> dict[str, Quote]:
+def session_closes(lake: Lake, session: date, symbols: Collection[str]) -> dict[str, ReferencePrice]:
     """Return the close of a session by symbol, in dollars; a symbol without a good bar in it is absent."""
     if not lake.has(Dataset.BARS, session):
         return {}
     return _quotes(lake.read_session(Dataset.BARS, session), symbols)
 
 
-def last_closes(lake: Lake, session: date, symbols: Collection[str]) -> dict[str, Quote]:
+def last_closes(lake: Lake, session: date, symbols: Collection[str]) -> dict[str, ReferencePrice]:
     """Return the last close by symbol in the sessions up to this one, at most `MARK_LOOKBACK` back."""
     start = session - timedelta(days=2 * MARK_LOOKBACK)
     recent = lake.sessions(Dataset.BARS, start=start, end=session)[-MARK_LOOKBACK:]
@@ -55,10 +55,10 @@ def opening_bars(lake: Lake) -> Callable[[date, Collection[str]], dict[str, Open
     return openings
 
 
-def _quotes(bars: pl.DataFrame, symbols: Collection[str]) -> dict[str, Quote]:
+def _quotes(bars: pl.DataFrame, symbols: Collection[str]) -> dict[str, ReferencePrice]:
     wanted = bars.filter(pl.col("symbol").is_in(list(symbols)))
     return {
-        row["symbol"]: Quote(
+        row["symbol"]: ReferencePrice(
             price=price_from_float(row["close"]), source=f"close:{row['source']}", as_of=row["ended_at"]
         )
         for row in wanted.iter_rows(named=True)
