@@ -10,7 +10,7 @@ from functools import cache
 from trading_pipeline.adapters.guards.book import BookState, Reservation, SessionCount
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.risk.clearance import ClearanceRequest, VerdictCode
+from trading_pipeline.core.risk.clearance import ClearanceRequest, ReplacementRequest, VerdictCode
 from trading_pipeline.core.risk.halts import Breaker, Gate, KillSwitch, TradingState
 from trading_pipeline.core.risk.limits import LimitChange, LimitSet, RiskLimits
 
@@ -39,6 +39,7 @@ class Reference:
     marks: dict[str, int] = field(default_factory=dict)
     held: dict[str, Reservation] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
+    settled: set[str] = field(default_factory=set)
     executions: set[str] = field(default_factory=set)
     blocked: set[str] = field(default_factory=set)
     quarantined: dict[str, int | None] = field(default_factory=dict)
@@ -161,6 +162,56 @@ class Reference:
             self._reserve(ask)
         return VerdictCode.CLEARED, *NO
 
+    def amend(self, asked: ReplacementRequest) -> Answer:
+        """Judge a replacement by what it could still fill, without the old order; hold the larger of the two."""
+        ask, holder = asked.order, asked.holder
+        held = self.held.get(holder)
+        if ask.epoch != self.epoch or self.sequence < ask.min_sequence:
+            return self.clear(ask)
+        if ask.client_order_id in self.settled or held is None:
+            return VerdictCode.ENDED, *NO
+        if (held.symbol, held.side) != (ask.symbol, ask.side):
+            return VerdictCode.CONFLICT, *NO
+        if held.payload_digest == ask.payload_digest:
+            halts = self._halts(ask, reducing=self.reduces(ask.symbol, ask.side, 0))
+            return next(halts, (VerdictCode.CLEARED, *NO))
+        could_fill = held.remaining + ask.qty - asked.replaced_qty
+        if could_fill <= 0:
+            return VerdictCode.ENDED, *NO
+        judged = replace(ask, qty=math.ceil(could_fill), repeat=max(ask.repeat, 1), client_order_id=holder)
+        return self._amend(judged, held, could_fill)
+
+    def _amend(self, judged: ClearanceRequest, held: Reservation, could_fill: Decimal) -> Answer:
+        before = {name: dict(getattr(self, name)) for name in _CHANGED_BY_A_YES}
+        self._drop(held)
+        answer = self.clear(judged)
+        if answer[0] is not VerdictCode.CLEARED:
+            for name, value in before.items():
+                setattr(self, name, value)
+            return answer
+        new, key = self.held[held.client_order_id], (held.symbol, held.side)
+        price, remaining = max(new.price_ticks, held.price_ticks), max(held.remaining, could_fill)
+        self.traded[new.trade_session] += math.floor(remaining) * price - judged.qty * new.price_ticks
+        if key in before["reach"]:
+            self.reach[key] = (max if held.side is Side.BUY else min)(before["reach"][key], self.reach[key])
+        self.held[held.client_order_id] = replace(new, remaining=remaining, price_ticks=price, qty=math.ceil(remaining))
+        return answer
+
+    def lower(self, order: str, holder: str, remaining: Decimal) -> None:
+        """Lower what a chain holds to what its live orders can still fill, and never raise it."""
+        held = self.held.get(holder)
+        if held is not None and held.remaining > remaining:
+            given_back = (math.floor(held.remaining) - math.floor(remaining)) * held.price_ticks
+            self._give_back(held, given_back)
+            if remaining:
+                self.held[holder] = replace(held, remaining=remaining)
+            else:
+                self._end(holder)
+        elif order in self.settled:
+            return
+        self.sequence += 1
+        self.settled.add(order)
+
     def _refusals(self, ask: ClearanceRequest, held: Reservation | None, *, reducing: bool) -> Iterator[Answer]:
         yield from self._halts(ask, reducing=reducing)
         if held is None:
@@ -203,7 +254,7 @@ class Reference:
             tokens = Decimal(size)
             if self.buckets is not None:
                 then, levels = self.buckets
-                tokens = min(tokens, levels[code] + Decimal((self.now_us - then) * size) / period)
+                tokens = min(tokens, levels[code] + Decimal(max(self.now_us - then, 0) * size) / period)
             filled.append((code, period, size, tokens))
         return filled
 
@@ -337,10 +388,19 @@ class Reference:
             return
         self.sequence += 1
         held = self.held.get(order)
-        if held is not None and held.trade_session in self.traded:
-            given_back = math.floor(held.remaining) * held.price_ticks
-            self.traded[held.trade_session] = max(self.traded[held.trade_session] - given_back, 0)
+        if held is not None:
+            self._give_back(held, math.floor(held.remaining) * held.price_ticks)
         self._end(order)
+
+    def _give_back(self, held: Reservation, ticks: int) -> None:
+        if held.trade_session in self.traded:
+            self.traded[held.trade_session] = max(self.traded[held.trade_session] - ticks, 0)
+
+    def _drop(self, held: Reservation) -> None:
+        del self.held[held.client_order_id]
+        self._give_back(held, math.floor(held.remaining) * held.price_ticks)
+        if not self.pending(held.symbol, held.side):
+            self.reach.pop((held.symbol, held.side), None)
 
     def _end(self, order: str) -> None:
         held = self.held.pop(order, None)
@@ -402,7 +462,7 @@ class Reference:
     def rebuilt(self) -> BookState:
         """Return what the book would be rebuilt from after its loss, and forget what a book forgets then."""
         self.epoch += 1
-        self.ended, self.intents, self.buckets = set(), {}, None
+        self.ended, self.settled, self.intents, self.buckets = set(), set(), {}, None
         self.reach = {}
         for one in self.held.values():
             best, key = (max if one.side is Side.BUY else min), (one.symbol, one.side)

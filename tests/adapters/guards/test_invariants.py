@@ -16,9 +16,10 @@ from tests.adapters.guards.reference import START, Reference
 from trading_pipeline.adapters.guards.book import BookSnapshot, SessionCount
 from trading_pipeline.adapters.guards.encoding import milliseconds
 from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.guards.telling import Lowering
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, VerdictCode
+from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, ReplacementRequest, VerdictCode
 from trading_pipeline.core.risk.halts import Breaker, Gate, OperatorAction
 from trading_pipeline.core.risk.limits import OVERRIDABLE, LimitChange, LimitSet
 from trading_pipeline.errors import OperatorError, OrderConflict, TradingHalted
@@ -67,6 +68,7 @@ CHANGES = st.sampled_from(
     ]
 )
 ORDERS = st.sampled_from([f"order-{number}" for number in range(12)])
+NEW_ORDERS = st.sampled_from([f"new-{number}" for number in range(6)])
 NAMES = ["AAPL", "MSFT", "TSLA"]
 SYMBOLS = st.sampled_from(NAMES)
 SIDES = st.sampled_from(Side)
@@ -173,6 +175,43 @@ class Trading(RuleBasedStateMachine):
         assert code == verdict.code
         if verdict.clearance is not None:
             assert (clearance.sequence, self.model.epoch) == (verdict.clearance.sequence, verdict.clearance.epoch)
+
+    @precondition(lambda self: self.model.held)
+    @rule(
+        data=st.data(), request=REQUESTS, new=NEW_ORDERS, before=SHARES, foreign=st.sampled_from([False] * 7 + [True])
+    )
+    def amend(self, data, request, new, before, foreign) -> None:
+        """Replace an order that is held by a larger or a smaller one, at another price; now and then by a misfit."""
+        holder = data.draw(st.sampled_from(sorted(self.model.held)))
+        held = self.model.held[holder]
+        order = replace(
+            request,
+            client_order_id=new,
+            payload_digest=f"{new}|{request.payload_digest}",
+            symbol=request.symbol if foreign else held.symbol,
+            side=request.side if foreign else held.side,
+            epoch=self.model.epoch,
+            min_sequence=self.model.sequence,
+        )
+        asked = ReplacementRequest(order=order, holder=holder, replaced_qty=before)
+        for _ in range(data.draw(st.sampled_from([1, 1, 2]))):
+            code, observed, limit = self.model.amend(asked)
+            verdict = self.guard.amend(asked)
+            assert code == verdict.code
+            assert (code is VerdictCode.CLEARED) == verdict.cleared
+            if observed is not None:
+                assert (observed, limit) == (verdict.observed, verdict.limit)
+
+    @rule(data=st.data(), order=NEW_ORDERS, remaining=st.one_of(FILLED, st.just(Decimal(0))))
+    def lower(self, data, order, remaining) -> None:
+        """Tell what is left of a chain, whether or not it holds something."""
+        holder = data.draw(st.sampled_from(sorted(self.model.held) or ["order-0"]))
+        self.model.lower(order, holder, remaining)
+        lowering = Lowering(client_order_id=order, holder=holder, remaining=remaining)
+
+        told = self.guard.lower_many([lowering], epoch=self.model.epoch, min_sequence=0)
+
+        assert self.model.sequence == told.require()
 
     @rule(order=ORDERS, execution=EXECUTIONS, qty=FILLED, symbol=SYMBOLS, side=SIDES, price=PRICES)
     def post_anything(self, order, execution, qty, symbol, side, price) -> None:

@@ -1,12 +1,14 @@
 """How the guard is asked for one order, and what its script answers; it must not judge either."""
 
+from dataclasses import replace
+
 from trading_pipeline.adapters.guards.answers import unavailable
 from trading_pipeline.adapters.guards.checks import label, whole, word
 from trading_pipeline.adapters.guards.layouts import ABSENT, UNKNOWN
 from trading_pipeline.adapters.guards.records import PAYLOAD, REQUEST, SIDES
 from trading_pipeline.adapters.guards.scripts import Reply
 from trading_pipeline.core.money import LARGEST_EXACT_INTEGER
-from trading_pipeline.core.risk.clearance import ClearanceRequest, Verdict, VerdictCode
+from trading_pipeline.core.risk.clearance import ClearanceRequest, ReplacementRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.issuing import issue_clearance
 from trading_pipeline.errors import ServerUnavailable, TradingHalted
 
@@ -18,6 +20,27 @@ def packed_request(request: ClearanceRequest) -> bytes:
         ValueError: an id, digest or symbol that is not one word, an empty strategy, or a number that is not whole, of
             its sign and below 2**53.
     """
+    return _header(request) + _payload(request)
+
+
+def packed_replacement(request: ReplacementRequest) -> tuple[bytes | str | int, ...]:
+    """Return a request as `amend.lua` reads it.
+
+    A replacement is a wanted repeat: it asks for what the order before it asked for already.
+
+    Raises:
+        ValueError: as `packed_request`.
+    """
+    order = request.order
+    new_id, asked = word("client_order_id", order.client_order_id), order.qty
+    held_by = replace(order, client_order_id=request.holder, repeat=max(order.repeat, 1))
+    header, payload = _header(held_by), _payload(order)
+    before = whole("replaced_qty", request.replaced_qty, at_least=1)
+    difference = max(asked - before, 0), max(before - asked, 0)
+    return header + payload, len(header), new_id, *difference, order.epoch, order.min_sequence
+
+
+def _header(request: ClearanceRequest) -> bytes:
     market = request.market
     equity = market.equity_ticks
     figures = (
@@ -31,7 +54,11 @@ def packed_request(request: ClearanceRequest) -> bytes:
         whole("min_sequence", request.min_sequence),
     )
     names = word("client_order_id", request.client_order_id), label("strategy_id", request.strategy_id)
-    payload = PAYLOAD.packed(
+    return REQUEST.packed(figures, names)
+
+
+def _payload(request: ClearanceRequest) -> bytes:
+    return PAYLOAD.packed(
         (
             _known("limit_ticks", request.limit_ticks, at_least=1),
             SIDES.index(request.side),
@@ -43,7 +70,6 @@ def packed_request(request: ClearanceRequest) -> bytes:
             word("payload_digest", request.payload_digest),
         ),
     )
-    return REQUEST.packed(figures, names) + payload
 
 
 def verdict_from(request: ClearanceRequest, reply: Reply) -> Verdict:

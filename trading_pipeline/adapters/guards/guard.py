@@ -9,7 +9,7 @@ from typing import cast
 import redis
 
 from trading_pipeline.adapters.guards.answers import Answer, in_one_book, unavailable
-from trading_pipeline.adapters.guards.asking import packed_request, verdict_from
+from trading_pipeline.adapters.guards.asking import packed_replacement, packed_request, verdict_from
 from trading_pipeline.adapters.guards.book import BookSnapshot, BookState, EpochStep
 from trading_pipeline.adapters.guards.checks import filled, whole, word
 from trading_pipeline.adapters.guards.connection import check_durable, require_bounded
@@ -22,9 +22,9 @@ from trading_pipeline.adapters.guards.encoding import (
     snapshot_from,
 )
 from trading_pipeline.adapters.guards.scripts import BookScripts
-from trading_pipeline.adapters.guards.telling import Posting, Told, halted, told
+from trading_pipeline.adapters.guards.telling import Lowering, Posting, Told, halted, told
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.risk.clearance import ClearanceRequest, Verdict, VerdictCode
+from trading_pipeline.core.risk.clearance import ClearanceRequest, ReplacementRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import Gate, OperatorAction
 from trading_pipeline.core.risk.limits import LimitChange, LimitSet, RiskLimits
 from trading_pipeline.errors import OperatorError, ServerUnavailable, TradingHalted
@@ -110,6 +110,32 @@ class RiskGuard:
         return in_one_book(
             Answer(request, verdict_from(request, reply), isinstance(reply, int)) for request, reply in asked
         )
+
+    def amend(self, request: ReplacementRequest) -> Verdict:
+        """Judge an order that is to take another one's place, and hold on a yes the larger of what the two can fill.
+
+        The same request again gets the same clearance. What the chain holds is lowered by `lower_many` once it is
+        known which of the two lives.
+
+        Raises:
+            ValueError: as `clear`.
+        """
+        packed = packed_replacement(request)
+        try:
+            reply = cast("str | int", self._scripts.run("amend", *packed))
+        except (ServerUnavailable, TradingHalted) as error:
+            return unavailable(error)
+        return verdict_from(request.order, reply)
+
+    def lower_many(self, lowerings: Sequence[Lowering], *, epoch: int, min_sequence: int) -> Told:
+        """Lower what chains hold to what their live orders can still fill, each by itself; nothing is ever raised.
+
+        Told already: nothing changes. All fills of a chain must have been posted before.
+        """
+        known = whole("epoch", epoch), whole("min_sequence", min_sequence)
+        replies = self._scripts.run_each("lower", [(*one.words(), *known) for one in lowerings])
+        ids = (one.client_order_id for one in lowerings)
+        return told(self._account, dict(zip(ids, replies, strict=True)), min_sequence)
 
     def post(
         self,

@@ -20,6 +20,8 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     "clear": ("names",),
     "post": (*_LIMITS, "orders", "settle"),
     "void": (*_LIMITS, "orders", "settle"),
+    "amend": (*_LIMITS, "orders", "settle"),
+    "lower": (*_LIMITS, "orders", "settle"),
     "engage": _CHANGE,
     "disengage": _CHANGE,
     "trip": (*_CHANGE, "halts"),

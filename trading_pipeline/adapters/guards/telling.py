@@ -67,6 +67,35 @@ class Posting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lowering:
+    """One end of an order in a chain of replacements that goes on, as the guard is told of it.
+
+    Attributes:
+        client_order_id: the order that is over.
+        holder: the id the chain holds its reservation by.
+        remaining: shares that the live orders of the chain can still fill, exact to a billionth.
+
+    Raises:
+        ValueError: an id that is not one word, or shares that are negative or not exact.
+    """
+
+    client_order_id: str
+    holder: str
+    remaining: Decimal | int
+
+    def __post_init__(self) -> None:
+        word("client_order_id", self.client_order_id)
+        word("holder", self.holder)
+        if quantity("remaining", self.remaining) < (0, 0):
+            msg = f"remaining must not be negative, not {self.remaining}"
+            raise ValueError(msg)
+
+    def words(self) -> tuple[str | int, ...]:
+        """Return it as `lower.lua` takes it."""
+        return self.holder, self.client_order_id, *quantity("remaining", self.remaining)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
     """What became of fills or ends that the guard was told of.
 

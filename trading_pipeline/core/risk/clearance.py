@@ -115,6 +115,23 @@ class ClearanceRequest:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplacementRequest:
+    """What the guard needs to judge an order that is to take the place of another one.
+
+    Orders that replace one another are a chain, and it holds one reservation.
+
+    Attributes:
+        order: the new order, as any; its `qty` is the total of the chain, what is filled of it included.
+        holder: the id the chain holds its reservation by: that of its first order.
+        replaced_qty: the total of the order it replaces.
+    """
+
+    order: ClearanceRequest
+    holder: str
+    replaced_qty: int
+
+
 SEAL = object()
 """What proves that a clearance was issued; `core.risk.issuing` alone uses it."""
 
