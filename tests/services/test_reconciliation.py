@@ -283,3 +283,23 @@ def test_an_order_of_dollars_closes_the_gate(account: TradingAccount, bench: Ben
     assert [DifferenceKind.ORDER_UNKNOWN_TO_LEDGER] == [one.kind for one in done.unexplained]
     bench.exchange.end(made["client_order_id"], "canceled")
     assert Gate.OPEN is reconcile(account, ACTION).record.gate
+
+
+def test_a_symbol_that_the_rebuild_of_a_reconciliation_shut_comes_back_by_itself(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """The book is made anew to hold a foreign order while shares of F have no price: once they are gone, F trades."""
+    valuation = account.valuation
+    assert valuation is not None
+    quotes = valuation.quotes
+    without_f = replace(valuation, quotes=lambda session, symbols: quotes(session, set(symbols) - {"F"}))
+    unpriced = replace(account, valuation=without_f)
+    bench.broker_client().post("/orders", BY_HAND)
+    bench.exchange.buy_elsewhere("F", Decimal(3))
+    before = account.ledger.books.get(ACCOUNT).epoch
+    assert Gate.CLOSED is reconcile(unpriced, ACTION).record.gate
+    assert account.ledger.books.get(ACCOUNT).epoch > before
+    bench.exchange.buy_elsewhere("F", Decimal(-3))
+    done = reconcile(unpriced, ACTION)
+    assert (Gate.OPEN, ("F",)) == (done.record.gate, done.released)
+    assert _clears(account, "F")

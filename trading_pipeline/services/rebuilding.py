@@ -59,7 +59,7 @@ def initialise_book(account: TradingAccount, limits: RiskLimits, action: Operato
     account.guard.check_server()
     books, name = account.ledger.books, account.account
     present = books.get(name)
-    found = Reconciliation(unexplained=()) if present.epoch else _reconcile(account, action)
+    found = Reconciliation(unexplained=()) if present.epoch else _reconcile(account, action, "rebuild: ")
     record = books.begin_epoch(
         name,
         limits=limits,
@@ -75,10 +75,11 @@ def initialise_book(account: TradingAccount, limits: RiskLimits, action: Operato
     return record
 
 
-def rebuild_book(account: TradingAccount, action: OperatorAction) -> BookRecord:
+def rebuild_book(account: TradingAccount, action: OperatorAction, *, cause: str = "rebuild: ") -> BookRecord:
     """Write the book anew in a new epoch, while the caller holds the lane; limits and halts are the ledger's.
 
-    A crash at any point leaves a book of an older epoch, which clears nothing; another rebuild starts over.
+    A crash at any point leaves a book of an older epoch, which clears nothing; another rebuild starts over. `cause` is
+    how the reason of a quarantine begins that the rebuild starts: whoever ends it knows it by that.
 
     Raises:
         OperatorError: the account never had a book.
@@ -88,7 +89,7 @@ def rebuild_book(account: TradingAccount, action: OperatorAction) -> BookRecord:
     books, name = account.ledger.books, account.account
     if not books.get(name).epoch:
         raise OperatorError(f"account {name} never had a risk book: run initialize-risk-book first", account=name)
-    found = _reconcile(account, action)
+    found = _reconcile(account, action, cause)
     record = books.begin_epoch(
         name, action=action, verb="rebuild_risk_book", only_first=False, gate=found.gate, gate_reason=found.reason
     )
@@ -100,7 +101,7 @@ def rebuild_book(account: TradingAccount, action: OperatorAction) -> BookRecord:
     return record
 
 
-def _reconcile(account: TradingAccount, action: OperatorAction) -> Reconciliation:
+def _reconcile(account: TradingAccount, action: OperatorAction, beginning: str) -> Reconciliation:
     """Bring the broker's news home, then quarantine every symbol in which ledger and broker still differ."""
     bring_home(account)
     found = Reconciliation(unexplained=tuple(broker_differences(*read_views(account))))
@@ -108,7 +109,7 @@ def _reconcile(account: TradingAccount, action: OperatorAction) -> Reconciliatio
     for symbol, why in found.symbols.items():
         log.warning("ledger and broker differ: the symbol is kept from trading", symbol=symbol, difference=why)
         if symbol not in in_quarantine or in_quarantine[symbol] is not None:
-            reason = f"rebuild: {why}"[:LONGEST_REASON]
+            reason = f"{beginning}{why}"[:LONGEST_REASON]
             cause = OperatorAction(operator=action.operator, reason=reason)
             account.ledger.books.quarantine(account.account, symbol, None, cause)
     return found

@@ -220,7 +220,7 @@ def _hold_orders(account: TradingAccount, action: OperatorAction) -> None:
     apart = compare_book(account, ledger)
     of_others = account.ledger.externals.ids(account.account)
     if apart and all(one.subject in of_others for one in apart):
-        rebuild_book(account, action)
+        rebuild_book(account, action, cause=OF_OTHERS)
 
 
 def _quarantine(account: TradingAccount, held_for: Mapping[str, str], action: OperatorAction) -> None:
