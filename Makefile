@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: simulate help run ui test test-fast check lint types imports format lock clean
+.PHONY: journals simulate help run ui test test-fast check lint types imports format lock clean
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -18,6 +18,9 @@ test: $(STAMP) ## all tests, on real servers started by the project, a process a
 
 simulate: $(STAMP) ## the order path under drawn faults, SEEDS=1000 of them or one SEED again
 	PYTHONPATH=.:tests $(BIN)/python -m simulation --seeds $(or $(SEEDS),1000) $(if $(SEED),--seed $(SEED))
+
+journals: $(STAMP) ## what Alpaca's journal and the ledger say after each fault, as the table of docs/alpaca.md
+	@PYTHONPATH=.:tests $(BIN)/python -m support.alpaca.journals
 
 check: lint types imports ## everything but the tests
 

@@ -15,6 +15,8 @@ from trading_pipeline.core.sessions import SessionCalendar, xnys
 ACCOUNT_ID = "e6fe16f3-64a4-4921-8928-cadf02f92f98"
 ZERO = Decimal(0)
 WORKING = frozenset({"new", "accepted", "pending_new", "partially_filled", "pending_cancel", "pending_replace", "held"})
+SURFACES = ("orders", "activities", "positions")
+"""What is read apart, and may be out of step."""
 Payload = tuple[str | None, ...]
 
 
@@ -123,21 +125,26 @@ class PaperExchange:
         self.largest_page = 500
         self.books = Books()
         self.accepted: list[PaperOrder] = []
-        self._shown: Books | None = None
+        self._lagging: dict[str, tuple[Books, datetime | None]] = {}
         self.listeners: list[Callable[[str, PaperOrder, PaperFill | None], None]] = []
 
-    def view(self) -> Books:
-        """Return what reads show now: the present, or the past while reads lag."""
-        return self._shown or self.books
+    def view(self, surface: str = "orders") -> Books:
+        """Return what one kind of read shows now: the present, or the past while it lags."""
+        books, until = self._lagging.get(surface, (self.books, None))
+        return books if until is None or self.now() < until else self.books
 
-    def lag(self) -> None:
-        """Let reads show from now on what is there now."""
+    def lag(self, *surfaces: str, until: datetime | None = None) -> None:
+        """Let reads show what is there now, from now on or until an instant: all of them, or `SURFACES` by name.
+
+        Named alone, they are out of step with the others.
+        """
         with self.lock:
-            self._shown = copy.deepcopy(self.books)
+            past = copy.deepcopy(self.books)
+            self._lagging |= dict.fromkeys(surfaces or SURFACES, (past, until))
 
     def catch_up(self) -> None:
         """Let reads show the present again."""
-        self._shown = None
+        self._lagging = {}
 
     def accept(self, order: PaperOrder) -> None:
         """Take an order on."""

@@ -1,6 +1,7 @@
 """The HTTP side: routes, credentials, a journal of what was asked, and faults in the order they were planned."""
 
 import json
+import re
 import socket
 import struct
 import threading
@@ -50,7 +51,8 @@ class Fault:
 
     `kind`: `status` answers `status` with `body` (JSON, or HTML when it begins with `<`) and `headers`; `hang` says
     nothing until the server stops; `reset` cuts the connection; `drip` sends the proper answer byte by byte;
-    `cut` sends half of it; `garbage` sends something that is no JSON.
+    `cut` sends half of it; `garbage` sends something that is no JSON; `strange` gives every order of the proper answer
+    a status nobody has heard of; `slow` gives the proper answer after `seconds`.
     """
 
     kind: str = "status"
@@ -58,6 +60,7 @@ class Fault:
     body: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     after: bool = False
+    seconds: float = 0.1
 
 
 @dataclass
@@ -183,6 +186,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.kind == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
+        elif fault.kind == "slow":
+            self.server_state.stopping.wait(fault.seconds)
+            self._send(200, body)
+        elif fault.kind == "strange":
+            self._send(200, re.sub(rb'"status": "[a-z_]+"', b'"status": "bewitched"', body))
         elif fault.kind in {"drip", "cut"}:
             self._slowly(body, whole=fault.kind == "drip")
 

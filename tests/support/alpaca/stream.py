@@ -29,6 +29,7 @@ class TradeUpdates:
         mute: while true nothing is sent, though the connection stands.
         own_ids: true when executions have other ids here than in the REST API.
         admits: false when no key is let in.
+        sent: frames of events that went out to somebody.
     """
 
     def __init__(self, exchange: PaperExchange) -> None:
@@ -38,6 +39,7 @@ class TradeUpdates:
         self.own_ids = False
         self.admits = True
         self.connected = 0
+        self.sent = 0
         self.binary = True
         self._exchange = exchange
         self._lock = threading.RLock()
@@ -66,6 +68,7 @@ class TradeUpdates:
             for connection in list(self._listening):
                 try:
                     connection.send(frame if self.binary else frame.decode())
+                    self.sent += 1
                 except ConnectionClosed:
                     self._listening.remove(connection)
 

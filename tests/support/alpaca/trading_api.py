@@ -45,7 +45,7 @@ class TradingApi:
         size = int(query.get("page_size", "100"))
         if size > _MOST_ACTIVITIES:
             raise invalid("page_size must be between 1 and 100")
-        fills = list(self.exchange.view().fills)
+        fills = list(self.exchange.view("activities").fills)
         if "after" in query:
             fills = [fill for fill in fills if fill.at > _instant(query["after"])]
         if "until" in query:
@@ -143,7 +143,7 @@ class TradingApi:
 
     def _get_positions(self, request: Request, rest: Sequence[str]) -> Reply:
         del request
-        books = self.exchange.view()
+        books = self.exchange.view("positions")
         held = self.exchange.positions(books)
         if not rest:
             return 200, [position_json(self.exchange, books, symbol, qty) for symbol, qty in held.items()]
