@@ -254,12 +254,21 @@ def _said(takes: Takes) -> Callable[[Callable[..., None]], Callable[..., None]]:
     )
     session = click.option("--session", required=True, help="The session, or the first of a range, such as 2024-07-03.")
     through = click.option("--through", default="", help="The last session of the range.")
-    options = {
+    order = click.argument("order", metavar="ORDER")
+    change = (
+        click.option("--qty", default="", help="Total of shares, those filled already included."),
+        click.option("--limit", "limit_price", default="", help="Limit price in dollars."),
+        click.option("--stop", "stop_price", default="", help="Stop price in dollars."),
+    )
+    options: tuple[Callable[..., Any], ...] = {
         Takes.NOTHING: (),
         Takes.SYMBOL: (symbol,),
         Takes.SYMBOL_AND_END: (symbol, until),
         Takes.LIMITS: (limit, symbol, until),
         Takes.BARS: (symbol, session, through),
+        Takes.ORDER: (order,),
+        Takes.CHANGE: (order, *change),
+        Takes.POSITION: (click.argument("symbol", metavar="SYMBOL"),),
     }[takes]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -52,13 +52,33 @@ class BarsConfig(SymbolConfig):
     through: str = ""
 
 
+class OrderConfig(OperatorConfig):
+    """An operator action on one order, by its client order id."""
+
+    order: str
+
+
+class ChangeConfig(OrderConfig):
+    """What is to be different about an order: total of whole shares, limit and stop in dollars; empty keeps it."""
+
+    qty: str = ""
+    limit_price: str = ""
+    stop_price: str = ""
+
+
 CONFIGS: Mapping[Takes, type[OperatorConfig]] = {
     Takes.NOTHING: OperatorConfig,
     Takes.SYMBOL: SymbolConfig,
     Takes.SYMBOL_AND_END: QuarantineConfig,
     Takes.LIMITS: LimitsConfig,
     Takes.BARS: BarsConfig,
+    Takes.ORDER: OrderConfig,
+    Takes.CHANGE: ChangeConfig,
+    Takes.POSITION: SymbolConfig,
 }
+
+
+ORDER_VERBS = frozenset({"cancel_all_orders", "cancel_order", "replace_order", "close_position", "flatten_positions"})
 
 
 def _operator_job(name: str, verb: Verb) -> dg.JobDefinition:
@@ -87,7 +107,7 @@ def _operator_job(name: str, verb: Verb) -> dg.JobDefinition:
 
 def _tags(name: str) -> dict[str, str]:
     """Orders go through one lane; a halt must not wait in it."""
-    lane = ORDER_LANE if name in ("cancel_all_orders", "flatten_positions") else {}
+    lane = ORDER_LANE if name in ORDER_VERBS else {}
     return {**lane, **NEVER_RETRIED, "dagster/priority": "10"}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, Self
 
@@ -11,14 +12,15 @@ from trading_pipeline.adapters.store.prices import last_closes
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
 from trading_pipeline.core.sessions import xnys
-from trading_pipeline.errors import ConfigError
+from trading_pipeline.errors import ConfigError, OperatorError
 from trading_pipeline.services.acceptances import accept_bars, revoke_acceptance
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.inbox import redrive_inbox
 from trading_pipeline.services.monitor import reset_equity_peak
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.reconciliation import accept_external, reconcile
-from trading_pipeline.services.reports import book_row, cancellation_rows, flattening_rows
+from trading_pipeline.services.reports import book_row, cancellation_rows, flattening_rows, submission_rows
+from trading_pipeline.services.single_orders import OrderChange, cancel_order, close_position, replace_order
 from trading_pipeline.services.tie_out import require_agreement, tie_out
 from trading_pipeline.services.valuation import Quotes
 
@@ -34,6 +36,10 @@ class Arguments:
         until: ISO instant with its offset, at which the change ends by itself.
         session: the session acted on; with `through` the first of a range, both ends included.
         through: the last of that range; empty: the same.
+        order: client order id of the order acted on.
+        qty: whole shares in all that the order is to be for.
+        limit_price: dollars.
+        stop_price: dollars.
         limits: new values of single limits by name; `off` and, for a symbol, `inherit` are values too.
     """
 
@@ -42,6 +48,10 @@ class Arguments:
     limits: Mapping[str, str] = field(default_factory=dict)
     session: str = ""
     through: str = ""
+    order: str = ""
+    qty: str = ""
+    limit_price: str = ""
+    stop_price: str = ""
 
     @property
     def ticker(self) -> str:
@@ -83,6 +93,22 @@ class Arguments:
         return end
 
     @property
+    def order_change(self) -> OrderChange:
+        """What is to be different about the order.
+
+        Raises:
+            ConfigError: a quantity that is no whole number of shares, or a price that is no number of dollars.
+        """
+        qty = self.qty.strip()
+        if qty and not (qty.isascii() and qty.isdigit() and int(qty)):
+            raise ConfigError(f"--qty must be a whole number of shares above 0, not {self.qty!r}", qty=self.qty)
+        return OrderChange(
+            qty=int(qty) if qty else None,
+            limit_price=_price("--limit", self.limit_price),
+            stop_price=_price("--stop", self.stop_price),
+        )
+
+    @property
     def changes(self) -> list[LimitChange]:
         """The limits to change.
 
@@ -101,6 +127,9 @@ class Takes(StrEnum):
     SYMBOL_AND_END = "symbol_and_end"
     LIMITS = "limits"
     BARS = "bars"
+    ORDER = "order"
+    CHANGE = "change"
+    POSITION = "position"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +202,29 @@ def _tie_out(on: OperatorContext, action: OperatorAction) -> Rows:
     found = tie_out(on.account, action)
     require_agreement(found)
     return [{"session": found.session.isoformat(), "tie_out": "ledger, book and broker agree"}]
+
+
+def _price(name: str, text: str) -> Decimal | None:
+    if not text.strip():
+        return None
+    try:
+        price = Decimal(text.strip())
+    except InvalidOperation:
+        price = Decimal(0)
+    if not price.is_finite() or price <= 0:
+        raise ConfigError(f"{name} must be a price in dollars above 0, not {text!r}", price=text)
+    return price
+
+
+def _replace_order(on: OperatorContext, action: OperatorAction) -> Rows:
+    done = replace_order(on.account, on.said.order.strip(), on.said.order_change, action, on.quotes)
+    if done.refused:
+        raise OperatorError(
+            f"the guard keeps the replacement back, {done.verdict.describe() if done.verdict else done.order.reason}; "
+            f"order {on.said.order.strip()} is as it was",
+            client_order_id=done.order.client_order_id,
+        )
+    return submission_rows([done])
 
 
 OPERATOR_VERBS: Mapping[str, Verb] = {
@@ -269,6 +321,22 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
     "cancel_all_orders": Verb(
         description="Cancel every live order at the broker, and every order that was never sent.",
         act=lambda on, action: cancellation_rows(on.operations.cancel_all_orders(action)),
+    ),
+    "cancel_order": Verb(
+        description="Cancel one order at the broker, or withdraw it if it was never sent.",
+        act=lambda on, action: cancellation_rows(cancel_order(on.account, on.said.order.strip(), action)),
+        takes=Takes.ORDER,
+    ),
+    "replace_order": Verb(
+        description="Replace a working order by one of another quantity (the total), limit or stop, through the guard.",
+        act=_replace_order,
+        takes=Takes.CHANGE,
+    ),
+    "close_position": Verb(
+        description="Cancel what else is under way in a symbol, then close its position, reduce-only; "
+        "works under the kill switch.",
+        act=lambda on, action: flattening_rows(close_position(on.account, on.symbol, action, on.quotes)),
+        takes=Takes.POSITION,
     ),
     "flatten_positions": Verb(
         description="Cancel all orders, then close every position, reduce-only; works under the kill switch.",

@@ -10,7 +10,7 @@ from typing import Any
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
 from trading_pipeline.adapters.guards.book import BookSnapshot, Reservation
-from trading_pipeline.adapters.store.ledger import BookRecord, ExternalOrder, OrderRecord
+from trading_pipeline.adapters.store.ledger import BookRecord, ExternalOrder, OrderRecord, chains_of
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.limits import LimitSet
@@ -109,6 +109,8 @@ class LedgerView:
     known: Mapping[str, OrderState] = field(default_factory=dict)
     unposted: Sequence[Mapping[str, Any]] = ()
     unreleased: Sequence[str] = ()
+    unsettled: Mapping[str, str] = field(default_factory=dict)
+    """Ended orders of chains of replacements, of which the book was not told, by the id that holds the reservation."""
     blocked: frozenset[str] = frozenset()
     quarantined: frozenset[str] = frozenset()
     cleared_by_session: Mapping[date, int] = field(default_factory=dict)
@@ -153,7 +155,7 @@ def book_differences(ledger: LedgerView, book: BookSnapshot) -> Iterator[Differe
             ledger=f"{row['side']} {_plain(row['qty'])} {row['symbol']}",
             book="not told",
         )
-    for order in ledger.unreleased:
+    for order in (*ledger.unreleased, *ledger.unsettled.values()):
         yield Difference(kind=DifferenceKind.ORDER_NOT_RELEASED, subject=order, ledger="ended", book="not told")
     untold = _sums((row["symbol"], row["side"], row["qty"]) for row in ledger.unposted)
     for symbol, (held, in_book) in _apart(ledger.positions, book.positions):
@@ -287,11 +289,12 @@ def _counters(ledger: LedgerView, book: BookSnapshot) -> Iterator[Difference]:
 def _reservations(ledger: LedgerView, book: BookSnapshot) -> Iterator[Difference]:
     untold: defaultdict[str, Decimal] = defaultdict(Decimal)
     for row in ledger.unposted:
-        untold[row["client_order_id"]] += row["qty"]
-    live = {order.client_order_id: order for order in ledger.live}
-    for order_id, order in live.items():
-        held = book.reservations.get(order_id)
-        remaining = order.remaining + untold[order_id]
+        untold[row["holder"]] += row["qty"]
+    live = {chain.holder: chain for chain in chains_of(ledger.live)}
+    # Until the guard was told of an end in a chain, it may hold what it held for the larger of two orders.
+    for order_id, chain in ((one, chain) for one, chain in live.items() if one not in ledger.unsettled):
+        order, held = chain.newest, book.reservations.get(order_id)
+        remaining = chain.held + untold[order_id]
         wanted = f"{order.intent.side} {_plain(remaining)} {order.intent.symbol}"
         if held is None:
             if remaining > 0:
@@ -300,18 +303,22 @@ def _reservations(ledger: LedgerView, book: BookSnapshot) -> Iterator[Difference
             yield _reservation(
                 DifferenceKind.RESERVATION_DIFFERS, order_id, order.intent.symbol, wanted, _holding(held)
             )
+    yield from _reserved_for_others(ledger, book)
+    untold_ends = {*ledger.unreleased, *ledger.unsettled, *untold, *ledger.external}
+    for order_id, held in book.reservations.items():
+        if order_id not in live and order_id not in untold_ends:
+            yield _reservation(
+                DifferenceKind.RESERVATION_SURPLUS, order_id, held.symbol, "not cleared, or over", _holding(held)
+            )
+
+
+def _reserved_for_others(ledger: LedgerView, book: BookSnapshot) -> Iterator[Difference]:
     for order_id, other in ledger.external.items():
         held = book.reservations.get(order_id)
         if held is None or _held(held) != (other.symbol, other.side, other.remaining):
             wanted, there = f"{other.side} {_plain(other.remaining)} {other.symbol}", _holding(held) if held else "none"
             kind = DifferenceKind.RESERVATION_DIFFERS if held else DifferenceKind.RESERVATION_MISSING
             yield _reservation(kind, order_id, other.symbol, wanted, there)
-    untold_ends = {*ledger.unreleased, *untold, *ledger.external}
-    for order_id, held in book.reservations.items():
-        if order_id not in live and order_id not in untold_ends:
-            yield _reservation(
-                DifferenceKind.RESERVATION_SURPLUS, order_id, held.symbol, "not cleared, or over", _holding(held)
-            )
 
 
 def _pending(book: BookSnapshot) -> Iterator[Difference]:

@@ -18,6 +18,7 @@ class Explanation:
     """The chain behind one order. Frames have one row, or none when the lake has nothing of the session and symbol."""
 
     order: OrderRecord
+    chain: list[OrderRecord]
     events: list[dict[str, Any]]
     verdicts: list[dict[str, Any]]
     fills: list[dict[str, Any]]
@@ -38,6 +39,7 @@ class Explanation:
         }
         return [
             ("order", _facts(order)),
+            ("chain of replacements", [_link(one) for one in self.chain]),
             ("events", [_pick(row, "at", "from_state", "to_state", "reason") for row in self.events]),
             (
                 "verdicts of the guard",
@@ -84,6 +86,7 @@ def explain(client_order_id: str, *, ledger: Ledger, lake: Lake, bars: int = 5) 
     history = lake.read(Dataset.BARS, start=recent[0], end=recent[-1]) if recent else pl.DataFrame({"symbol": []})
     return Explanation(
         order=order,
+        chain=ledger.chains.of(client_order_id),
         events=ledger.orders.events(client_order_id),
         verdicts=ledger.orders.decisions(client_order_id),
         fills=ledger.fills.of_order(client_order_id),
@@ -92,6 +95,22 @@ def explain(client_order_id: str, *, ledger: Ledger, lake: Lake, bars: int = 5) 
         features=rows(Dataset.FEATURES),
         bars=history.filter(pl.col("symbol") == symbol),
     )
+
+
+def _link(order: OrderRecord) -> dict[str, Any]:
+    intent = order.intent
+    return {
+        "client_order_id": order.client_order_id,
+        "replaces": order.replaces or "",
+        "total": intent.qty,
+        "limit": str(intent.limit_price or ""),
+        "stop": str(intent.stop_price or ""),
+        "state": order.state.value,
+        "filled": f"{order.filled_qty:f}",
+        "filled_before": f"{order.carried_qty:f}",
+        "by": str(order.origin.get("operator", "")),
+        "why": str(order.origin.get("reason", "")),
+    }
 
 
 def _facts(row: dict[str, Any]) -> Rows:

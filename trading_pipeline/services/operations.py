@@ -3,51 +3,19 @@
 Each action is written to the ledger first, with who and why; the book follows.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
+from collections.abc import Sequence
+from datetime import datetime
 
-import structlog
-
-from trading_pipeline.adapters.store.ledger import BookRecord, NewOrder, OrderRecord
-from trading_pipeline.core.accounting import Position
-from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
-from trading_pipeline.core.orders.states import UNSENT, OrderState
+from trading_pipeline.adapters.store.ledger import BookRecord
 from trading_pipeline.core.risk.halts import Gate, KillSwitch, OperatorAction
 from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
-from trading_pipeline.errors import OperatorError, PipelineError
+from trading_pipeline.errors import OperatorError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.following import follow
-from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebuilding import initialise_book, rebuild_book
-from trading_pipeline.services.settlement import settle_in_lane, take_over, tell_guard
-from trading_pipeline.services.submission import GRACE, Submission, SubmissionService
+from trading_pipeline.services.settlement import settle_in_lane
+from trading_pipeline.services.single_orders import Cancellation, Flattening, cancel_orders, close_all
 from trading_pipeline.services.valuation import Quotes
-
-OPERATOR_STRATEGY = "operator"
-
-log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancellation:
-    """What cancelling everything did: orders that ended, and orders that are still live, each with the reason."""
-
-    canceled: tuple[OrderRecord, ...]
-    still_live: tuple[tuple[OrderRecord, str], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flattening:
-    """What flattening did.
-
-    The cancellation before it, the closing orders, and symbols left open for want of a price.
-    """
-
-    cancellation: Cancellation
-    submissions: tuple[Submission, ...]
-    still_open: tuple[tuple[str, str], ...]
 
 
 class RiskOperations:
@@ -190,106 +158,11 @@ class RiskOperations:
             held = self._account.ledger.fills.positions(self._name)
             shares = {symbol: str(position.qty) for symbol, position in held.items()}
             self._books.record_action(self._name, "flatten_positions", action, shares)
-            return self._close_all(session, held, quotes(session, held), action, cancellation)
-
-    def _close_all(
-        self,
-        session: date,
-        held: Mapping[str, Position],
-        prices: Mapping[str, ReferencePrice],
-        action: OperatorAction,
-        cancellation: Cancellation,
-    ) -> Flattening:
-        service = SubmissionService(self._account, Provenance.by_operator(action))
-        origin = {"operator": action.operator, "reason": action.reason}
-        submissions: list[Submission] = []
-        still_open: list[tuple[str, str]] = []
-        live = self._account.ledger.orders.live(self._name)
-        for symbol, position in held.items():
-            under_way = _closing_shares(live, symbol, position)
-            qty = _shares_left(position, under_way)
-            if symbol not in prices or not qty:
-                still_open.append((symbol, _why_open(symbol in prices, under_way)))
-                continue
-            intent = self._closing(session, symbol, qty, prices[symbol])
-            try:
-                submissions.append(service.submit(NewOrder(intent=intent, origin=origin)))
-            except PipelineError as failure:
-                still_open.append((symbol, failure.message))
-        return Flattening(cancellation=cancellation, submissions=tuple(submissions), still_open=tuple(still_open))
-
-    def _closing(self, session: date, symbol: str, qty: int, reference: ReferencePrice) -> OrderIntent:
-        """Build the closing order, numbered past earlier ones of the same shape: ended, or under way already."""
-        repeat = 0
-        while True:
-            intent = OrderIntent(
-                account=self._name,
-                strategy_id=OPERATOR_STRATEGY,
-                session=session,
-                trade_session=self._account.calendar.next(session),
-                symbol=symbol,
-                side=Side.SELL if qty > 0 else Side.BUY,
-                qty=abs(qty),
-                reference=reference,
-                purpose=Purpose.FLATTEN,
-                repeat=repeat,
-            )
-            stored = self._account.ledger.orders.get(intent.client_order_id)
-            if stored is None or stored.state in UNSENT:
-                return intent
-            repeat += 1
+            return close_all(self._account, held, quotes, action, cancellation)
 
     def _cancel_all(self, action: OperatorAction) -> Cancellation:
-        live = self._account.ledger.orders.live(self._name)
-        unsent = self._account.ledger.orders.unsent(self._name)
-        ids = [order.client_order_id for order in (*live, *unsent)]
+        orders = self._account.ledger.orders
+        wanted = [*orders.live(self._name), *orders.unsent(self._name)]
+        ids = [order.client_order_id for order in wanted]
         self._books.record_action(self._name, "cancel_all_orders", action, {"orders": ids})
-        withdrawn = [self._withdraw(order, action) for order in unsent]
-        canceled = [order for order in withdrawn if order.state.terminal]
-        # What was cleared while we withdrew the rest is cancelled like any other.
-        live += [order for order in withdrawn if not order.state.terminal]
-        still_live: list[tuple[OrderRecord, str]] = []
-        for order in live:
-            try:
-                ended, reason = self._cancel(order, action)
-            except PipelineError as failure:
-                ended, reason = order, failure.message
-            if ended.state.terminal:
-                canceled.append(ended)
-            else:
-                still_live.append((ended, reason))
-        tell_guard(self._account)
-        return Cancellation(canceled=tuple(canceled), still_live=tuple(still_live))
-
-    def _withdraw(self, order: OrderRecord, action: OperatorAction) -> OrderRecord:
-        reason = f"cancelled by {action.operator} before it was sent: {action.reason}"
-        return self._account.ledger.sending.withdraw(order.client_order_id, reason) or order
-
-    def _cancel(self, order: OrderRecord, action: OperatorAction) -> tuple[OrderRecord, str]:
-        order = self._account.ledger.sending.request_cancel(order.client_order_id) or order
-        reported = self._account.broker.cancel(order.client_order_id)
-        if reported is None:
-            reason = f"never reached the broker; cancelled by {action.operator}"
-            seen = self._account.ledger.sending.absent(order, grace=GRACE, reason=reason, end=OrderState.CANCELED)
-            return seen, "the broker has not shown it yet; it is not sent any more, and ends when it stays absent"
-        reason = f"{reported.reason}; by {action.operator}: {action.reason}"
-        return take_over(self._account, order, reported, reason), f"the broker reports it {reported.state}"
-
-
-def _closing_shares(live: Sequence[OrderRecord], symbol: str, position: Position) -> Decimal:
-    """Count the shares of live orders that bring a position nearer to zero: they may still fill."""
-    side = Side.SELL if position.qty > 0 else Side.BUY
-    ours = [order for order in live if (order.intent.symbol, order.intent.side) == (symbol, side)]
-    return sum((order.remaining for order in ours), Decimal(0))
-
-
-def _shares_left(position: Position, under_way: Decimal) -> int:
-    """Return the whole shares still to be closed, signed like the position."""
-    left = int(max(abs(position.qty) - under_way, Decimal(0)))
-    return left if position.qty > 0 else -left
-
-
-def _why_open(priced: bool, under_way: Decimal) -> str:  # noqa: FBT001 - a fact, not a switch
-    if not priced:
-        return "no price"
-    return f"orders over {under_way} shares are closing it already" if under_way else "less than one share"
+        return cancel_orders(self._account, wanted, action)

@@ -4,16 +4,17 @@ Nothing of the broker's is adopted silently: executions and ends of our own orde
 whatever then still differs closes the gate and puts its symbol into quarantine until a person has looked.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING
 
 import structlog
 
 from trading_pipeline.adapters.guards.book import BookState, Reservation, SessionCount
-from trading_pipeline.adapters.store.ledger import BookRecord, ExternalOrder, OrderRecord
+from trading_pipeline.adapters.store.ledger import BookRecord, Chain, ExternalOrder, OrderRecord, chains_of
 from trading_pipeline.core.money import to_ticks
-from trading_pipeline.core.orders.model import OrderType
+from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.risk.clearance import judged_ticks, limit_ticks
 from trading_pipeline.core.risk.halts import LONGEST_REASON, Gate, OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.errors import OperatorError
@@ -161,7 +162,7 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
         gate_reason=record.gate_reason,
         positions={symbol: position.qty for symbol, position in positions.items()},
         marks={symbol: to_ticks(price) for symbol, price in prices.items()},
-        reservations=(*(_reservation(order, record.high_sequence) for order in live), *external),
+        reservations=(*_reservations(live, record.high_sequence), *external),
         executions=frozenset(unposted),
         blocked=frozenset(ledger.books.blocked(name)),
         quarantined=ledger.books.quarantined(name),
@@ -172,21 +173,27 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
     )
 
 
-def _reservation(order: OrderRecord, newest_sequence: int) -> Reservation:
-    intent = order.intent
-    bounded = intent.order_type is OrderType.LIMIT and intent.limit_price is not None
-    limit = to_ticks(intent.limit_price) if bounded and intent.limit_price is not None else None
+def _reservations(live: Sequence[OrderRecord], newest_sequence: int) -> list[Reservation]:
+    return [_reservation(chain, newest_sequence) for chain in chains_of(live) if chain.held > 0]
+
+
+def _reservation(chain: Chain, newest_sequence: int) -> Reservation:
+    """Hold what any live order of a chain may still fill, at the worst price of them."""
+    intent = chain.newest.intent
+    limits = [limit_ticks(order.intent) for order in chain.live]
+    worst = max if intent.side is Side.BUY else min
+    bounded = [limit for limit in limits if limit is not None]
     return Reservation(
-        client_order_id=order.client_order_id,
-        payload_digest=order.payload_digest,
+        client_order_id=chain.holder,
+        payload_digest=chain.newest.payload_digest,
         symbol=intent.symbol,
         side=intent.side,
-        qty=intent.qty,
-        remaining=order.remaining,
-        sequence=order.guard_sequence or newest_sequence,
+        qty=max(order.intent.qty for order in chain.live),
+        remaining=chain.held,
+        sequence=chain.newest.guard_sequence or newest_sequence,
         trade_session=intent.trade_session,
-        price_ticks=max(to_ticks(intent.reference.price), limit or 0),
-        limit_ticks=limit,
+        price_ticks=max(judged_ticks(order.intent) for order in chain.live),
+        limit_ticks=worst(bounded) if len(bounded) == len(limits) else None,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord
-from trading_pipeline.services.operations import Cancellation, Flattening
+from trading_pipeline.services.single_orders import Cancellation, Flattening
 from trading_pipeline.services.submission import Submission
 
 TOLD = "told"
@@ -37,11 +37,22 @@ def order_row(order: OrderRecord) -> dict[str, Any]:
         "symbol": order.intent.symbol,
         "side": order.intent.side.value,
         "qty": order.intent.qty,
+        "kind": _kind(order),
         "state": order.state.value,
         "filled": str(order.filled_qty.normalize()) if order.filled_qty else "0",
         "average_price": f"{average:.4f}" if average is not None else "",
         "reason": order.reason,
     }
+
+
+def _kind(order: OrderRecord) -> str:
+    """Return type, prices and time in force, and the order whose place it takes."""
+    intent = order.intent
+    prices = [
+        f"{name} {price:f}" for name, price in (("limit", intent.limit_price), ("stop", intent.stop_price)) if price
+    ]
+    replaces = [f"replaces {order.replaces}"] if order.replaces else []
+    return " ".join([intent.order_type, *prices, intent.time_in_force, *replaces])
 
 
 def submission_rows(submissions: Iterable[Submission]) -> list[dict[str, Any]]:

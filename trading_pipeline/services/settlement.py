@@ -1,14 +1,15 @@
 """What the broker did, brought home: fills booked and posted, ended orders released. Safe to repeat at any time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 import structlog
 from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
-from trading_pipeline.adapters.guards.telling import Posting, Told
+from trading_pipeline.adapters.guards.telling import Lowering, Posting, Told
 from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord
 from trading_pipeline.core.batches import batches
 from trading_pipeline.core.executions import Cumulative, Executed
@@ -18,7 +19,13 @@ from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.errors import ExecutionConflict, IllegalTransition, OrderConflict, TradingHalted, TransientError
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.monitor import watch_fills
-from trading_pipeline.services.surprises import report_conflict, report_fills, report_misfit, report_open_orders
+from trading_pipeline.services.surprises import (
+    report_conflict,
+    report_fills,
+    report_larger,
+    report_misfit,
+    report_open_orders,
+)
 
 BOOKED_TOGETHER = 128
 """Executions committed together."""
@@ -203,6 +210,29 @@ def _release_ended(account: TradingAccount, book: BookRecord, sequence: int) -> 
     for ended in batches(orders.unreleased(account.account), TOLD_TOGETHER):
         told = account.guard.void_many(ended, epoch=book.epoch, min_sequence=sequence)
         sequence = _remember(account, book, told, orders.mark_released)
+    _settle_chains(account, book, sequence)
+
+
+def _settle_chains(account: TradingAccount, book: BookRecord, sequence: int) -> None:
+    """Lower what chains of replacements hold that lost an order, and end those of which none is live."""
+    unsettled = account.ledger.chains.unsettled(account.account)
+    members = {one.holder: one.members for one in unsettled if one.held is None}
+    mark_all = partial(_mark_chains, account, members)
+    for over in batches(sorted(members), TOLD_TOGETHER):
+        told = account.guard.void_many(over, epoch=book.epoch, min_sequence=sequence)
+        sequence = _remember(account, book, told, mark_all)
+    lowerings = [
+        Lowering(client_order_id=one.client_order_id, holder=one.holder, remaining=one.held)
+        for one in unsettled
+        if one.held is not None
+    ]
+    for together in batches(lowerings, TOLD_TOGETHER):
+        told = account.guard.lower_many(together, epoch=book.epoch, min_sequence=sequence)
+        sequence = _remember(account, book, told, account.ledger.orders.mark_released)
+
+
+def _mark_chains(account: TradingAccount, members: Mapping[str, Sequence[str]], over: Sequence[str]) -> None:
+    account.ledger.orders.mark_released([one for holder in over for one in members[holder]])
 
 
 def _remember(account: TradingAccount, book: BookRecord, told: Told, mark: Callable[[Sequence[str]], None]) -> int:
@@ -218,7 +248,7 @@ def _remember(account: TradingAccount, book: BookRecord, told: Told, mark: Calla
 
 def _posting(row: DictRow) -> Posting:
     return Posting(
-        client_order_id=row["client_order_id"] or row["execution_id"],  # an external fill is of no order of ours
+        client_order_id=row["holder"] or row["execution_id"],  # an external fill is of no order of ours
         execution_id=row["execution_id"],
         qty=row["qty"],
         symbol=row["symbol"],
@@ -229,7 +259,10 @@ def _posting(row: DictRow) -> Posting:
 
 def _ended_at_the_broker(account: TradingAccount, order: OrderRecord) -> bool:
     reported = account.broker.find(order.client_order_id)
-    if reported is None or not reported.state.terminal:
+    if reported is None:
+        return False
+    if not reported.state.terminal:
+        report_larger(account, order, reported)
         return False
     stored = account.ledger.orders.get(order.client_order_id)
     if stored is None or stored.state.terminal:

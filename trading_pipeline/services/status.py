@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from trading_pipeline.adapters.guards.book import BookSnapshot
-from trading_pipeline.adapters.store.ledger import BookRecord
+from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord
+from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import VerdictCode
 from trading_pipeline.core.risk.halts import TradingState
 from trading_pipeline.errors import TradingHalted, TransientError
@@ -61,15 +62,17 @@ def read_status(account: TradingAccount) -> Status:
     row = book_row(record)
     snapshot, problem = _snapshot(account, record)
     state = snapshot.state if snapshot is not None else TradingState.HALTED
-    exposure = _exposure(account, snapshot)
+    exposure, live = _exposure(account, snapshot), account.ledger.orders.live(account.account)
     apart = [row["symbol"] for row in exposure if not row["agree"]]
     assessment = assess(account)
     differences = assessment.verification.rows() if assessment.verification is not None else []
     tied = account.ledger.tie_outs.newest(account.account)
     apart_at_the_close = tied is not None and not tied.agrees
+    unconfirmed = [one for one in live if one.state is OrderState.SUBMITTED_UNCONFIRMED]
     problems = [
         problem,
         tied.describe() if tied and apart_at_the_close else "",
+        _lost_answers(unconfirmed),
         *_problems(apart, differences, assessment),
     ]
     limits = record.limits.as_text()
@@ -81,6 +84,7 @@ def read_status(account: TradingAccount) -> Status:
         "why": ". ".join(one for one in problems if one),
         "last_start": account.ledger.externals.last_start(account.account) or "",
         "tie_out": "" if tied is None else tied.describe(),
+        "submitted_unconfirmed": len(unconfirmed) or "",
         "dead_letters": len(account.ledger.inbox.dead(account.account)) or "",
         "monitored_session": assessment.session,
         "equity": assessment.equity,
@@ -95,11 +99,18 @@ def read_status(account: TradingAccount) -> Status:
         distances=assessment.rows(),
         differences=differences,
         exposure=exposure,
-        open_orders=[order_row(order) for order in account.ledger.orders.live(account.account)],
+        open_orders=[order_row(order) for order in live],
         sessions=_sessions(account),
         actions=[_plain(action) for action in account.ledger.books.history(account.account, LAST_SESSIONS)],
         alerts=[_plain(alert) for alert in account.ledger.alerts.latest(LAST_SESSIONS)],
     )
+
+
+def _lost_answers(unconfirmed: Sequence[OrderRecord]) -> str:
+    if not unconfirmed:
+        return ""
+    named = ", ".join(f"{one.client_order_id} ({one.intent.symbol})" for one in unconfirmed)
+    return f"the broker's answer to {len(unconfirmed)} order(s) was lost, their exposure is held until a sweep: {named}"
 
 
 def _problems(apart: Sequence[str], differences: Rows, assessment: Assessment) -> list[str]:

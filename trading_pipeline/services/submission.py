@@ -24,7 +24,7 @@ from trading_pipeline.core.batches import batches
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.orders.model import OrderIntent, Purpose
 from trading_pipeline.core.orders.states import UNSENT, OrderState
-from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, Verdict, VerdictCode
+from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, ReplacementRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch
 from trading_pipeline.errors import OrderRejected, OrderStateUnknown, SessionNotTradable, TransientError
 from trading_pipeline.services.account import TradingAccount
@@ -126,12 +126,15 @@ class SubmissionService:
         ]
         taken = self._account.ledger.sending.take(sendable) if sendable else {}
         touched += self._clear_and_send(list(taken.values()), _Patience(self._account.clock), known=True)
-        for order in self._orders.live(account):
-            touched += self._look_up(order)
+        touched += self.look_up()
         for order in self._orders.unsent(account):
             if not self._tradable(order):
                 touched += self._expire(order)
         return touched
+
+    def look_up(self) -> list[Submission]:
+        """Look up what may be lost, and ask again for cancellations; nothing is sent. See `resume`."""
+        return [one for order in self._orders.live(self._account.account) for one in self._look_up(order)]
 
     def _submit_batch(self, news: Sequence[NewOrder], patience: "_Patience") -> list[Submission]:
         recorded = {order.client_order_id: (order, is_new) for order, is_new in self._orders.record_many(news)}
@@ -179,26 +182,37 @@ class SubmissionService:
         same clearance back.
         """
         cleared: list[Cleared] = []
-        for order, verdict in zip(orders, self._verdicts([order.intent for order in orders]), strict=True):
+        for order, verdict in zip(orders, self._verdicts(orders), strict=True):
             if patience.waits_for(verdict):
                 break
             cleared.append((order, verdict))
         return cleared
 
-    def _verdicts(self, intents: Sequence[OrderIntent]) -> list[Verdict]:
+    def _verdicts(self, orders: Sequence[OrderRecord]) -> list[Verdict]:
         book = self._account.ledger.books.get(self._account.account)
-        facts = Facts(self._account, intents)
+        facts = Facts(self._account, [order.intent for order in orders])
         halted = book.kill_switch is KillSwitch.ENGAGED
-        asked = [intent for intent in intents if not halted or intent.purpose is Purpose.FLATTEN]
-        requests = [
-            ClearanceRequest.of(intent, market=facts.of(intent), epoch=book.epoch, min_sequence=book.high_sequence)
-            for intent in asked
-        ]
-        answers = iter(self._account.guard.clear_many(requests))
+        requests = {
+            order.client_order_id: ClearanceRequest.of(
+                order.intent, market=facts.of(order.intent), epoch=book.epoch, min_sequence=book.high_sequence
+            )
+            for order in orders
+            if not halted or order.intent.purpose is Purpose.FLATTEN
+        }
+        plain = [one.client_order_id for one in orders if one.client_order_id in requests and one.replaces is None]
+        answers = dict(zip(plain, self._account.guard.clear_many([requests[one] for one in plain]), strict=True))
+        for order in orders:
+            if order.replaces is not None and order.client_order_id in requests:
+                answers[order.client_order_id] = self._amend(order, order.replaces, requests[order.client_order_id])
         refusal = Verdict(
             code=VerdictCode.KILL_SWITCH_ENGAGED, epoch=book.epoch, sequence=None, detail="the kill switch is engaged"
         )
-        return [refusal if halted and intent.purpose is not Purpose.FLATTEN else next(answers) for intent in intents]
+        return [answers.get(order.client_order_id, refusal) for order in orders]
+
+    def _amend(self, order: OrderRecord, replaced: str, request: ClearanceRequest) -> Verdict:
+        old = self._orders.get_many([replaced])[replaced]
+        asked = ReplacementRequest(order=request, holder=order.holder, replaced_qty=old.intent.qty)
+        return self._account.guard.amend(asked)
 
     def _send_all(self, to_send: Sequence[Cleared], outcome: dict[str, Submission]) -> None:
         """Send orders until all are sent or the broker asks to wait; what was not sent stays cleared for a retry."""
@@ -216,7 +230,7 @@ class SubmissionService:
             rest = [] if sending.must_wait else rest[sent:]
 
     def _find(self, orders: Iterable[OrderRecord]) -> Mapping[str, BrokerOrder]:
-        asked = {order.client_order_id: self._account.broker.find(order.client_order_id) for order in orders}
+        asked = {order.client_order_id: find_at_broker(self._account, order) for order in orders}
         return {order_id: found for order_id, found in asked.items() if found is not None}
 
     def _adopt(self, stored: OrderRecord, found: BrokerOrder) -> OrderRecord:
@@ -231,8 +245,8 @@ class SubmissionService:
         too_late = order.state is OrderState.CLEARED and not self._tradable(order)
         if not (canceled or too_late or order.state is OrderState.SUBMITTED_UNCONFIRMED):
             return []
-        look = self._account.broker.cancel if canceled else self._account.broker.find
-        found = look(order.client_order_id)
+        found = self._account.broker.cancel(order.client_order_id) if canceled else None
+        found = found or find_at_broker(self._account, order)
         if found is not None:
             return [Submission(order=self._adopt(order, found))]
         end = OrderState.CANCELED if canceled else OrderState.EXPIRED
@@ -333,12 +347,18 @@ class _Sending:
                     return at
         return len(cleared)
 
+    def _ask(self, order: OrderRecord, clearance: Clearance) -> BrokerOrder:
+        broker = self._account.broker
+        if order.replaces is None:
+            return broker.submit(order.intent, clearance)
+        return broker.replace(order.replaces, order.intent, clearance)
+
     def _offer(self, batch: Batch, order: OrderRecord, clearance: Clearance | None) -> bool:
         """Send one order; False ends the batch."""
         if clearance is None:
             return True
         try:
-            answer = self._account.broker.submit(order.intent, clearance)
+            answer = self._ask(order, clearance)
         except OrderRejected as rejection:
             log.warning("order rejected by the broker", client_order_id=order.client_order_id, reason=str(rejection))
             batch.record(order, OrderState.REJECTED, reason=str(rejection))
@@ -362,6 +382,13 @@ class _Sending:
             else:
                 self.to_take_over.append((order, answer))
         return True
+
+
+def find_at_broker(account: TradingAccount, order: OrderRecord) -> BrokerOrder | None:
+    """Return the broker's view of an order, None when it has never seen it."""
+    if order.replaces is None:
+        return account.broker.find(order.client_order_id)
+    return account.broker.find_replacement(order.replaces, order.client_order_id)
 
 
 def _unfinished(order: OrderRecord) -> bool:

@@ -11,6 +11,7 @@ import structlog
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
 from trading_pipeline.adapters.store.ledger import OrderRecord
+from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.halts import LONGEST_REASON, OperatorAction
 from trading_pipeline.errors import ExecutionConflict, OrderConflict, OrderStateUnknown, TransientError
 from trading_pipeline.services.account import TradingAccount
@@ -69,6 +70,27 @@ def report_dead_letter(account: TradingAccount, letter: int, why: str) -> None:
         message=f"letter {letter} of the inbox cannot be applied: {why}; `redrive-inbox` tries it again",
         detail={"letter": letter},
     )
+
+
+def report_larger(account: TradingAccount, stored: OrderRecord, reported: BrokerOrder) -> None:
+    """Name a replacement that works for more shares than it may, and ask for its end: the broker read its total anew.
+
+    What was filled of the order it replaced counts toward the total that was asked for.
+    """
+    working = reported.qty - reported.filled_qty
+    if stored.replaces is None or working <= stored.remaining:
+        return
+    replaced = account.ledger.orders.get(stored.replaces)
+    if replaced is None or replaced.state is not OrderState.REPLACED:
+        return  # it does not work yet, and how much it will work for follows from what the old one still fills
+    order_id, symbol = stored.client_order_id, stored.intent.symbol
+    why = f"{working:f} {symbol} work at the broker, of which {stored.remaining:f} were asked for: it is cancelled"
+    account.ledger.sending.request_cancel(order_id)
+    _alert(account, "replacement_larger", order_id, symbol, f"order {order_id}: {why}")
+    try:
+        account.broker.cancel(order_id)
+    except (TransientError, OrderStateUnknown) as failure:
+        log.warning("it could not be cancelled; the next sweep asks again", reason=str(failure))
 
 
 def _foreign(account: TradingAccount, reported: BrokerOrder) -> None:

@@ -6,7 +6,9 @@ from decimal import Decimal
 from trading_pipeline.adapters.store.ledger import OrderRecord
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import Settlement, settle_in_lane
+from trading_pipeline.services.submission import SubmissionService
 
 PATIENCE_SECONDS = 5
 """How long a sweep waits for whoever works on the account: they settle by themselves, and the next sweep comes soon."""
@@ -38,7 +40,8 @@ class Sweep:
 def sweep(account: TradingAccount) -> Sweep | None:
     """Book what the broker did with our orders since anybody asked; None when there is nothing to ask for.
 
-    Nothing is sent. Executions count once by their ids, whoever brings them: a sweep that finds what is known already
+    Orders whose answer was lost are looked up, and cancellations that are not proven yet are asked for again; nothing
+    else is sent. Executions count once by their ids, whoever brings them: a sweep that finds what is known already
     changes nothing.
 
     Raises:
@@ -51,4 +54,5 @@ def sweep(account: TradingAccount) -> Sweep | None:
         return None
     with account.ledger.lane(account.account, seconds=PATIENCE_SECONDS):
         settlement = settle_in_lane(account, session)
+        SubmissionService(account, Provenance(run_id="sweep")).look_up()
     return Sweep(settlement=settlement, open=tuple(orders.live(account.account)))

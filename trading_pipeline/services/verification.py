@@ -82,6 +82,7 @@ def read_views(account: TradingAccount) -> tuple[LedgerView, BrokerView]:
         known={order: one.state for order, one in stored.items() if one is not None},
         unposted=ledger.fills.unposted(name),
         unreleased=ledger.orders.unreleased(name),
+        unsettled={one.holder: one.client_order_id for one in ledger.chains.unsettled(name)},
         blocked=frozenset(ledger.books.blocked(name)),
         quarantined=frozenset(ledger.books.quarantined(name)),
         cleared_by_session={session: orders for session, (orders, _) in ledger.books.cleared_by_session(name).items()},

@@ -123,6 +123,8 @@ class PaperExchange:
         self.closed_all_day = False
         self.unique_ids = True
         self.largest_page = 500
+        self.replaces_at_once = True
+        self.counts_what_is_filled = True
         self.books = Books()
         self.accepted: list[PaperOrder] = []
         self._lagging: dict[str, tuple[Books, datetime | None]] = {}
@@ -224,6 +226,17 @@ class PaperExchange:
         order.updated_at = order.ended_at
         if status != "filled":
             self.tell(status, order)
+
+    def replace_now(self, client_order_id: str) -> None:
+        """Let an accepted replacement reach the venue: the old order is over, the new one works for the rest."""
+        with self.lock:
+            old = self.order(client_order_id)
+            new = self.books.orders[old.replaced_by or ""]
+            if self.counts_what_is_filled:
+                new.qty -= old.filled_qty
+            self.finish(old, "replaced")
+            new.status = "new"
+            self.tell("new", new)
 
     def close_session(self) -> None:
         """Expire what lives for the day."""

@@ -111,7 +111,7 @@ class TradingApi:
         new = self.exchange.new_order(
             symbol=old.symbol,
             side=old.side,
-            qty=qty - old.filled_qty,
+            qty=qty,
             client_order_id=asked.get("client_order_id") or f"{old.client_order_id}-replaced",
             type=old.type,
             time_in_force=asked.get("time_in_force") or old.time_in_force,
@@ -122,8 +122,10 @@ class TradingApi:
         if any(one.client_order_id == new.client_order_id for one in self.exchange.books.orders.values()):
             raise invalid("client_order_id must be unique")
         old.replaced_by = new.id
-        self.exchange.finish(old, "replaced")
+        new.status = "pending_new"
         self.exchange.accept(new)
+        if self.exchange.replaces_at_once:
+            self.exchange.replace_now(old.client_order_id)
         return 200, order_json(new)
 
     def _delete_orders(self, request: Request, rest: Sequence[str]) -> Reply:

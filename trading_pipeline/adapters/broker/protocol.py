@@ -30,6 +30,8 @@ class BrokerOrder:
     filled_qty: Decimal
     average_price: Decimal | None = None
     reason: str = ""
+    replaced_by: str | None = None
+    """The broker's id of the order that took its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,37 @@ class Broker(Protocol):
             OrderRejected: refused for good.
             OrderStateUnknown: the answer was lost; the order may exist.
             TransientError: certainly not accepted; try later.
+        """
+        ...
+
+    def require_replaceable(self, client_order_id: str) -> None:
+        """Check that a working order may be replaced by another one now.
+
+        Raises:
+            OperatorError: it may not; the message says why, and when it is worth asking again.
+            TransientError: the broker did not answer.
+        """
+        ...
+
+    def replace(self, replaced_id: str, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
+        """Ask once that an order takes the place of a working one; return the new order.
+
+        `intent.qty` is the total: what is filled of the old order counts toward it. An answer does not prove that the
+        old order is over.
+
+        Raises:
+            PermissionError: the clearance is for another order.
+            OrderRejected: refused for good; the old order is as it was.
+            OrderStateUnknown: the answer was lost; the old order may have been replaced.
+            TransientError: certainly not accepted; try later.
+        """
+        ...
+
+    def find_replacement(self, replaced_id: str, client_order_id: str) -> BrokerOrder | None:
+        """Return the order of this id that was to replace another one: by its id, or by what the old one says.
+
+        Raises:
+            TransientError: the old order was replaced, and the broker does not show by what yet.
         """
         ...
 

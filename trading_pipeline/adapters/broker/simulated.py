@@ -20,7 +20,13 @@ from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import Clearance
 from trading_pipeline.core.sessions import SessionCalendar
-from trading_pipeline.errors import OrderRejected, OrderStateUnknown, ServerUnavailable, SessionNotTradable
+from trading_pipeline.errors import (
+    OperatorError,
+    OrderRejected,
+    OrderStateUnknown,
+    ServerUnavailable,
+    SessionNotTradable,
+)
 
 Openings = Callable[[date, Collection[str]], dict[str, OpeningBar]]
 """Gives the bars of a session for some symbols; a symbol that did not trade is absent."""
@@ -55,6 +61,7 @@ _END = """
 update exchange.orders o set status = ended.status, reason = ended.reason, filled_qty = ended.filled_qty
   from json_populate_recordset(null::exchange.orders, %s) ended where o.client_order_id = ended.client_order_id
 """
+_NO_REPLACEMENTS = "the simulated exchange replaces no orders: cancel it and send another one"
 _LOCKED_CLOCK = "select last_session from exchange.clocks where account = %s for update"
 
 
@@ -153,6 +160,20 @@ class SimulatedExchange:
             late = f"session {intent.trade_session} has opened already: the exchange stands at {self.current_session}"
             raise OrderRejected(late, client_order_id=intent.client_order_id)
         return known, False
+
+    def require_replaceable(self, client_order_id: str) -> None:
+        """Refuse: orders wait for one open, and until then one may be cancelled and another one sent."""
+        raise OperatorError(_NO_REPLACEMENTS, client_order_id=client_order_id)
+
+    def replace(self, replaced_id: str, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
+        """Refuse: see `require_replaceable`."""
+        require_cover(intent, clearance)
+        raise OrderRejected(_NO_REPLACEMENTS, client_order_id=intent.client_order_id, replaced=replaced_id)
+
+    def find_replacement(self, replaced_id: str, client_order_id: str) -> BrokerOrder | None:
+        """Return nothing: none was ever accepted."""
+        del replaced_id
+        return self.find(client_order_id)
 
     def find(self, client_order_id: str) -> BrokerOrder | None:
         """Return the order, None when the exchange has never seen it."""

@@ -77,6 +77,21 @@ class WatchedBroker:
         with self._call("submit"):
             return self._broker.submit(intent, clearance)
 
+    def require_replaceable(self, client_order_id: str) -> None:
+        """Pass on."""
+        with self._call("require_replaceable"):
+            self._broker.require_replaceable(client_order_id)
+
+    def replace(self, replaced_id: str, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
+        """Pass on."""
+        with self._call("replace"):
+            return self._broker.replace(replaced_id, intent, clearance)
+
+    def find_replacement(self, replaced_id: str, client_order_id: str) -> BrokerOrder | None:
+        """Pass on."""
+        with self._call("find_replacement"):
+            return self._broker.find_replacement(replaced_id, client_order_id)
+
     def find(self, client_order_id: str) -> BrokerOrder | None:
         """Pass on."""
         with self._call("find"):

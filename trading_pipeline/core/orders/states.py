@@ -22,6 +22,7 @@ class OrderState(StrEnum):
     CANCELED = "canceled"
     REJECTED = "rejected"
     EXPIRED = "expired"
+    REPLACED = "replaced"
 
     @property
     def terminal(self) -> bool:
@@ -29,7 +30,9 @@ class OrderState(StrEnum):
         return self in TERMINAL
 
 
-TERMINAL = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED})
+TERMINAL = frozenset(
+    {OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED, OrderState.REPLACED}
+)
 HOLDING = frozenset(
     {OrderState.CLEARED, OrderState.SUBMITTED_UNCONFIRMED, OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED}
 )
@@ -47,7 +50,13 @@ RANK: Final = {
     **dict.fromkeys(TERMINAL, _TERMINAL_RANK),
 }
 """How far along a state is. An order never goes back, in whatever order its events arrive."""
-_LAST_RESORT: Final = (OrderState.REJECTED, OrderState.EXPIRED, OrderState.CANCELED, OrderState.FILLED)
+_LAST_RESORT: Final = (
+    OrderState.REJECTED,
+    OrderState.EXPIRED,
+    OrderState.CANCELED,
+    OrderState.REPLACED,
+    OrderState.FILLED,
+)
 _AFTER_UNSENT: Final = UNSENT | {OrderState.CLEARED, OrderState.EXPIRED}
 
 

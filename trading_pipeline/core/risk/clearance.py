@@ -1,6 +1,6 @@
 """The guard's answer to one order: a verdict, and on a yes the clearance without which no broker accepts it."""
 
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, replace
 from datetime import date
 from enum import StrEnum
 from typing import Any
@@ -97,7 +97,9 @@ class ClearanceRequest:
         Raises:
             ValueError: a limit price that the book could not hold exactly.
         """
-        bounded = intent.order_type is OrderType.LIMIT and intent.limit_price is not None
+        if market.reference_ticks is not None and intent.stop_price is not None:
+            worst = max(market.reference_ticks, _worst_stop_ticks(intent))
+            market = replace(market, reference_ticks=worst)
         return cls(
             client_order_id=intent.client_order_id,
             payload_digest=intent.payload_digest,
@@ -105,7 +107,7 @@ class ClearanceRequest:
             symbol=intent.symbol,
             side=intent.side,
             qty=intent.qty,
-            limit_ticks=to_ticks(intent.limit_price) if bounded and intent.limit_price is not None else None,
+            limit_ticks=limit_ticks(intent),
             repeat=intent.repeat,
             trade_session=intent.trade_session,
             flatten=intent.purpose is Purpose.FLATTEN,
@@ -113,6 +115,26 @@ class ClearanceRequest:
             epoch=epoch,
             min_sequence=min_sequence,
         )
+
+
+def limit_ticks(intent: OrderIntent) -> int | None:
+    """Return the price beyond which an order never trades, 1/10,000 dollar; None where it takes any price.
+
+    A stop limit counts as one that takes any price: its limit is near its stop, not near the market, so no collar
+    around the market fits it. `core.orders.rules` holds it to its stop.
+    """
+    bounded = intent.order_type is OrderType.LIMIT and intent.limit_price is not None
+    return to_ticks(intent.limit_price) if bounded and intent.limit_price is not None else None
+
+
+def judged_ticks(intent: OrderIntent) -> int:
+    """Return the price whose exposure an order holds: the worst of its reference, its limit and its stop."""
+    prices = (intent.reference.price, intent.limit_price, intent.stop_price)
+    return max(to_ticks(price) for price in prices if price is not None)
+
+
+def _worst_stop_ticks(intent: OrderIntent) -> int:
+    return max(to_ticks(price) for price in (intent.stop_price, intent.limit_price) if price is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

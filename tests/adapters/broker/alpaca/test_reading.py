@@ -174,8 +174,8 @@ def test_a_replaced_order_has_ended_and_names_what_replaced_it(bench: Bench) -> 
     bench.broker_client().patch(f"/orders/{first.broker_order_id}", {"limit_price": "101.00"})
     found = broker.find(wanted.client_order_id)
     assert found is not None
-    assert OrderState.CANCELED is found.state
-    assert found.reason.startswith("replaced by ")
+    assert OrderState.REPLACED is found.state
+    assert f"replaced by {found.replaced_by}" == found.reason
 
 
 @pytest.mark.parametrize("text", [10.5, None, "NaN", "Infinity"])

@@ -12,6 +12,7 @@ from trading_pipeline.adapters.alpaca.transport import AlpacaReader
 from trading_pipeline.adapters.broker.alpaca.account import CHECK_SECONDS, AccountFacts, AccountGate
 from trading_pipeline.adapters.broker.alpaca.documents import broker_order, order_body, signed_shares
 from trading_pipeline.adapters.broker.alpaca.reading import AlpacaOrders
+from trading_pipeline.adapters.broker.alpaca.replacing import AlpacaReplacing
 from trading_pipeline.adapters.broker.alpaca.writer import AlpacaWriter
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution, require_cover
 from trading_pipeline.core.clock import Clock
@@ -65,6 +66,7 @@ class AlpacaBroker:
         self._calendar, self._clock, self._monotonic = calendar, clock, monotonic
         self._gate = AccountGate(reader, account_id=account_id, calendar=calendar, clock=clock, monotonic=monotonic)
         self._orders = AlpacaOrders(reader, calendar=calendar, clock=clock, monotonic=monotonic)
+        self._replacing = AlpacaReplacing(self._orders, writer)
         self._assets: dict[str, AssetFacts] = {}
         self._held: dict[str, Decimal] = {}
         self._assets_at = self._held_at = float("-inf")
@@ -123,6 +125,25 @@ class AlpacaBroker:
         except DuplicateOrderId as taken:
             return self._existing(intent, taken)
         return self._accepted(intent, document)
+
+    def require_replaceable(self, client_order_id: str) -> None:
+        """Check that Alpaca would replace the order in the status it has now: see `Broker.require_replaceable`."""
+        self._gate.require_ours()
+        self._replacing.require_replaceable(client_order_id)
+
+    def replace(self, replaced_id: str, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
+        """Ask once that an order takes the place of a working one: see `Broker.replace`."""
+        require_cover(intent, clearance)
+        account = self._gate.require_ready()
+        self._require_current(intent)
+        old, rest = self._replacing.rest(replaced_id, intent)
+        self._require_rules(rest, account)
+        return self._replacing.send(old, intent)
+
+    def find_replacement(self, replaced_id: str, client_order_id: str) -> BrokerOrder | None:
+        """Return the order that was to replace another one: see `Broker.find_replacement`."""
+        self._gate.require_ours()
+        return self._replacing.find(replaced_id, client_order_id)
 
     def find(self, client_order_id: str) -> BrokerOrder | None:
         """Return Alpaca's view of an order, None when Alpaca says that it has none of this id."""

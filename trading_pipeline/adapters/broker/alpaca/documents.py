@@ -19,7 +19,7 @@ from trading_pipeline.errors import DataQualityError
 _ENDS: Final = {
     "filled": OrderState.FILLED,
     "canceled": OrderState.CANCELED,
-    "replaced": OrderState.CANCELED,
+    "replaced": OrderState.REPLACED,
     "expired": OrderState.EXPIRED,
     "rejected": OrderState.REJECTED,
 }
@@ -63,6 +63,12 @@ def order_body(intent: OrderIntent) -> dict[str, str | bool]:
     return body
 
 
+def replacement_body(intent: OrderIntent) -> dict[str, str | bool]:
+    """Write what a replacement asks for: all that may be changed, its quantity the total with what is filled."""
+    kept = ("client_order_id", "qty", "time_in_force", "limit_price", "stop_price")
+    return {name: value for name, value in order_body(intent).items() if name in kept}
+
+
 def broker_order(document: Mapping[str, Any]) -> BrokerOrder:
     """Read an order.
 
@@ -83,6 +89,7 @@ def broker_order(document: Mapping[str, Any]) -> BrokerOrder:
             filled_qty=filled,
             average_price=decimal_of(document["filled_avg_price"]) if document.get("filled_avg_price") else None,
             reason=_reason(document, status),
+            replaced_by=str(document["replaced_by"]) if document.get("replaced_by") else None,
         )
     if status not in _WORKING and status not in _ENDS:
         log.warning("an order status that is not known", status=status, client_order_id=order.client_order_id)

@@ -74,6 +74,16 @@ class AlpacaOrders:
             raise
         return self._learn(document)
 
+    def of_id(self, broker_order_id: str) -> BrokerOrder | None:
+        """Ask for one order by the id that Alpaca gave it, None when Alpaca says that it has none."""
+        try:
+            document = self._reader.get(f"/orders/{broker_order_id}", {})
+        except DataQualityError as refused:
+            if _says_absent(refused):
+                return None
+            raise
+        return self._learn(document)
+
     def open(self) -> list[BrokerOrder]:
         """Return all working orders, oldest first."""
         return [broker_order(document) for document in self._pages("open", None)][::-1]

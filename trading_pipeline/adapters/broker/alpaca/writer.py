@@ -20,7 +20,7 @@ WRITE_BOUNDS: Final = Bounds(
 
 
 class AlpacaWriter:
-    """POST and DELETE of one alpaca-py client, never repeated.
+    """POST, PATCH and DELETE of one alpaca-py client, never repeated.
 
     Args:
         client: a trading client of alpaca-py; its own blind retries are switched off.
@@ -41,10 +41,11 @@ class AlpacaWriter:
         Raises:
             OrderRejected, DuplicateOrderId, OrderStateUnknown, TransientError, ConfigError: see `refusals`.
         """
-        answer = self._once(f"POST {path}", lambda: self._client.post(path, dict(body)))
-        if not isinstance(answer, dict):
-            raise OrderStateUnknown(f"POST {path}: Alpaca's answer is no JSON object but {type(answer).__name__}")
-        return cast("dict[str, Any]", answer)
+        return _object(f"POST {path}", self._once(f"POST {path}", lambda: self._client.post(path, dict(body))))
+
+    def patch(self, path: str, body: Mapping[str, str | bool]) -> dict[str, Any]:
+        """Ask that an order is replaced and return the JSON object it is answered with; raises what `post` does."""
+        return _object(f"PATCH {path}", self._once(f"PATCH {path}", lambda: self._client.patch(path, dict(body))))
 
     def delete(self, path: str) -> None:
         """Ask for the end of one order; raises what `post` does."""
@@ -59,3 +60,9 @@ class AlpacaWriter:
             if isinstance(failure, TransientError) and (instant := failure.fields.get("retry_at")) is not None:
                 self._budget.close_until(instant)
             raise failure from error
+
+
+def _object(what: str, answer: object) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise OrderStateUnknown(f"{what}: Alpaca's answer is no JSON object but {type(answer).__name__}")
+    return cast("dict[str, Any]", answer)

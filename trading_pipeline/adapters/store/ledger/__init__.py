@@ -1,5 +1,6 @@
 """The ledger: PostgreSQL tables of orders, events, verdicts, fills and halts. The record of truth."""
 
+from trading_pipeline.adapters.store.ledger.chains import Chain, chains_of
 from trading_pipeline.adapters.store.ledger.externals import ExternalOrder
 from trading_pipeline.adapters.store.ledger.inbox import Letter, LetterState
 from trading_pipeline.adapters.store.ledger.ledger import Ledger
@@ -10,11 +11,13 @@ from trading_pipeline.adapters.store.ledger.sending import Batch
 __all__ = [
     "Batch",
     "BookRecord",
+    "Chain",
     "ExternalOrder",
     "Ledger",
     "Letter",
     "LetterState",
     "NewOrder",
     "OrderRecord",
+    "chains_of",
     "migrate",
 ]

@@ -23,11 +23,13 @@ select f.execution_id, o.client_order_id, o.symbol, o.qty, o.filled_qty, o.state
  order by f.seq
 """
 _OVERFILLED = """
-select o.client_order_id, o.symbol, o.qty, o.filled_qty, o.state
+select o.client_order_id, o.symbol, o.qty, o.carried_qty + o.filled_qty as filled_qty, o.state
   from ledger.orders o
- where o.account = %(account)s and o.trade_session >= %(since)s and o.filled_qty > o.qty
+ where o.account = %(account)s and o.trade_session >= %(since)s and o.filled_qty > 0
+   and o.carried_qty + o.filled_qty > o.qty
    and not exists (select from ledger.alerts a
-                    where a.key = 'overfill:' || o.account || ':' || o.client_order_id || ':' || o.filled_qty)
+                    where a.key = 'overfill:' || o.account || ':' || o.client_order_id || ':'
+                                  || (o.carried_qty + o.filled_qty))
  order by o.created_at, o.client_order_id
 """
 _ENDED_SHORT = [state.value for state in TERMINAL if state is not OrderState.FILLED]

@@ -54,6 +54,18 @@ update ledger.orders o
    set filled_qty = o.filled_qty + more.filled_qty, filled_notional = o.filled_notional + more.filled_notional
   from json_populate_recordset(null::ledger.orders, %s) more where o.client_order_id = more.client_order_id
 """
+# What an order fills counts toward the totals of those that took its place.
+_CARRY = """
+with more as (
+    select later.client_order_id, sum(more.filled_qty) as filled_qty
+      from json_populate_recordset(null::ledger.orders, %s) more
+      join ledger.orders o using (client_order_id)
+      join ledger.orders later on later.chain = o.chain and later.place > o.place
+     group by later.client_order_id
+)
+update ledger.orders o set carried_qty = o.carried_qty + more.filled_qty
+  from more where o.client_order_id = more.client_order_id
+"""
 _FACTS = ("client_order_id", "symbol", "side", "qty", "price", "session")
 NO_ORDER = ""
 """The order of an external fill."""
@@ -250,6 +262,7 @@ def _count(connection: Connection[DictRow], entries: Iterable[_Entry], supersede
             dollars[one.client_order_id] += sign * one.fill.qty * one.fill.price
     rows = [{"client_order_id": one, "filled_qty": shares[one], "filled_notional": dollars[one]} for one in shares]
     write_rows(connection, _COUNT, rows)
+    write_rows(connection, _CARRY, rows)
 
 
 def _move(
@@ -261,7 +274,7 @@ def _move(
     reports = [
         Report(
             client_order_id=row["client_order_id"],
-            state=OrderState.FILLED if row["filled_qty"] >= row["qty"] else OrderState.PARTIALLY_FILLED,
+            state=OrderState.FILLED if _complete(row) else OrderState.PARTIALLY_FILLED,
             reason=f"execution {last[row['client_order_id']].fill.execution_id}",
             detail={"filled": str(row["filled_qty"])},
             source=source,
@@ -272,3 +285,7 @@ def _move(
     ]
     if reports:
         append_events(connection, reports)
+
+
+def _complete(order: DictRow) -> bool:
+    return bool(order["carried_qty"] + order["filled_qty"] >= order["qty"])

@@ -32,9 +32,11 @@ update ledger.books set epoch = {_NEXT_EPOCH}, limits = %(limits)s, limit_overri
 
 _CLEARED = """
 select trade_session, count(*) as orders,
-       sum(case when released then ceil(filled_qty) else qty end
-           * greatest(reference_price, case when order_type = 'limit' then limit_price else 0 end)) as notional
-  from ledger.orders
+       sum(case when released or exists (select from ledger.orders later where later.replaces = o.client_order_id
+                                           and later.state in ('accepted', 'partially_filled', 'filled'))
+                then ceil(filled_qty) else qty - carried_qty end
+           * greatest(reference_price, limit_price, stop_price)) as notional
+  from ledger.orders o
  where account = %(account)s and guard_sequence is not null
    and trade_session = (select max(trade_session) from ledger.orders where account = %(account)s)
  group by trade_session

@@ -15,8 +15,9 @@ from trading_pipeline.core.executions import Cumulative, Executed
 
 _BOOKED = f"select name, symbol, side, qty, price from {NAMED_FILLS} booked"  # noqa: S608 - the text is ours
 _UNPOSTED = """
-select f.*, f.qty as whole_qty, f.qty - f.told_qty as qty
-  from ledger.fills f where account = %s and not posted order by seq
+select f.*, f.qty as whole_qty, f.qty - f.told_qty as qty, coalesce(o.chain, f.client_order_id) as holder
+  from ledger.fills f left join ledger.orders o using (client_order_id)
+ where f.account = %s and not f.posted order by f.seq
 """
 # From the present backwards: a symbol without later fills, so every one at the newest close, stands as it does now.
 _POSITIONS_AT = f"""
@@ -82,7 +83,8 @@ class Fills:
     def unposted(self, account: str) -> list[DictRow]:
         """Return booked fills of which the guard has not been told, in order of booking; superseded ones too.
 
-        `qty` is the shares it has not been told of, `whole_qty` those of the fill.
+        `qty` is the shares it has not been told of, `whole_qty` those of the fill; `holder` is the id under which it
+        holds the order's reservation, null for a fill that is not ours.
         """
         return self._pool.rows(_UNPOSTED, (account,))
 

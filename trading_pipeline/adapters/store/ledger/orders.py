@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import DictRow
 
+from trading_pipeline.adapters.store.ledger.chains import link_in
 from trading_pipeline.adapters.store.ledger.events import Report, append_events, record_intents
 from trading_pipeline.adapters.store.ledger.records import Exposure, NewOrder, OrderRecord
 from trading_pipeline.adapters.store.postgres import Pool
@@ -31,9 +32,12 @@ returning client_order_id
 """
 
 _EXPOSURE = """
-with pending as (
-    select symbol, sum((qty - filled_qty) * case side when 'buy' then 1 else -1 end) as pending
-      from ledger.orders where account = %(account)s and state = any(%(states)s) group by symbol
+with held as (
+    select symbol, side, greatest(max(qty) - max(carried_qty + filled_qty), 0) as qty
+      from ledger.orders where account = %(account)s and state = any(%(states)s)
+     group by coalesce(chain, client_order_id), symbol, side
+), pending as (
+    select symbol, sum(qty * case side when 'buy' then 1 else -1 end) as pending from held group by symbol
 )
 select symbol, coalesce(p.qty, 0) as position, coalesce(q.pending, 0) as pending
   from (select symbol, qty from ledger.positions where account = %(account)s and qty <> 0) p
@@ -65,7 +69,7 @@ select client_order_id from ledger.orders
 """
 _UNRELEASED = """
 select client_order_id from ledger.orders o
- where account = %(account)s and state = any(%(states)s) and not released
+ where account = %(account)s and state = any(%(states)s) and not released and chain is null
    and not exists (select from ledger.fills f where f.client_order_id = o.client_order_id and not f.posted)
  order by created_at, client_order_id
 """
@@ -207,7 +211,8 @@ class Orders:
     def unreleased(self, account: str) -> list[str]:
         """Return the ids of ended orders of which the guard was not told, without those with fills it does not know.
 
-        Giving back a reservation before its fills are posted would free exposure that is held.
+        Those of chains of replacements are left to `Chains.unsettled`. Giving back a reservation before its fills are
+        posted would free exposure that is held.
         """
         return self._ids(_UNRELEASED, account=account, states=list(TERMINAL))
 
@@ -269,6 +274,7 @@ def insert_orders(connection: Connection[DictRow], news: Sequence[NewOrder]) -> 
     columns = [_columns(new) for new in sorted(news, key=lambda one: one.intent.client_order_id)]
     inserted = {row["client_order_id"] for row in write_rows(connection, _INSERT, columns)}
     record_intents(connection, sorted(inserted))
+    link_in(connection, [new for new in news if new.intent.client_order_id in inserted])
     stored = _by_id(connection, [new.intent.client_order_id for new in news])
     for new in news:
         _require_payload(stored[new.intent.client_order_id], new)

@@ -45,6 +45,8 @@ class NewOrder:
 
     intent: OrderIntent
     origin: dict[str, Any] = field(default_factory=dict)
+    replaces: str | None = None
+    """The client order id of the order whose place it is to take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,11 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRecord:
-    """An order as the ledger holds it. Quantities are shares, money is dollars."""
+    """An order as the ledger holds it. Quantities are shares, money is dollars.
+
+    Orders that replace one another are a chain. The quantity of each is the total of the chain: `carried_qty` shares of
+    it were filled by the orders before it.
+    """
 
     intent: OrderIntent
     client_order_id: str
@@ -73,11 +79,20 @@ class OrderRecord:
     origin: dict[str, Any]
     created_at: datetime
     updated_at: datetime
+    replaces: str | None = None
+    chain: str | None = None
+    place: int = 0
+    carried_qty: Decimal = Decimal(0)
 
     @property
     def remaining(self) -> Decimal:
         """Shares not yet filled."""
-        return Decimal(self.intent.qty) - self.filled_qty
+        return Decimal(self.intent.qty) - self.carried_qty - self.filled_qty
+
+    @property
+    def holder(self) -> str:
+        """The id under which the guard holds its reservation: that of the first order of its chain."""
+        return self.chain or self.client_order_id
 
     @property
     def average_fill_price(self) -> Decimal | None:
@@ -123,6 +138,10 @@ class OrderRecord:
             origin=row["origin"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],
+            replaces=row["replaces"],
+            chain=row["chain"],
+            place=row["place"],
+            carried_qty=row["carried_qty"],
         )
 
 
