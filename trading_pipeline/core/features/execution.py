@@ -14,6 +14,7 @@ import numpy.typing as npt
 from trading_pipeline.core.features.elementwise import ELEMENTWISE
 from trading_pipeline.core.features.expression import Expression, Field
 from trading_pipeline.core.features.kernels import layout
+from trading_pipeline.core.features.kernels.float32 import FLOAT32
 from trading_pipeline.core.features.kernels.table import KERNELS, scratch_rows
 from trading_pipeline.core.features.panel import Panel
 from trading_pipeline.core.features.program import Apply, Emit, Load, Program, Roll, Step
@@ -161,12 +162,7 @@ def _run_step(
                 room.scratch,
             )
         case Apply():
-            rounded = narrow and step.narrow
-            operands = [
-                _column(registers[item, :rows], rounded=rounded) if isinstance(item, int) else item
-                for item in step.operands
-            ]
-            ELEMENTWISE[step.operator](*operands, out=registers[step.output, :rows])
+            _apply(step, registers[:, :rows], narrow=narrow and step.narrow)
         case Emit():
             sink(block, step.answer, registers[step.register, :rows])
         case Load():
@@ -179,8 +175,18 @@ def _run_step(
                 out[:] = derived[step.source][block.rows]
 
 
-def _column(values: Row, *, rounded: bool) -> Row | npt.NDArray[np.float32]:
-    return values.astype(np.float32) if rounded else values
+def _apply(step: Apply, registers: npt.NDArray[np.float64], *, narrow: bool) -> None:
+    operands = [registers[item] if isinstance(item, int) else item for item in step.operands]
+    out = registers[step.output]
+    in_float32 = FLOAT32.get(step.operator) if narrow else None
+    match operands:
+        case [np.ndarray() as left, np.ndarray() as right] if in_float32:
+            in_float32(left, right, out)
+        case _ if narrow:
+            rounded = [item.astype(np.float32) if isinstance(item, np.ndarray) else item for item in operands]
+            ELEMENTWISE[step.operator](*rounded, out=out)
+        case _:
+            ELEMENTWISE[step.operator](*operands, out=out)
 
 
 def _blocks(panel: Panel, symbols: range, most: int) -> Iterator[Block]:
