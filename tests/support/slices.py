@@ -1,13 +1,17 @@
 """Plans, parents and orders of slices, as tests want them."""
 
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from support.trading import ACCOUNT, ACTION, SESSION, intent
 from trading_pipeline.adapters.store.ledger import NewOrder
-from trading_pipeline.adapters.store.ledger.slices import NewParent, ParentRecord, SliceRecord
-from trading_pipeline.core.orders.model import OrderIntent, Purpose, Side
+from trading_pipeline.adapters.store.ledger.slices import NewParent, ParentRecord, SliceRecord, Traded
+from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
 from trading_pipeline.core.orders.twap import TwapRequest, plan_twap
 from trading_pipeline.core.sessions import xnys
+from trading_pipeline.errors import NoPrice, PriceUnavailable
 
 TRADED = xnys().next(SESSION)
 OPENED = xnys().open_at(TRADED)
@@ -40,3 +44,31 @@ def slice_order(parent: ParentRecord, number: int, qty: int, **other: object) ->
 def at(one: SliceRecord, seconds: float = 0) -> datetime:
     """Return an instant after a slice was due."""
     return one.due_at + timedelta(seconds=seconds)
+
+
+@dataclass
+class Prices:
+    """A source of prices that has one for every symbol, until a test takes it away."""
+
+    price: Decimal = Decimal(100)
+    missing: str = ""
+
+    def prices(self, symbols: Collection[str], at: datetime) -> dict[str, ReferencePrice | PriceUnavailable]:
+        """Price every symbol as of the instant."""
+        if self.missing:
+            return {symbol: PriceUnavailable(symbol, NoPrice.STALE, self.missing) for symbol in symbols}
+        return {symbol: ReferencePrice(price=self.price, source="test", as_of=at) for symbol in symbols}
+
+
+@dataclass
+class Volumes:
+    """A source of volumes that tells what a test says."""
+
+    shares: int | None = None
+    asked: list[tuple[datetime, datetime]] = field(default_factory=list)
+
+    def traded(self, symbol: str, since: datetime, now: datetime) -> Traded:
+        """Tell."""
+        del symbol
+        self.asked.append((since, now))
+        return Traded(shares=self.shares, until=None if self.shares is None else now)

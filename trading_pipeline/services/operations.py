@@ -15,6 +15,7 @@ from trading_pipeline.services.following import follow
 from trading_pipeline.services.rebuilding import initialise_book, rebuild_book
 from trading_pipeline.services.settlement import settle_in_lane
 from trading_pipeline.services.single_orders import Cancellation, Flattening, cancel_orders, close_all
+from trading_pipeline.services.twap import cancel_parents, find_parent
 from trading_pipeline.services.valuation import Quotes
 
 
@@ -143,6 +144,23 @@ class RiskOperations:
         with self._account.ledger.lane(self._name):
             return self._cancel_all(action)
 
+    def cancel_parent(self, parent_id: str, action: OperatorAction) -> Cancellation:
+        """Make no more orders of a large order's slices, and cancel those that are live at the broker.
+
+        The first takes effect at once, whoever works on the account.
+
+        Raises:
+            OrderError: the account has no such parent.
+        """
+        parent = find_parent(self._account, parent_id)
+        self._books.record_action(self._name, "cancel_parent", action, {"parent_id": parent.parent_id})
+        self._account.ledger.slices.cancel(parent.parent_id, action)
+        with self._account.ledger.lane(self._name):
+            orders = self._account.ledger.orders
+            wanted = [*orders.live(self._name), *orders.unsent(self._name)]
+            children = [one for one in wanted if one.intent.parent_id == parent.parent_id]
+            return cancel_orders(self._account, children, action)
+
     def flatten_positions(self, action: OperatorAction, quotes: Quotes) -> Flattening:
         """Cancel everything, then close every position with a reduce-only order; works under an engaged kill switch.
 
@@ -162,7 +180,8 @@ class RiskOperations:
 
     def _cancel_all(self, action: OperatorAction) -> Cancellation:
         orders = self._account.ledger.orders
+        parents = cancel_parents(self._account, action)
         wanted = [*orders.live(self._name), *orders.unsent(self._name)]
         ids = [order.client_order_id for order in wanted]
-        self._books.record_action(self._name, "cancel_all_orders", action, {"orders": ids})
+        self._books.record_action(self._name, "cancel_all_orders", action, {"orders": ids, "parents": parents})
         return cancel_orders(self._account, wanted, action)

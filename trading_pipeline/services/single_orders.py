@@ -18,6 +18,7 @@ from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import settle_in_lane, take_over, tell_guard
 from trading_pipeline.services.submission import GRACE, Submission, SubmissionService
+from trading_pipeline.services.twap import cancel_parents
 from trading_pipeline.services.valuation import Quotes
 
 OPERATOR_STRATEGY = "operator"
@@ -126,7 +127,8 @@ def close_position(account: TradingAccount, symbol: str, action: OperatorAction,
         session = _session(account)
         settle_in_lane(account, session)
         books, orders = account.ledger.books, account.ledger.orders
-        books.record_action(account.account, "close_position", action, {"symbol": symbol})
+        parents = cancel_parents(account, action, symbol=symbol)
+        books.record_action(account.account, "close_position", action, {"symbol": symbol, "parents": parents})
         mine = [*orders.live(account.account), *orders.unsent(account.account)]
         others = [one for one in mine if one.intent.symbol == symbol and one.intent.purpose is not Purpose.FLATTEN]
         cancellation = cancel_orders(account, others, action)
@@ -323,6 +325,8 @@ def _require_open_to_change(account: TradingAccount, order: OrderRecord, wanted:
     why = ""
     if order.state not in {OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED}:
         why = f"is {order.state}: only an order that works at the broker can be replaced"
+    elif order.intent.parent_id is not None:
+        why = f"is a slice of {order.intent.parent_id}, which counts its shares: cancel it, or its parent"
     elif order.cancel_requested_at is not None:
         why = "is being cancelled"
     elif under_way:

@@ -68,12 +68,15 @@ class Submission:
 class SubmissionService:
     """Submits orders of one account on behalf of one run.
 
+    `patience` is how long one submission waits for the guard's rate limits.
+
     Raises:
         SessionNotTradable: the run is a backfill or a range.
     """
 
-    def __init__(self, account: TradingAccount, provenance: Provenance) -> None:
+    def __init__(self, account: TradingAccount, provenance: Provenance, *, patience: timedelta = MOST_WAIT) -> None:
         provenance.require_tradable()
+        self._patience = patience
         self._account = account
         self._provenance = provenance
         self._orders = account.ledger.orders
@@ -102,17 +105,17 @@ class SubmissionService:
             self._provenance.require_allowed(new.intent)
             self._provenance.require_tradable(new.intent.session)
         self._require_tradable(news)
-        patience = _Patience(self._account.clock)
+        patience = _Patience(self._account.clock, self._patience)
         return [one for batch in batches(news, BATCH) for one in self._submit_batch(batch, patience)]
 
     def resume(self) -> list[Submission]:
         """Finish what a crash or a lost answer left in between, for the whole account; return the orders it touched.
 
         Orders cleared or unconfirmed are looked up at the broker. Found: adopted, and cancelled where that was asked
-        for. Absent: a cleared one of the session the broker trades now goes on through the guard unless its
-        cancellation was asked for; any other ends when it was absent twice, a grace time apart. After a tie-out that
-        failed it stays cleared, its exposure held, unless it flattens. Intents never sent, of sessions that passed,
-        expire.
+        for. A cleared slice of a larger order is left to its sender, which knows whether it is too late. Absent: a
+        cleared one of the session the broker trades now goes on through the guard unless its cancellation was asked
+        for; any other ends when it was absent twice, a grace time apart. After a tie-out that failed it stays
+        cleared, its exposure held, unless it flattens. Intents never sent, of sessions that passed, expire.
         """
         account = self._account.account
         touched: list[Submission] = []
@@ -125,7 +128,8 @@ class SubmissionService:
             if self._sendable(order) and (kept_back is None or order.intent.purpose is Purpose.FLATTEN)
         ]
         taken = self._account.ledger.sending.take(sendable) if sendable else {}
-        touched += self._clear_and_send(list(taken.values()), _Patience(self._account.clock), known=True)
+        patience = _Patience(self._account.clock, self._patience)
+        touched += self._clear_and_send(list(taken.values()), patience, known=True)
         touched += self.look_up()
         for order in self._orders.unsent(account):
             if not self._tradable(order):
@@ -134,7 +138,7 @@ class SubmissionService:
 
     def look_up(self) -> list[Submission]:
         """Look up what may be lost, and ask again for cancellations; nothing is sent. See `resume`."""
-        return [one for order in self._orders.live(self._account.account) for one in self._look_up(order)]
+        return [one for order in self._orders.live(self._account.account) for one in self.look_up_order(order)]
 
     def _submit_batch(self, news: Sequence[NewOrder], patience: "_Patience") -> list[Submission]:
         recorded = {order.client_order_id: (order, is_new) for order, is_new in self._orders.record_many(news)}
@@ -239,8 +243,11 @@ class SubmissionService:
         tell_guard(self._account)
         return adopted
 
-    def _look_up(self, order: OrderRecord) -> list[Submission]:
-        """Look up an order of which we do not know whether the broker has it, and ask again for a cancellation."""
+    def look_up_order(self, order: OrderRecord) -> list[Submission]:
+        """Look up an order of which we do not know whether the broker has it, and ask again for a cancellation.
+
+        Found: adopted. Absent twice, a grace time apart: ended. Else nothing is known yet, and nothing is returned.
+        """
         canceled = order.cancel_requested_at is not None
         too_late = order.state is OrderState.CLEARED and not self._tradable(order)
         if not (canceled or too_late or order.state is OrderState.SUBMITTED_UNCONFIRMED):
@@ -285,6 +292,8 @@ class SubmissionService:
             self._account.broker.require_tradable(session)
 
     def _sendable(self, order: OrderRecord) -> bool:
+        if order.intent.purpose is Purpose.SLICE:
+            return False
         return order.state is OrderState.CLEARED and order.cancel_requested_at is None and self._tradable(order)
 
     def _tradable(self, order: OrderRecord) -> bool:
@@ -298,9 +307,9 @@ class SubmissionService:
 class _Patience:
     """How long one submission may still wait for the guard's rate limits."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, most: timedelta) -> None:
         self._clock = clock
-        self._left = MOST_WAIT
+        self._left = most
         self._due = timedelta(0)
 
     def waits_for(self, verdict: Verdict) -> bool:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from psycopg.errors import CheckViolation, RaiseException, UniqueViolation
+from psycopg.errors import CheckViolation, RaiseException
 from support.slices import OPENED, at, new_parent, request, slice_order
 from support.trading import ACCOUNT, ACTION, SESSION
 
@@ -140,7 +140,7 @@ def test_a_slice_is_decided_once(ledger: Ledger, parent: ParentRecord, decision:
     ways[decision]()
     before = _slice(ledger, parent, 1)
     for way in ways.values():
-        with pytest.raises(UniqueViolation):
+        with pytest.raises(OrderConflict, match="slices_are_decided_once"):
             way()
     assert before == _slice(ledger, parent, 1)
     assert (1 if decision == "order" else 0) == len(ledger.orders.unsent(ACCOUNT))
@@ -152,7 +152,7 @@ def test_two_who_decide_one_slice_at_once_make_one_order(ledger: Ledger, parent:
     def decide(qty: int) -> str | None:
         try:
             return _order(ledger, parent, 2, qty)
-        except UniqueViolation:
+        except OrderConflict:
             return None
 
     with ThreadPoolExecutor(4) as crowd:
@@ -165,10 +165,18 @@ def test_children_never_exceed_their_parent(ledger: Ledger, parent: ParentRecord
     """The database itself refuses the share too many, and what was made before stays."""
     for number in (1, 2, 3):
         _order(ledger, parent, number, 13)
-    with pytest.raises(CheckViolation, match="has 40 shares: orders over 39 and 2 more would exceed them"):
+    with pytest.raises(OrderConflict, match="has 40 shares: orders over 39 and 2 more would exceed them"):
         _order(ledger, parent, 4, 2)
     assert ["pending_new", "pending_new", "pending_new", "planned"] == _states(ledger, parent)
     _order(ledger, parent, 4, 1)
+
+
+def test_a_retry_of_the_last_child_is_no_child_more(ledger: Ledger, parent: ParentRecord) -> None:
+    """Whoever submits offers the stored order again, when the parent has no share left."""
+    for number in (1, 2, 3, 4):
+        _order(ledger, parent, number, 10)
+    stored, is_new = ledger.orders.record(slice_order(parent, 4, 10))
+    assert (4, False) == (stored.intent.repeat, is_new)
 
 
 def test_children_that_race_never_exceed_their_parent(ledger: Ledger, parent: ParentRecord) -> None:
@@ -177,7 +185,7 @@ def test_children_that_race_never_exceed_their_parent(ledger: Ledger, parent: Pa
     def decide(number: int) -> bool:
         try:
             _order(ledger, parent, number, 15)
-        except CheckViolation:
+        except OrderConflict:
             return False
         return True
 
@@ -191,7 +199,7 @@ def test_shares_without_a_slice_are_no_ones_to_order(ledger: Ledger) -> None:
     stored, _ = ledger.slices.record(new)
     assert (60, [20, 20]) == (stored.unplanned, [one.qty for one in new.plan.slices])
     _order(ledger, stored, 1, 20)
-    with pytest.raises(CheckViolation, match="has 40 shares"):
+    with pytest.raises(OrderConflict, match="has 40 shares"):
         _order(ledger, stored, 2, 21)
 
 
@@ -211,7 +219,7 @@ def test_an_order_that_is_not_of_its_parent_is_refused(
     ledger: Ledger, parent: ParentRecord, other: dict[str, object]
 ) -> None:
     """Nothing of it stays."""
-    with pytest.raises(CheckViolation, match="is not of the account, strategy, symbol, side and session"):
+    with pytest.raises(OrderConflict, match="is not of the account, strategy, symbol, side and session"):
         _order(ledger, parent, 1, 10, **other)
     assert ["planned"] * 4 == _states(ledger, parent)
 
@@ -220,7 +228,7 @@ def test_an_order_of_a_slice_is_made_by_deciding_the_slice_only(ledger: Ledger, 
     """The usual door does not record it."""
     with pytest.raises(CheckViolation, match="was not decided to become order"):
         ledger.orders.record(slice_order(parent, 1, 10))
-    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+    with pytest.raises(OrderConflict, match="foreign key"):
         _order(ledger, parent, 5, 1)
 
 
@@ -229,7 +237,7 @@ def test_a_cancelled_parent_makes_no_order(ledger: Ledger, parent: ParentRecord)
     _order(ledger, parent, 1, 10)
     assert ledger.slices.cancel(parent.parent_id, ACTION)
     assert not ledger.slices.cancel(parent.parent_id, ACTION)
-    with pytest.raises(CheckViolation, match="was cancelled: no order is made of its slices"):
+    with pytest.raises(OrderConflict, match="was cancelled: no order is made of its slices"):
         _order(ledger, parent, 2, 10)
     assert ["pending_new", "canceled", "canceled", "canceled"] == _states(ledger, parent)
     stored = ledger.slices.get(parent.parent_id)

@@ -1,11 +1,13 @@
 """Parents and their slices: written with the plan, and only added to afterwards."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from psycopg import Connection
+from psycopg import Connection, IntegrityError
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
@@ -250,11 +252,11 @@ class Slices:
         """Decide that a slice becomes this order, and record both at once.
 
         Raises:
-            psycopg.errors.CheckViolation: the order does not fit its parent, or the parent was cancelled.
-            psycopg.errors.UniqueViolation: the slice was decided already.
+            OrderConflict: the slice was decided already, the parent was cancelled, or the order does not fit it;
+                nothing is written.
         """
         intent = new.intent
-        with self._pool.connection() as connection:
+        with _decided_once(), self._pool.connection() as connection:
             _write_event(
                 connection,
                 parent_id=intent.parent_id,
@@ -301,8 +303,17 @@ class Slices:
         return self._pool.rows("select * from ledger.slice_events where parent_id = %s order by id", (parent_id,))
 
     def _note(self, one: SliceRecord, **event: Any) -> None:
-        with self._pool.connection() as connection:
+        with _decided_once(), self._pool.connection() as connection:
             _write_event(connection, parent_id=one.parent_id, number=one.number, **event)
+
+
+@contextmanager
+def _decided_once() -> Iterator[None]:
+    """Turn what the database refuses about slices and their orders into a conflict."""
+    try:
+        yield
+    except IntegrityError as refused:
+        raise OrderConflict(f"a slice is decided once, within its parent: {str(refused).splitlines()[0]}") from refused
 
 
 def _write_event(connection: Connection[DictRow], **event: Any) -> None:

@@ -1,0 +1,180 @@
+"""A crash at every commit, every message to the guard and every send of a slice, and whoever comes next: one order."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from support.alpaca.bench import OPEN, Bench
+from support.servers import fresh_database
+from support.slices import Prices, request
+from support.trading import ACTION, RUN, valuation
+from support.virtual_time import shift_time, virtual_time
+
+from tests.services.test_crash_points import SAME_AS_BEFORE, Crash, Deadline, DyingBroker, DyingRedis
+from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.store.ledger import Ledger, migrate
+from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.embedded import ServerUrls
+from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.operations import RiskOperations
+from trading_pipeline.services.slices import SliceService
+from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.twap import start
+
+GRACE_SECONDS = 40
+ENDED = ("accepted", "expired", "canceled")
+
+
+@dataclass
+class Case:
+    """An account of its own on the shared servers, of which somebody wants two slices, half a minute apart."""
+
+    name: str
+    database_url: str
+    redis_url: str
+    bench: Bench
+    sent: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def process(self, deadline: Deadline) -> Iterator[TradingAccount]:
+        """A process of its own: connections of its own, and a deadline at one of its boundaries."""
+        settings = {"socket_timeout": 5, "retry": Retry(NoBackoff(), 0), "decode_responses": True}
+        client = DyingRedis.from_url(self.redis_url, **settings)
+        client.deadline = deadline
+        with Ledger(self.database_url, observer=deadline.reached) as ledger, client:
+            yield TradingAccount(
+                account=self.name,
+                strategy_id=self.name,
+                ledger=ledger,
+                guard=RiskGuard(client, self.name),
+                broker=DyingBroker(self.bench.broker(), deadline, self.sent),
+                calendar=xnys(),
+                clock=self.bench.waits,
+                valuation=valuation(),
+            )
+
+    def run(self, account: TradingAccount) -> None:
+        """Start the parent and send its first slice."""
+        asked = request(
+            account=self.name, strategy_id=self.name, qty=20, minutes=1, slices=2, grace_seconds=GRACE_SECONDS
+        )
+        start(account, asked, ACTION, RUN)
+        SliceService(account, RUN, Prices()).send_due()
+
+    def outcome(self, account: TradingAccount) -> dict[str, object]:
+        """Return what there is: sent, in the ledger, and reserved in the book."""
+        (parent,) = account.ledger.slices.latest(self.name, 5)
+        slices = account.ledger.slices.of_parent(parent.parent_id)
+        arrived = {one.client_order_id for one in self.bench.exchange.accepted}
+        book = account.guard.snapshot()
+        assert book is not None
+        return {
+            "sent": [self.sent.count(one.client_order_id or "") for one in slices],
+            "arrived": [one.client_order_id in arrived for one in slices],
+            "states": [one.state for one in slices],
+            "ordered": [one.ordered for one in slices],
+            "reserved": sorted(book.reservations),
+        }
+
+
+def again(case: Case, account: TradingAccount) -> None:
+    """The operator repeats the command, and the sender looks again and again."""
+    case.run(account)
+    for _ in range(60):
+        case.bench.waits.sleep(1)
+        SliceService(account, RUN, Prices()).send_due()
+
+
+def daemon_first(case: Case, account: TradingAccount) -> None:
+    """A run of the session comes across the orders before the sender does."""
+    with account.ledger.lane(account.account):
+        SubmissionService(account, RUN).resume()
+    again(case, account)
+
+
+RETRIERS: tuple[Callable[[Case, TradingAccount], None], ...] = (again, daemon_first)
+
+
+@pytest.fixture(scope="module")
+def database(servers: ServerUrls) -> Iterator[str]:
+    """One database for all cases: each has an account of its own."""
+    with fresh_database(servers) as url:
+        virtual_time(url)
+        migrate(url)
+        yield url
+
+
+def _case(name: str, database: str, redis_url: str, bench: Bench) -> Case:
+    bench.waits.instant = OPEN
+    case = Case(name, database, redis_url, bench)
+    with case.process(Deadline()) as account:
+        RiskOperations(account).initialize_risk_book(RiskLimits(), ACTION)
+    return case
+
+
+def _crash(case: Case, deadline: Deadline) -> None:
+    with case.process(deadline) as first, pytest.raises(Crash):
+        case.run(first)
+
+
+def _boundaries(name: str, database: str, redis_url: str, bench: Bench) -> list[tuple[int, str]]:
+    """Return every boundary an undisturbed run passes, but those where nothing has happened since the one before."""
+    undisturbed = Deadline()
+    for deadline in (Deadline(), undisturbed):
+        # The first warms up: what it loads is no boundary of the second.
+        case = _case(f"{name}-{'calm' if deadline is undisturbed else 'warm'}", database, redis_url, bench)
+        with case.process(deadline) as account:
+            case.run(account)
+    assert {"before redis", "after redis", "before send", "after send", "committed"} < set(undisturbed.seen)
+    return [(at, name) for at, name in enumerate(undisturbed.seen) if name not in SAME_AS_BEFORE]
+
+
+def test_a_crash_anywhere_and_whoever_comes_next_end_with_one_order_a_slice(
+    database: str, redis_url: str, bench: Bench
+) -> None:
+    """Within the grace of the slice: both slices leave, once each, in whatever the first process died."""
+    for at, boundary in _boundaries("soon", database, redis_url, bench):
+        retry = RETRIERS[at % len(RETRIERS)]
+        case = _case(f"{retry.__name__}-{at}", database, redis_url, bench)
+        _crash(case, Deadline(at))
+        with case.process(Deadline()) as other:
+            retry(case, other)
+            found = case.outcome(other)
+        ids = sorted(set(case.sent))
+        expected = {
+            "sent": [1, 1],
+            "arrived": [True, True],
+            "states": ["accepted", "accepted"],
+            "ordered": [10, 10],
+            "reserved": ids,
+        }
+        assert expected == found, f"crashed at boundary {at} ({boundary}), then {retry.__name__}"
+
+
+def test_a_crash_anywhere_and_a_sender_that_comes_too_late_send_nothing_more(
+    database: str, redis_url: str, bench: Bench
+) -> None:
+    """What had reached the broker is found or cancelled there, what had not expires: nothing is left in between."""
+    for at, boundary in _boundaries("late", database, redis_url, bench):
+        case = _case(f"late-{at}", database, redis_url, bench)
+        _crash(case, Deadline(at))
+        sent = list(case.sent)
+        with case.process(Deadline()) as other:
+            bench.waits.sleep(3 * GRACE_SECONDS)
+            for _ in range(10):
+                SliceService(other, RUN, Prices()).send_due()
+                bench.waits.sleep(20)
+                shift_time(database, 20)
+            where = f"crashed at boundary {at} ({boundary})"
+            assert sent == case.sent, where
+            if other.ledger.slices.latest(case.name, 1):
+                found = case.outcome(other)
+                assert set(ENDED) >= set(found["states"]), where
+                live = [one.client_order_id for one in other.ledger.orders.live(case.name)]
+                assert sorted(live) == found["reserved"], where
+                working = [one.client_order_id for one in bench.exchange.accepted if one.working]
+                assert set(live) <= set(working), where
