@@ -134,3 +134,30 @@ def test_a_first_leg_and_what_is_pending_never_cross_zero(position: int, pending
     assert pending * now >= 0
     if position * now < 0:
         assert abs(now) + abs(pending) <= abs(position)
+
+
+@pytest.mark.parametrize(
+    ("side", "stop", "limit", "broken"),
+    [
+        (Side.BUY, "110.00", "110.00", False),
+        (Side.BUY, "110.00", "121.00", False),
+        (Side.BUY, "110.00", "121.01", True),
+        (Side.BUY, "110.00", "109.99", True),
+        (Side.SELL, "90.00", "81.00", False),
+        (Side.SELL, "90.00", "80.99", True),
+        (Side.SELL, "90.00", "90.01", True),
+    ],
+)
+def test_the_limit_of_a_stop_limit_is_near_its_stop(side: Side, stop: str, limit: str, broken: bool) -> None:
+    """On its far side, where it can trade once it is triggered, and within a tenth of it."""
+    order = replace(
+        intent(side=side), order_type=OrderType.STOP_LIMIT, stop_price=Decimal(stop), limit_price=Decimal(limit)
+    )
+    assert ([OrderRule.LIMIT_OFF_ITS_STOP] if broken else []) == rules(order)
+
+
+@pytest.mark.parametrize("tif", [TimeInForce.OPG, TimeInForce.CLS])
+def test_auctions_take_no_stops(tif: TimeInForce) -> None:
+    """They are named before anything is sent."""
+    order = replace(intent(), order_type=OrderType.STOP, stop_price=Decimal(110), time_in_force=tif)
+    assert OrderRule.NO_STOPS_IN_AUCTIONS in rules(order)

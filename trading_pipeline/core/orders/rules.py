@@ -17,6 +17,9 @@ from trading_pipeline.core.sessions import SessionCalendar
 AUCTIONS_OPEN: Final = time(19, 0)
 OPENING_CUT: Final = timedelta(minutes=2)
 CLOSING_CUT: Final = timedelta(minutes=10)
+FARTHEST_LIMIT: Final = Decimal("0.1")
+"""How far the limit of a stop limit may lie behind its stop, as a share of the stop."""
+_AUCTIONS: Final = frozenset({TimeInForce.OPG, TimeInForce.CLS})
 _IMMEDIATE: Final = frozenset({TimeInForce.IOC, TimeInForce.FOK})
 
 
@@ -26,6 +29,8 @@ class OrderRule(StrEnum):
     UNKNOWN_ASSET = "unknown_asset"
     NOT_TRADABLE = "not_tradable"
     SUB_PENNY = "sub_penny"
+    LIMIT_OFF_ITS_STOP = "limit_off_its_stop"
+    NO_STOPS_IN_AUCTIONS = "no_stops_in_auctions"
     CROSSES_ZERO = "crosses_zero"
     NOT_SHORTABLE = "not_shortable"
     OUTSIDE_WINDOW = "outside_window"
@@ -67,7 +72,7 @@ class BrokenRule:
 
 def broken_rules(intent: OrderIntent, facts: OrderFacts, calendar: SessionCalendar) -> tuple[BrokenRule, ...]:
     """Return every rule the order breaks; none for an order that may be sent."""
-    checks = (_asset(intent, facts), _prices(intent), _zero(intent, facts), _short(intent, facts))
+    checks = (_asset(intent, facts), _prices(intent), _stop(intent), _zero(intent, facts), _short(intent, facts))
     return tuple(one for one in (*checks, _window(intent, facts.now, calendar)) if one is not None)
 
 
@@ -129,6 +134,28 @@ def _prices(intent: OrderIntent) -> BrokenRule | None:
                 rule=OrderRule.SUB_PENNY,
                 message=f"the {name} price {price} is no multiple of its tick, ${tick}",
             )
+    return None
+
+
+def _stop(intent: OrderIntent) -> BrokenRule | None:
+    """Judge a stop: none in an auction, and the limit behind it on its far side and within a tenth of it."""
+    if intent.stop_price is None:
+        return None
+    if intent.time_in_force in _AUCTIONS:
+        return BrokenRule(
+            rule=OrderRule.NO_STOPS_IN_AUCTIONS,
+            message=f"{intent.time_in_force} orders are market or limit orders: no auction takes stops",
+        )
+    if intent.limit_price is None:
+        return None
+    beyond = (intent.limit_price - intent.stop_price) * intent.side.sign
+    if not 0 <= beyond <= intent.stop_price * FARTHEST_LIMIT:
+        side = "at or above" if intent.side is Side.BUY else "at or below"
+        return BrokenRule(
+            rule=OrderRule.LIMIT_OFF_ITS_STOP,
+            message=f"the limit {intent.limit_price} of a stop limit to {intent.side} must be {side} its stop "
+            f"{intent.stop_price}, and within {FARTHEST_LIMIT:.0%} of it",
+        )
     return None
 
 
