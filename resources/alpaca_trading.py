@@ -2,20 +2,28 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from trading_pipeline.adapters.clock import SystemClock
+from trading_pipeline.adapters.store.lake import Lake
+from trading_pipeline.core.pricing import PriceRules
 from trading_pipeline.core.sessions import xnys
+from trading_pipeline.services.prices import MarketPrices, market_prices
 
 if TYPE_CHECKING:
     from trading_pipeline.adapters.broker.alpaca.broker import AlpacaBroker
 
 
 class AlpacaTradingResource(dg.ConfigurableResource[Any]):
-    """Connects to the pinned Alpaca account; `live` means real money."""
+    """Connects to the pinned Alpaca account; `live` means real money.
+
+    `data_url` and `data_feed` are where the prices of order time come from, `price_max_age_seconds` and
+    `price_max_spread_bps` (1/100 percent of the midpoint) what they must keep to.
+    """
 
     key_id: str = Field(repr=False)
     secret: str = Field(repr=False)
@@ -24,6 +32,10 @@ class AlpacaTradingResource(dg.ConfigurableResource[Any]):
     live: bool
     requests_per_minute: int
     redis_url: str = Field(repr=False)
+    data_url: str = ""
+    data_feed: str = "sip"
+    price_max_age_seconds: int = 30
+    price_max_spread_bps: int = 200
     _broker: "AlpacaBroker | None" = PrivateAttr(default=None)
 
     @contextmanager
@@ -47,6 +59,25 @@ class AlpacaTradingResource(dg.ConfigurableResource[Any]):
         with alpaca_broker(config, redis_url=self.redis_url, calendar=xnys(), clock=SystemClock()) as broker:
             self._broker = broker
             yield self
+
+    @contextmanager
+    def prices(self, lake: Lake) -> Iterator[MarketPrices]:
+        """Give the prices of order time, and of the lake's closes while the exchange is closed."""
+        from trading_pipeline.adapters.market_data.alpaca.bars import Feed  # noqa: PLC0415
+        from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaDataConfig  # noqa: PLC0415
+
+        config = AlpacaDataConfig(
+            key_id=self.key_id,
+            secret=self.secret,
+            url=self.data_url,
+            feed=Feed(self.data_feed),
+            requests_per_minute=self.requests_per_minute,
+        )
+        rules = PriceRules(
+            max_age=timedelta(seconds=self.price_max_age_seconds), max_spread_bps=self.price_max_spread_bps
+        )
+        with market_prices(config, redis_url=self.redis_url, lake=lake, calendar=xnys(), rules=rules) as prices:
+            yield prices
 
     @property
     def broker(self) -> "AlpacaBroker":

@@ -18,6 +18,7 @@ from trading_pipeline.adapters.broker.watched import WatchedBroker
 from trading_pipeline.adapters.clock import SystemClock
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.prices import opening_bars
+from trading_pipeline.core.pricing import PriceSource
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.valuation import Valuation
@@ -43,7 +44,7 @@ class TradingResource(dg.ConfigurableResource[Any]):
         """Connect the broker, and disconnect after use."""
         del context
         lake = self.lake.lake()
-        with self._broker(lake) as broker:
+        with self._broker(lake) as broker, self._prices(lake) as prices:
             self._account = TradingAccount(
                 account=self.risk.account,
                 strategy_id=self.strategy_id,
@@ -53,6 +54,7 @@ class TradingResource(dg.ConfigurableResource[Any]):
                 calendar=xnys(),
                 clock=SystemClock(),
                 valuation=Valuation.of_lake(lake, Decimal(self.capital)),
+                prices=prices,
             )
             yield self
 
@@ -68,6 +70,15 @@ class TradingResource(dg.ConfigurableResource[Any]):
             yield exchange
         finally:
             exchange.close()
+
+    @contextmanager
+    def _prices(self, lake: Lake) -> Iterator[PriceSource | None]:
+        """Give the prices of order time; the simulated exchange fills at the bars of the past and needs none."""
+        if self.alpaca is None:
+            yield None
+            return
+        with self.alpaca.prices(lake) as prices:
+            yield prices
 
     @property
     def account(self) -> TradingAccount:

@@ -110,6 +110,10 @@ def _alpaca_account(settings: Settings) -> AlpacaTradingResource | None:
         live=settings.live,
         requests_per_minute=settings.alpaca_requests_per_minute,
         redis_url=dg.EnvVar("REDIS_URL"),
+        data_url=settings.alpaca_data_url,
+        data_feed=settings.alpaca_data_feed,
+        price_max_age_seconds=settings.price_max_age_seconds,
+        price_max_spread_bps=settings.price_max_spread_bps,
     )
 
 

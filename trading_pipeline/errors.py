@@ -141,7 +141,6 @@ class NoPrice(StrEnum):
     NOT_FIRM = "the quote is not firm"
     OUT_OF_BOUNDS = "the last trade lies outside the quote"
     HALTED = "trading is halted"
-    MOVED = "it is too far from the last close"
     NO_CLOSE = "the exchange is closed, and its last session has no close of the symbol"
     UNREACHABLE = "no source of prices answered"
 

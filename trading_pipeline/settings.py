@@ -1,5 +1,6 @@
 """All settings, read once from the environment (and `.env`) by the composition roots."""
 
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from trading_pipeline.core.portfolio import PortfolioConfig
+from trading_pipeline.core.pricing import PriceRules
 from trading_pipeline.core.risk.limits import LIMIT_NAMES, OFF, RiskLimits
 from trading_pipeline.core.risk.monitor_limits import MonitorLimits
 from trading_pipeline.errors import ConfigError
@@ -48,6 +50,8 @@ class Settings(BaseSettings):
     alpaca_account_id: str = ""
     alpaca_data_url: str = "https://data.alpaca.markets"
     alpaca_data_feed: Literal["sip", "iex"] = "sip"
+    price_max_age_seconds: int = Field(default=30, ge=1)
+    price_max_spread_bps: int = Field(default=200, ge=0, lt=10_000)
     alpaca_requests_per_minute: int = Field(default=200, ge=1)
 
     universe: Annotated[tuple[str, ...], NoDecode] = SAMPLE_UNIVERSE
@@ -197,6 +201,13 @@ class Settings(BaseSettings):
         beside = urlsplit(self.alpaca_base_url)
         scheme = {"https": "wss", "http": "ws"}.get(beside.scheme, beside.scheme)
         return self.alpaca_stream_url or beside._replace(scheme=scheme, path="/stream").geturl()
+
+    @property
+    def price_rules(self) -> PriceRules:
+        """What makes a quote or a trade fit for an order."""
+        return PriceRules(
+            max_age=timedelta(seconds=self.price_max_age_seconds), max_spread_bps=self.price_max_spread_bps
+        )
 
     @property
     def alpaca_staging(self) -> Path:

@@ -17,6 +17,7 @@ from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.ledger import Ledger, migrate
 from trading_pipeline.adapters.store.prices import opening_bars
+from trading_pipeline.core.pricing import PriceSource
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import embedded_servers
@@ -24,6 +25,7 @@ from trading_pipeline.errors import TransientError
 from trading_pipeline.instance.home import prepare_dagster_home
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.inbox import Reads
+from trading_pipeline.services.prices import market_prices
 from trading_pipeline.services.reconciliation import start
 from trading_pipeline.services.valuation import Valuation
 from trading_pipeline.settings import Settings
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from trading_pipeline.adapters.broker.alpaca.broker import AlpacaBroker
     from trading_pipeline.adapters.broker.alpaca.stream import AlpacaStream
     from trading_pipeline.adapters.market_data.alpaca import AlpacaBars
+    from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaDataConfig
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +63,11 @@ def opened_account(settings: Settings, environment: dict[str, str]) -> Iterator[
     lake = Lake(settings.lake_root)
     client = connect(environment["REDIS_URL"])
     try:
-        with Ledger(environment["DATABASE_URL"]) as ledger, _opened_broker(settings, environment, lake) as broker:
+        with (
+            Ledger(environment["DATABASE_URL"]) as ledger,
+            _opened_broker(settings, environment, lake) as broker,
+            _opened_prices(settings, environment, lake) as prices,
+        ):
             yield TradingAccount(
                 account=settings.account,
                 strategy_id=settings.strategy_id,
@@ -70,6 +77,7 @@ def opened_account(settings: Settings, environment: dict[str, str]) -> Iterator[
                 calendar=xnys(),
                 clock=SystemClock(),
                 valuation=Valuation.of_lake(lake, settings.capital),
+                prices=prices,
             )
     finally:
         client.close()
@@ -119,18 +127,10 @@ def opened_minutes(settings: Settings) -> Iterator["AlpacaBars | None"]:
         yield None
         return
     # alpaca-py takes seconds to import: commands on other bars never pay for it.
-    from trading_pipeline.adapters.market_data.alpaca import Feed  # noqa: PLC0415
-    from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaDataConfig, alpaca_market_data  # noqa: PLC0415
+    from trading_pipeline.adapters.market_data.alpaca.opening import alpaca_market_data  # noqa: PLC0415
 
     with running_servers(settings) as environment:
-        config = AlpacaDataConfig(
-            key_id=environment["ALPACA_API_KEY_ID"],
-            secret=environment["ALPACA_API_SECRET_KEY"],
-            url=settings.alpaca_data_url,
-            feed=Feed(settings.alpaca_data_feed),
-            requests_per_minute=settings.alpaca_requests_per_minute,
-            staging=settings.alpaca_staging,
-        )
+        config = _data_config(settings, environment)
         with alpaca_market_data(config, redis_url=environment["REDIS_URL"], calendar=xnys()) as data:
             yield data.bars
 
@@ -148,6 +148,36 @@ def _opened_broker(settings: Settings, environment: dict[str, str], lake: Lake) 
         yield exchange
     finally:
         exchange.close()
+
+
+@contextmanager
+def _opened_prices(settings: Settings, environment: dict[str, str], lake: Lake) -> Iterator[PriceSource | None]:
+    if settings.dry_run:
+        yield None
+        return
+    with market_prices(
+        _data_config(settings, environment),
+        redis_url=environment["REDIS_URL"],
+        lake=lake,
+        calendar=xnys(),
+        rules=settings.price_rules,
+    ) as prices:
+        yield prices
+
+
+def _data_config(settings: Settings, environment: dict[str, str]) -> "AlpacaDataConfig":
+    # alpaca-py takes seconds to import: commands on other bars never pay for it.
+    from trading_pipeline.adapters.market_data.alpaca import Feed  # noqa: PLC0415
+    from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaDataConfig  # noqa: PLC0415
+
+    return AlpacaDataConfig(
+        key_id=environment["ALPACA_API_KEY_ID"],
+        secret=environment["ALPACA_API_SECRET_KEY"],
+        url=settings.alpaca_data_url,
+        feed=Feed(settings.alpaca_data_feed),
+        requests_per_minute=settings.alpaca_requests_per_minute,
+        staging=settings.alpaca_staging,
+    )
 
 
 @contextmanager

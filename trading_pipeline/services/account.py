@@ -1,5 +1,6 @@
 """One trading account: the ledger, the guard and the broker that belong together."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -7,7 +8,10 @@ from trading_pipeline.adapters.broker.protocol import Broker
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.store.ledger import Ledger
 from trading_pipeline.core.clock import Clock
+from trading_pipeline.core.orders.model import ReferencePrice
+from trading_pipeline.core.pricing import PriceSource
 from trading_pipeline.core.sessions import SessionCalendar
+from trading_pipeline.errors import PriceUnavailable
 from trading_pipeline.services.valuation import Valuation
 
 LATE_SESSIONS = 5
@@ -19,7 +23,8 @@ class TradingAccount:
     """Everything an order passes through. Only the services hold a broker and a guard together.
 
     `valuation` is what the risk monitor values the account by. Without one nobody watches its losses: the composition
-    roots always give it.
+    roots always give it. `prices` are those of order time on a broker of real time; without them, and on the simulated
+    exchange, orders are judged at the closes their targets were sized at.
     """
 
     account: str
@@ -30,6 +35,7 @@ class TradingAccount:
     calendar: SessionCalendar
     clock: Clock
     valuation: Valuation | None = None
+    prices: PriceSource | None = None
 
     def session(self) -> date | None:
         """Return the session that profit and loss count for: the broker's, or today's where its time is ours.
@@ -43,6 +49,12 @@ class TradingAccount:
         if self.calendar.is_session(today) and self.calendar.open_at(today) <= now:
             return today
         return self.calendar.latest_closed(now)
+
+    def prices_now(self, symbols: Collection[str]) -> dict[str, ReferencePrice | PriceUnavailable] | None:
+        """Return the prices of order time, or why a symbol has none; None where orders are not made at such prices."""
+        if self.prices is None or not self.broker.real_time or not symbols:
+            return None
+        return self.prices.prices(symbols, self.clock.now())
 
     def instant(self) -> datetime | None:
         """Return where the account stands in time: now, or the close of the session a broker of the past stands at."""

@@ -1,6 +1,6 @@
 """The operator's verbs by name: one table, from which the jobs of the UI and the commands of the CLI are made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.prices import last_closes
+from trading_pipeline.core.orders.model import ReferencePrice
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
 from trading_pipeline.core.sessions import xnys
@@ -155,10 +156,23 @@ class OperatorContext:
             account=account,
             lake=lake,
             operations=RiskOperations(account),
-            quotes=lambda session, symbols: last_closes(lake, session, symbols),
+            quotes=lambda session, symbols: _prices_at_hand(account, lake, session, symbols),
             limits=limits,
             said=said or Arguments(),
         )
+
+
+def _prices_at_hand(
+    account: TradingAccount, lake: Lake, session: date, symbols: Collection[str]
+) -> dict[str, ReferencePrice]:
+    """Return the prices of order time, and the last close, by its own source and age, of a symbol that has none.
+
+    A person who wants to get out must not be kept from it by a feed that fails; of all other orders the guard refuses
+    those whose price is too old.
+    """
+    now = account.prices_now(symbols) or {}
+    priced = {symbol: price for symbol, price in now.items() if isinstance(price, ReferencePrice)}
+    return last_closes(lake, session, symbols) | priced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

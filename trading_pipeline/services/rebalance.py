@@ -1,6 +1,6 @@
 """One session's rebalance: settle, finish what was left, plan the difference, submit it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -129,6 +129,8 @@ def _plan(account: TradingAccount, lake: Lake, session: date) -> tuple[OrderPlan
         )
         for row in target.iter_rows(named=True)
     ]
+    targets, unpriced = _at_order_time(account, targets, excluded)
+    excluded |= unpriced
     plan = plan_orders(
         account=account.account,
         strategy_id=account.strategy_id,
@@ -153,6 +155,25 @@ def _plan(account: TradingAccount, lake: Lake, session: date) -> tuple[OrderPlan
         for row in target.iter_rows(named=True)
     }
     return plan, origins
+
+
+def _at_order_time(
+    account: TradingAccount, targets: list[TargetShares], excluded: Mapping[str, str]
+) -> tuple[list[TargetShares], dict[str, str]]:
+    """Return the targets at the prices of order time, and the symbols that have none, with the reason."""
+    prices = account.prices_now([target.symbol for target in targets if target.symbol not in excluded])
+    if prices is None:
+        return targets, {}
+    priced: list[TargetShares] = []
+    unpriced: dict[str, str] = {}
+    for target in targets:
+        price = prices.get(target.symbol)
+        if isinstance(price, ReferencePrice):
+            priced.append(target.at(price))
+        elif price is not None:
+            unpriced[target.symbol] = price.message
+            log.warning("no order without a price", symbol=target.symbol, reason=price.reason.value)
+    return priced, unpriced
 
 
 def _numbered(account: TradingAccount, intent: OrderIntent) -> OrderIntent:

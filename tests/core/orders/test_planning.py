@@ -1,12 +1,14 @@
 """Orders are differences: target minus position minus pending."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.trading import ACCOUNT, SESSION, intent
 
-from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.orders.model import ReferencePrice, Side
 from trading_pipeline.core.orders.planning import OrderPlan, TargetShares, plan_orders
 from trading_pipeline.core.sessions import xnys
 
@@ -87,3 +89,26 @@ def test_where_no_order_may_cross_zero_the_closing_goes_first() -> None:
     assert ((), 1) == (waiting.intents, len(waiting.skipped))
     then = _plan({"AAA": -5}, crosses_zero=False)
     assert [(Side.SELL, 5)] == [(one.side, one.qty) for one in then.intents]
+
+
+@pytest.mark.parametrize(
+    ("price", "held", "goal"),
+    [
+        ("100", 0, 100),
+        ("125", 0, 80),
+        ("125", 90, 90),
+        ("125", 200, 100),
+        ("80", 0, 100),
+        ("80", 120, 100),
+    ],
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_target_buys_no_more_than_its_dollars_and_keeps_what_is_held(
+    price: str, held: int, goal: int, sign: int
+) -> None:
+    """At another price than it was sized at: fewer shares when dearer, never more when cheaper; long and short."""
+    sized = ReferencePrice(price=Decimal(100), source="close", as_of=datetime(2023, 9, 1, 20, tzinfo=UTC))
+    now = ReferencePrice(price=Decimal(price), source="midpoint", as_of=datetime(2023, 9, 1, 20, tzinfo=UTC))
+    target = TargetShares(symbol="AAPL", shares=sign * 100, reference=sized).at(now)
+    assert now == target.reference
+    assert sign * goal == target.goal(Decimal(sign * held))

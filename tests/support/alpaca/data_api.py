@@ -7,10 +7,11 @@ from typing import Any
 
 import polars as pl
 
-from support.alpaca.server import Refusal, Route
+from support.alpaca.server import Raw, Refusal, Route
 
 MAX_LIMIT = 10_000
 BARS_PATH = "/v2/stocks/bars"
+LATEST_QUOTES, LATEST_TRADES = "/v2/stocks/quotes/latest", "/v2/stocks/trades/latest"
 
 
 def bar_routes(
@@ -54,3 +55,38 @@ def _by_symbol(rows: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
             {"t": stamp, **prices, "v": int(row["volume"]), "n": 7, "vw": row["vwap"]}
         )
     return answer
+
+
+def quote_json(bid: str, ask: str, at: datetime, **other: str) -> Raw:
+    """Return a quote; `other` are further or other fields, as JSON."""
+    fields = {"bp": bid, "bs": "2", "bx": '"Q"', "ap": ask, "as": "1", "ax": '"P"', "c": '["R"]', "z": '"C"'}
+    return _object(fields | {"t": f'"{_nanoseconds(at)}"'} | other)
+
+
+def trade_json(price: str, at: datetime, **other: str) -> Raw:
+    """Return a trade; `other` are further or other fields, as JSON."""
+    return _object({"p": price, "s": "100", "x": '"Q"', "c": '["@"]', "z": '"C"', "t": f'"{_nanoseconds(at)}"'} | other)
+
+
+def latest_routes(quotes: Mapping[str, Raw | None], trades: Mapping[str, Raw | None]) -> dict[tuple[str, str], Route]:
+    """Serve the latest quotes and trades by symbol; None is a symbol of which nothing is known yet."""
+
+    def serve(name: str, rows: Mapping[str, Raw | None]) -> Route:
+        def latest(query: Mapping[str, str]) -> Any:
+            wanted = query["symbols"].split(",")
+            if wrong := [symbol for symbol in wanted if not symbol.isalnum()]:
+                raise Refusal(400, {"message": f"invalid symbol: {wrong[0]}"})
+            known = {symbol: rows[symbol] or "null" for symbol in wanted if symbol in rows}
+            return Raw(f'{{"{name}": {_object(known)}}}')
+
+        return latest
+
+    return {("GET", LATEST_QUOTES): serve("quotes", quotes), ("GET", LATEST_TRADES): serve("trades", trades)}
+
+
+def _object(fields: Mapping[str, str]) -> Raw:
+    return Raw("{" + ", ".join(f'"{name}": {value}' for name, value in fields.items()) + "}")
+
+
+def _nanoseconds(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "789Z"

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
 from typing import Any, Final, cast
 
 import requests
@@ -43,9 +45,9 @@ class Bounds:
 class BoundedAdapter(HTTPAdapter):
     """requests' transport with time-outs that hold: alpaca-py sets none, and requests bounds no whole answer."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, *, exact: bool = False) -> None:
         super().__init__(max_retries=0)
-        self._bounds = bounds
+        self._bounds, self._exact = bounds, exact
 
     def send(
         self,
@@ -62,6 +64,8 @@ class BoundedAdapter(HTTPAdapter):
         silence = (bounds.connect_seconds, bounds.read_seconds)
         response = super().send(request, stream=True, timeout=silence, verify=verify, cert=cert, proxies=proxies)
         response._content = self._read(response, deadline)  # noqa: SLF001 - what `content` returns once it has been read
+        if self._exact:
+            response.json = partial(response.json, parse_float=Decimal, parse_constant=_no_number)  # type: ignore[method-assign]
         return response
 
     def _read(self, response: requests.Response, deadline: float) -> bytes:
@@ -79,11 +83,18 @@ class BoundedAdapter(HTTPAdapter):
         return b"".join(pieces)
 
 
-def bound(client: RESTClient, bounds: Bounds) -> None:
-    """Give a client of alpaca-py time-outs and take its blind repetitions away; it offers no argument for either."""
+def _no_number(_: str) -> None:
+    """Read NaN and Infinity, which are no JSON, as nothing."""
+
+
+def bound(client: RESTClient, bounds: Bounds, *, exact: bool = False) -> None:
+    """Give a client of alpaca-py time-outs and take its blind repetitions away; it offers no argument for either.
+
+    `exact` reads numbers from their text as Decimal: no float ever holds a price.
+    """
     client._retry = 0  # noqa: SLF001
     for scheme in ("https://", "http://"):
-        client._session.mount(scheme, BoundedAdapter(bounds))  # noqa: SLF001
+        client._session.mount(scheme, BoundedAdapter(bounds, exact=exact))  # noqa: SLF001
 
 
 class AlpacaReader:
@@ -95,6 +106,7 @@ class AlpacaReader:
         clock: the present instant, for the reset times of the server.
         bounds: time-outs and repetitions.
         sleep: waits seconds; injected for tests.
+        exact: true reads numbers as Decimal, from their text.
     """
 
     def __init__(
@@ -105,10 +117,11 @@ class AlpacaReader:
         clock: Clock,
         bounds: Bounds | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        exact: bool = False,
     ) -> None:
         self._bounds = bounds or Bounds()
         self._client, self._budget, self._clock, self._sleep = client, budget, clock, sleep
-        bound(client, self._bounds)
+        bound(client, self._bounds, exact=exact)
 
     def get(self, path: str, parameters: Mapping[str, str | int]) -> dict[str, Any]:
         """Return the JSON object of one answer, asking again while the failure may pass.

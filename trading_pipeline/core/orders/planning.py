@@ -13,11 +13,27 @@ from trading_pipeline.core.restating import Restatement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetShares:
-    """Whole shares wanted of one symbol (signed), and the price they were sized at."""
+    """Whole shares wanted of one symbol (signed), and the price its order is judged at.
+
+    `affordable` are the shares that the dollars of the target buy at that price, where it is another one than the
+    target was sized at; never more than `shares`.
+    """
 
     symbol: str
     shares: int
     reference: ReferencePrice
+    affordable: int | None = None
+
+    def at(self, price: ReferencePrice) -> "TargetShares":
+        """Return the target at the price of order time."""
+        within = int(abs(self.shares) * self.reference.price / price.price)
+        affordable = min(abs(self.shares), within) * (1 if self.shares > 0 else -1)
+        return replace(self, reference=price, affordable=affordable)
+
+    def goal(self, held: Decimal) -> Decimal:
+        """Return the shares to hold: what was bought at a better price is kept, and nothing is bought beyond means."""
+        bounds = sorted((self.shares, self.shares if self.affordable is None else self.affordable))
+        return min(max(held, Decimal(bounds[0])), Decimal(bounds[1]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +103,7 @@ def plan_orders(
         if symbol in excluded:
             continue
         held, waiting = positions.get(symbol, Decimal(0)), pending.get(symbol, Decimal(0))
-        wanted_now = difference = int(target.shares - held - waiting)
+        wanted_now = difference = int(target.goal(held + waiting) - held - waiting)
         if not crosses_zero:
             difference = first_leg(held, waiting, wanted_now)
         if difference != wanted_now:

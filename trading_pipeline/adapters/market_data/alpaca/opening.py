@@ -30,7 +30,7 @@ class AlpacaDataConfig:
     url: str
     feed: Feed
     requests_per_minute: int
-    staging: Path
+    staging: Path = Path()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
