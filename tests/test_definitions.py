@@ -84,6 +84,8 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "unblock_symbol",
         "cancel_all_orders",
         "flatten_positions",
+        "start_twap",
+        "cancel_twap",
     } == jobs
 
 

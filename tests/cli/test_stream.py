@@ -89,3 +89,10 @@ def test_the_simulated_exchange_has_no_stream(tmp_path: Path) -> None:
     ended = run_command("stream", folder=tmp_path, home=tmp_path / "home")
     assert "the simulated exchange of DRY_RUN=true has no stream" in ended.stderr
     assert 0 != ended.returncode
+
+
+def test_large_orders_are_for_accounts_of_real_time(tmp_path: Path) -> None:
+    """On the simulated exchange none can be sent, and a list of them is empty."""
+    folder, home = tmp_path, tmp_path / "home"
+    ended = run_command("slices", folder=folder, home=home)
+    assert "the simulated exchange of DRY_RUN=true has no time of day" in ended.stderr

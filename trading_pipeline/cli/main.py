@@ -18,6 +18,7 @@ from trading_pipeline.cli.data import DATA_COMMANDS
 from trading_pipeline.cli.ledger import check_rows, parse_head, problem_rows
 from trading_pipeline.cli.runtime import check_account, opened_account, running_servers, start_account
 from trading_pipeline.cli.stream import stream
+from trading_pipeline.cli.twap import TWAP_COMMANDS, TWAP_OPTIONS, twap_arguments
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import stop_embedded
@@ -269,6 +270,8 @@ def _said(takes: Takes) -> Callable[[Callable[..., None]], Callable[..., None]]:
         Takes.ORDER: (order,),
         Takes.CHANGE: (order, *change),
         Takes.POSITION: (click.argument("symbol", metavar="SYMBOL"),),
+        Takes.TWAP: (symbol, *TWAP_OPTIONS),
+        Takes.PARENT: (click.argument("parent", metavar="PARENT"),),
     }[takes]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -279,7 +282,9 @@ def _said(takes: Takes) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return decorate
 
 
-def _arguments(*, limits: tuple[str, ...] = (), **said: str) -> Arguments:
+def _arguments(*, limits: tuple[str, ...] = (), **said: Any) -> Arguments:
+    if "minutes" in said:
+        return twap_arguments(**said)
     pairs = [limit.partition("=") for limit in limits]
     for name, equals, value in pairs:
         if not name or not equals or not value:
@@ -305,7 +310,7 @@ def _operator_command(name: str, verb: Verb) -> None:
             raise SystemExit(REFUSED)
 
 
-for _command in (*DATA_COMMANDS, stream):
+for _command in (*DATA_COMMANDS, *TWAP_COMMANDS, stream):
     cli.add_command(_command)
 for _name, _verb in OPERATOR_VERBS.items():
     _operator_command(_name, _verb)

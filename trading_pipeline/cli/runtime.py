@@ -28,6 +28,7 @@ from trading_pipeline.services.inbox import Reads
 from trading_pipeline.services.prices import market_prices
 from trading_pipeline.services.reconciliation import start
 from trading_pipeline.services.valuation import Valuation
+from trading_pipeline.services.volumes import MinuteVolumes, VolumeSource
 from trading_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -133,6 +134,19 @@ def opened_minutes(settings: Settings) -> Iterator["AlpacaBars | None"]:
         config = _data_config(settings, environment)
         with alpaca_market_data(config, redis_url=environment["REDIS_URL"], calendar=xnys()) as data:
             yield data.bars
+
+
+@contextmanager
+def opened_volumes(settings: Settings, environment: dict[str, str]) -> Iterator[VolumeSource | None]:
+    """Give what tells the volume traded in session; None where minute bars are not Alpaca's."""
+    if settings.market_data != "alpaca":
+        yield None
+        return
+    from trading_pipeline.adapters.market_data.alpaca.opening import alpaca_market_data  # noqa: PLC0415
+
+    config = _data_config(settings, environment)
+    with alpaca_market_data(config, redis_url=environment["REDIS_URL"], calendar=xnys()) as data:
+        yield MinuteVolumes(data.bars, delay=data.bars.delay, calendar=xnys())
 
 
 @contextmanager

@@ -66,6 +66,22 @@ class ChangeConfig(OrderConfig):
     stop_price: str = ""
 
 
+class TwapConfig(SymbolConfig):
+    """A large order to work over time.
+
+    `twap` says by name what is asked: `side`, `qty` and `minutes`, and where the defaults will not do `slices`,
+    `start`, `max_adv_bps`, `max_volume_bps`, `min_slice_shares`, `when_late`, `grace_seconds`, `repeat`.
+    """
+
+    twap: dict[str, str]
+
+
+class ParentConfig(OperatorConfig):
+    """An operator action on one large order, by its id."""
+
+    parent: str
+
+
 CONFIGS: Mapping[Takes, type[OperatorConfig]] = {
     Takes.NOTHING: OperatorConfig,
     Takes.SYMBOL: SymbolConfig,
@@ -75,10 +91,14 @@ CONFIGS: Mapping[Takes, type[OperatorConfig]] = {
     Takes.ORDER: OrderConfig,
     Takes.CHANGE: ChangeConfig,
     Takes.POSITION: SymbolConfig,
+    Takes.TWAP: TwapConfig,
+    Takes.PARENT: ParentConfig,
 }
 
 
-ORDER_VERBS = frozenset({"cancel_all_orders", "cancel_order", "replace_order", "close_position", "flatten_positions"})
+ORDER_VERBS = frozenset(
+    {"cancel_all_orders", "cancel_order", "replace_order", "close_position", "cancel_twap", "flatten_positions"}
+)
 
 
 def _operator_job(name: str, verb: Verb) -> dg.JobDefinition:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.prices import last_closes
 from trading_pipeline.core.orders.model import ReferencePrice
+from trading_pipeline.core.orders.twap import TwapRequest, WhenLate
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
 from trading_pipeline.core.sessions import xnys
@@ -19,10 +20,19 @@ from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.inbox import redrive_inbox
 from trading_pipeline.services.monitor import reset_equity_peak
 from trading_pipeline.services.operations import RiskOperations
+from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.reconciliation import accept_external, reconcile
 from trading_pipeline.services.reports import book_row, cancellation_rows, flattening_rows, submission_rows
-from trading_pipeline.services.single_orders import OrderChange, cancel_order, close_position, replace_order
+from trading_pipeline.services.single_orders import (
+    OPERATOR_STRATEGY,
+    OrderChange,
+    cancel_order,
+    close_position,
+    replace_order,
+)
 from trading_pipeline.services.tie_out import require_agreement, tie_out
+from trading_pipeline.services.twap import parent_row, side_of
+from trading_pipeline.services.twap import start as start_parent
 from trading_pipeline.services.valuation import Quotes
 
 Rows = list[dict[str, Any]]
@@ -41,6 +51,8 @@ class Arguments:
         qty: whole shares in all that the order is to be for.
         limit_price: dollars.
         stop_price: dollars.
+        parent: id of the large order acted on.
+        twap: what is asked of a large order, by the name of its field in `TwapRequest`; those left out have defaults.
         limits: new values of single limits by name; `off` and, for a symbol, `inherit` are values too.
     """
 
@@ -53,6 +65,8 @@ class Arguments:
     qty: str = ""
     limit_price: str = ""
     stop_price: str = ""
+    parent: str = ""
+    twap: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ticker(self) -> str:
@@ -80,18 +94,7 @@ class Arguments:
         Raises:
             ConfigError: not an ISO instant with an offset.
         """
-        if not self.until.strip():
-            return None
-        try:
-            end = datetime.fromisoformat(self.until.strip())
-        except ValueError:
-            end = None
-        if end is None or end.tzinfo is None:
-            raise ConfigError(
-                f"{self.until!r} is no instant with its offset: write it like 2024-07-03T20:00:00+00:00",
-                until=self.until,
-            )
-        return end
+        return _instant(self.until)
 
     @property
     def order_change(self) -> OrderChange:
@@ -131,6 +134,8 @@ class Takes(StrEnum):
     ORDER = "order"
     CHANGE = "change"
     POSITION = "position"
+    TWAP = "twap"
+    PARENT = "parent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +187,20 @@ class Verb:
     description: str
     act: Callable[[OperatorContext, OperatorAction], Rows]
     takes: Takes = Takes.NOTHING
+
+
+def _instant(text: str) -> datetime | None:
+    if not text.strip():
+        return None
+    try:
+        instant = datetime.fromisoformat(text.strip())
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise ConfigError(
+            f"{text!r} is no instant with its offset: write it like 2024-07-03T20:00:00+00:00", instant=text
+        )
+    return instant
 
 
 def _set_limits(on: OperatorContext, action: OperatorAction) -> Rows:
@@ -239,6 +258,41 @@ def _replace_order(on: OperatorContext, action: OperatorAction) -> Rows:
             client_order_id=done.order.client_order_id,
         )
     return submission_rows([done])
+
+
+def twap_request(account: TradingAccount, said: Arguments) -> TwapRequest:
+    """Read what is asked of a large order.
+
+    Raises:
+        ConfigError: a number that is none, an instant without its offset, or a word that is not known.
+        OperatorError: a number that makes no sense.
+    """
+    asked = {name: text.strip() for name, text in said.twap.items() if text.strip()}
+    late = asked.pop("when_late", WhenLate.RUN.value).lower()
+    if late not in set(WhenLate):
+        raise ConfigError(f"what becomes of a late slice is run or expire, not {late!r}", when_late=late)
+    start = _instant(asked.pop("start", ""))
+    side = side_of(asked.pop("side", ""))
+    if wrong := [f"{name}={text}" for name, text in asked.items() if not (text.isascii() and text.isdigit())]:
+        raise ConfigError(f"whole numbers are wanted, not {', '.join(wrong)}")
+    if missing := [name for name in ("qty", "minutes") if name not in asked]:
+        raise ConfigError(f"a large order needs its {' and '.join(missing)}")
+    numbers: dict[str, Any] = {name: int(text) for name, text in asked.items()}
+    return TwapRequest(
+        account=account.account,
+        strategy_id=OPERATOR_STRATEGY,
+        symbol=said.ticker,
+        side=side,
+        start=start,
+        when_late=WhenLate(late),
+        **numbers,
+    )
+
+
+def _start_twap(on: OperatorContext, action: OperatorAction) -> Rows:
+    asked = twap_request(on.account, on.said)
+    parent, is_new = start_parent(on.account, asked, action, Provenance.by_operator(action))
+    return [parent_row(on.account, parent) | {"new": is_new}]
 
 
 OPERATOR_VERBS: Mapping[str, Verb] = {
@@ -351,6 +405,16 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
         "works under the kill switch.",
         act=lambda on, action: flattening_rows(close_position(on.account, on.symbol, action, on.quotes)),
         takes=Takes.POSITION,
+    ),
+    "start_twap": Verb(
+        description="Work a large order of one symbol over time: `trading-pipeline slices` sends what is due.",
+        act=_start_twap,
+        takes=Takes.TWAP,
+    ),
+    "cancel_twap": Verb(
+        description="Make no more orders of a large order's slices, and cancel those that work at the broker.",
+        act=lambda on, action: cancellation_rows(on.operations.cancel_parent(on.said.parent.strip(), action)),
+        takes=Takes.PARENT,
     ),
     "flatten_positions": Verb(
         description="Cancel all orders, then close every position, reduce-only; works under the kill switch.",

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import structlog
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.ledger import NewOrder
+from trading_pipeline.adapters.store.ledger.records import Exposure
 from trading_pipeline.core.orders.model import OrderIntent, ReferencePrice
 from trading_pipeline.core.orders.planning import OrderPlan, Skipped, TargetShares, plan_orders
 from trading_pipeline.core.orders.states import OrderState
@@ -18,6 +20,7 @@ from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.session_gate import session_gate
 from trading_pipeline.services.settlement import settle_in_lane
 from trading_pipeline.services.submission import Submission, SubmissionService
+from trading_pipeline.services.twap import planned_shares
 
 log = structlog.get_logger(__name__)
 
@@ -138,7 +141,7 @@ def _plan(account: TradingAccount, lake: Lake, session: date) -> tuple[OrderPlan
         trade_session=account.calendar.next(session),
         targets=targets,
         positions={symbol: one.position for symbol, one in exposure.items()},
-        pending={symbol: one.pending for symbol, one in exposure.items()},
+        pending=_pending(account, exposure),
         excluded=excluded,
         crosses_zero=account.broker.crosses_zero,
     )
@@ -174,6 +177,14 @@ def _at_order_time(
             unpriced[target.symbol] = price.message
             log.warning("no order without a price", symbol=target.symbol, reason=price.reason.value)
     return priced, unpriced
+
+
+def _pending(account: TradingAccount, exposure: Mapping[str, Exposure]) -> dict[str, Decimal]:
+    """Return the signed shares under way by symbol: of orders, and of large orders whose slices are still to come."""
+    waiting = {symbol: one.pending for symbol, one in exposure.items()}
+    for symbol, shares in planned_shares(account).items():
+        waiting[symbol] = waiting.get(symbol, Decimal(0)) + shares
+    return waiting
 
 
 def _numbered(account: TradingAccount, intent: OrderIntent) -> OrderIntent:

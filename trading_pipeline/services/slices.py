@@ -83,7 +83,7 @@ def require_real_time(account: TradingAccount) -> None:
     if not account.broker.real_time:
         raise SessionNotTradable(
             f"the {account.broker.name} fills at the next open and knows no time of day: slices would all be one order "
-            "there. Plan with `twap plan`; work a large order on a real-time account",
+            "there. `plan-twap` shows what they would be; work a large order on a real-time account",
             account=account.account,
         )
 

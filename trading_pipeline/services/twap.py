@@ -107,7 +107,7 @@ def find_parent(account: TradingAccount, parent_id: str) -> ParentRecord:
     parent = account.ledger.slices.get(parent_id)
     if parent is None or parent.account != account.account:
         raise OrderError(
-            f"account {account.account} has no parent {parent_id}: `trading-pipeline twap status` lists them",
+            f"account {account.account} has no parent {parent_id}: `trading-pipeline show-twap` lists them",
             parent_id=parent_id,
         )
     return parent

@@ -80,6 +80,11 @@ class AlpacaBars:
         """Return the first session Alpaca has and the latest that has closed."""
         return HISTORY_START, self._calendar.latest_closed(self._clock.now())
 
+    @property
+    def delay(self) -> timedelta:
+        """How far behind the market its minutes are."""
+        return SIP_DELAY if self._feed is Feed.SIP else timedelta()
+
     def symbols(self) -> frozenset[str] | None:
         """Return None: Alpaca can be asked for any symbol."""
         return None
@@ -119,7 +124,7 @@ class AlpacaBars:
             TransientError: Alpaca did not answer; what was fetched is kept for the next try.
         """
         start = _midnight(session)
-        newest = self._clock.now() - (SIP_DELAY if self._feed is Feed.SIP else timedelta())
+        newest = self._clock.now() - self.delay
         end = min(
             _midnight(session + timedelta(days=1)) - timedelta(minutes=1), newest.replace(second=0, microsecond=0)
         )
