@@ -31,7 +31,8 @@ def test_exit_codes_tell_a_clean_set_from_one_that_uses_the_future(run: Run, tmp
 
     (tmp_path / "mine.yaml").write_text("features:\n  GOOD: Mean($close,5)\n")
     clean = run("--set", "mine.yaml", "--cuts", "2")
-    assert (0, "") == (clean.returncode, clean.stderr)
+    said = [line for line in clean.stderr.splitlines() if not line.startswith("compiling the feature kernels")]
+    assert (0, []) == (clean.returncode, said)
     assert "features that use the future: none" in clean.stdout
 
     leaking = run("--set", "labels", "--seed", "5", "--json")
