@@ -16,6 +16,7 @@ from assets.raw_bars import raw_bars
 from assets.restatement_report import restatement_report
 from assets.submitted_orders import submitted_orders
 from assets.target_portfolio import target_portfolio
+from assets.tie_out import tie_out
 
 ALL_ASSETS = (
     raw_bars,
@@ -25,6 +26,7 @@ ALL_ASSETS = (
     model,
     predictions,
     target_portfolio,
+    tie_out,
     submitted_orders,
     fills,
     positions,

@@ -12,6 +12,7 @@ from trading_pipeline.partitions import SESSIONS
 from trading_pipeline.services.monitor import watch
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebalance import rebalance
+from trading_pipeline.services.session_story import last_stories
 from trading_pipeline.services.submission import Submission
 
 ORDER_LANE = {"trading/lane": "orders"}
@@ -19,7 +20,7 @@ ORDER_LANE = {"trading/lane": "orders"}
 
 
 @dg.asset(
-    deps=["target_portfolio"],
+    deps=["target_portfolio", "tie_out"],
     partitions_def=SESSIONS,
     group_name="trading",
     kinds={"postgres", "redis"},
@@ -53,6 +54,7 @@ def submitted_orders(context: dg.AssetExecutionContext, lake: LakeResource, trad
             "trade_session": trading.account.calendar.next(session).isoformat(),
             "broker": trading.account.broker.name,
             "orders": table(pl.DataFrame(rows, schema=_SCHEMA)),
+            "last_sessions": table(pl.DataFrame([one.row() for one in last_stories(trading.account)], schema=_STORIES)),
             "verdicts": table(pl.DataFrame([_verdict(one) for one in result.submissions], schema=_VERDICTS)),
         }
         | risk_metadata(trading.account, assessment),
@@ -68,6 +70,16 @@ _SCHEMA = {
     "guard": pl.String,
     "reference_price": pl.String,
     "reason": pl.String,
+}
+
+_STORIES = {
+    "session": pl.String,
+    "outcome": pl.String,
+    "orders": pl.Int64,
+    "at_the_broker": pl.Int64,
+    "refused": pl.Int64,
+    "reason": pl.String,
+    "at": pl.String,
 }
 
 _VERDICTS = {

@@ -45,6 +45,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "pnl",
         "restatement_report",
         "risk_status",
+        "tie_out",
     } == assets
     jobs = {job.name for job in defs.get_repository_def().get_all_jobs()} - {"__ASSET_JOB"}
     assert {
@@ -73,6 +74,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "redrive_inbox",
         "reconcile",
         "tie_out",
+        "explain_session",
         "close_gate",
         "open_gate",
         "quarantine_symbol",
@@ -178,16 +180,24 @@ def test_the_account_is_reconciled_while_the_exchange_is_open_and_shortly_around
 
 
 @pytest.mark.parametrize(
-    ("day", "asked"), [("2023-09-05", True), ("2023-07-03", True), ("2023-07-04", False), ("2023-09-09", False)]
+    ("tick", "asked"),
+    [
+        ("2023-09-05T16:45", True),
+        ("2023-09-05T13:45", False),
+        ("2023-07-03T13:45", True),  # a half day
+        ("2023-07-03T16:45", False),
+        ("2023-07-04T16:45", False),
+        ("2023-09-09T13:45", False),
+    ],
 )
 def test_every_session_is_tied_out_after_its_close(
-    defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch, day: str, *, asked: bool
+    defs: dg.Definitions, monkeypatch: pytest.MonkeyPatch, tick: str, *, asked: bool
 ) -> None:
-    """A half day too, a holiday and a Saturday not, with a configuration that the job takes."""
-    at = datetime.fromisoformat(f"{day}T16:45").replace(tzinfo=ZoneInfo("America/New_York"))
+    """A half day early, a holiday and a Saturday not, with a configuration that the job takes."""
+    at = datetime.fromisoformat(tick).replace(tzinfo=ZoneInfo("America/New_York"))
     context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=defs.get_repository_def())
     requests = tie_out_schedule.evaluate_tick(context).run_requests
-    assert ([f"tie_out:{day}"] if asked else []) == [request.run_key for request in requests]
+    assert ([f"tie_out:{tick[:10]}"] if asked else []) == [request.run_key for request in requests]
     for name in ("DATABASE_URL", "REDIS_URL"):
         monkeypatch.setenv(name, "for validation only")
     job = defs.resolve_job_def("tie_out")
@@ -209,6 +219,16 @@ def test_features_are_asked_for_before_the_open_and_the_half_hour_of_the_session
     assert {"raw_bars", "corporate_actions", "bars", "quarantined_bars", "features"} == {
         key.to_user_string() for key in selected
     }
+
+
+def test_orders_come_after_the_tie_out_of_their_session(defs: dg.Definitions) -> None:
+    """One that fails stops the run before them."""
+    graph = defs.resolve_asset_graph()
+    assert dg.AssetKey("tie_out") in graph.get(dg.AssetKey("submitted_orders")).parent_keys
+    (check,) = graph.get_check_keys_for_assets({dg.AssetKey("tie_out")})
+    assert graph.get_check_spec(check).blocking
+    for job in ("daily_session", "trade_session"):
+        assert dg.AssetKey("tie_out") in defs.resolve_job_def(job).asset_layer.selected_asset_keys
 
 
 def test_orders_go_through_one_lane_and_are_never_retried(defs: dg.Definitions) -> None:

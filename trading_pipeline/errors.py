@@ -27,7 +27,8 @@ PipelineError
 ├── RiskRefused              the guard said no: an expected verdict, not a failure
 │   └── TradingHalted        kill switch or breaker; an operator must act
 ├── NotReconciled            ledger, book and broker differ in what nothing explains; an operator must look
-│   └── TieOutFailed         they did at the end of a session: no order is sent until they agree
+│   ├── TieOutFailed         they did at the end of a session: no order is sent until they agree
+│   └── TieOutMissing        nobody looked at the end of a session in which the account did something
 ├── OrderError
 │   ├── OrderConflict        one client order id, two payloads
 │   ├── ExecutionConflict    one execution id, two contents
@@ -189,6 +190,10 @@ class NotReconciled(PipelineError):
 
 class TieOutFailed(NotReconciled):
     """The newest tie-out found differences: no order is sent until one finds none."""
+
+
+class TieOutMissing(NotReconciled):
+    """The last session in which the account did anything was not tied out: no order is sent until it is."""
 
 
 class OrderError(PipelineError):

@@ -1,4 +1,4 @@
-"""The schedules: once a session, after its midnight in New York and before the next open; and while it is open."""
+"""The schedules: once a session, after its midnight in New York; before the open, while it is open, after the close."""
 
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -59,18 +59,27 @@ def reconcile_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest |
 
 @dg.schedule(
     job_name="tie_out",
-    cron_schedule="45 16 * * *",
+    cron_schedule="45 13,16 * * *",
     execution_timezone=EXCHANGE_TIME_ZONE,
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="At 16:45 New York on every session, half days too: ties the session out.",
+    description="45 minutes after the close, at 16:45 New York or on half days at 13:45: ties the session out.",
 )
 def tie_out_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Ask for the tie-out of the session that has just closed, or say that there was none."""
-    today = context.scheduled_execution_time.astimezone(ZoneInfo(EXCHANGE_TIME_ZONE)).date()
-    if not xnys().is_session(today):
+    return _after_close(context, "tie_out")
+
+
+def _after_close(context: dg.ScheduleEvaluationContext, job: str) -> dg.RunRequest | dg.SkipReason:
+    """Ask for an operator's job within the hour after the close of today's session, whenever that is."""
+    now, calendar = context.scheduled_execution_time, xnys()
+    today = now.astimezone(ZoneInfo(EXCHANGE_TIME_ZONE)).date()
+    if not calendar.is_session(today):
         return dg.SkipReason(f"{today} is no session of the exchange")
+    closed = calendar.close_at(today)
+    if not closed <= now < closed + timedelta(hours=1):
+        return dg.SkipReason(f"{today} closes at {closed.astimezone(calendar.zone):%H:%M}: this tick is of other days")
     asked = {"operator": "schedule", "reason": "the session has closed"}
-    return dg.RunRequest(run_key=f"tie_out:{today}", run_config={"ops": {"tie_out": {"config": asked}}})
+    return dg.RunRequest(run_key=f"{job}:{today}", run_config={"ops": {job: {"config": asked}}})
 
 
 def _request(context: dg.ScheduleEvaluationContext, purpose: str) -> dg.RunRequest | dg.SkipReason:

@@ -16,12 +16,10 @@ from support.pipeline import ACTION, HISTORY, LAST, Pipeline, errors_of, last_se
 
 from trading_pipeline.adapters.store.lake import Dataset
 from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.core.risk.limits import LimitChange
 from trading_pipeline.core.risk.monitor import Rule
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.services.explain import explain
-from trading_pipeline.services.operations import RiskOperations
 
 FIRST, SECOND, THIRD, FOURTH, FIFTH = last_sessions(5)
 PRICES = ("open", "high", "low", "close")
@@ -78,6 +76,8 @@ def test_a_session_is_traded_from_bars_to_orders(trained: Pipeline) -> None:
     """Three names, as configured, each accepted for the next open; nothing filled yet."""
     assert "" == errors_of(trained.run("daily_session", session=FIRST))
     assert {OrderState.ACCEPTED} == set(_orders(trained, FIRST).values())
+    shown = trained.metadata("submitted_orders", FIRST)["last_sessions"].records
+    assert [(FIRST.isoformat(), "traded")] == [(one.data["session"], one.data["outcome"]) for one in shown]
     assert 3 == len(_orders(trained, FIRST))
     metadata = trained.metadata("submitted_orders", FIRST)
     assert "3 of 3 order(s) at the broker, 0 refused" == metadata["summary"]
@@ -151,24 +151,41 @@ def test_once_disengaged_the_same_session_trades(trained: Pipeline) -> None:
     assert {OrderState.ACCEPTED} == set(_orders(trained, THIRD).values())
 
 
-def test_after_a_flush_everything_is_refused_until_the_book_is_rebuilt(trained: Pipeline) -> None:
-    """By an operator, and by nobody else: the monitor has tripped the breaker over it, which a person resets."""
+def test_after_a_flush_nothing_is_sent_until_the_book_is_rebuilt_and_the_session_tied_out(trained: Pipeline) -> None:
+    """By an operator, and by nobody else: the session does not tie out, which stops its own run and every other."""
     with redis.Redis.from_url(trained.environment["REDIS_URL"]) as client:
         client.flushall()
-    assert "" == errors_of(trained.run("daily_session", session=FOURTH))
-    metadata = trained.metadata("submitted_orders", FOURTH)
-    assert 0 == metadata["submitted"]
-    assert "book_missing" in str(metadata["why_refused"])
-
-    assert "mismatch: 1 differences" in str(metadata["monitor"])
+    stopped = trained.run("daily_session", session=FOURTH)
+    assert "tie_out: ledger_book_and_broker_agree" in errors_of(stopped)
+    assert "submitted_orders" not in {event.step_key for event in stopped.filter_events(lambda one: one.is_step_start)}
+    metadata = trained.metadata("tie_out", FOURTH)
+    assert "book_missing" in str(metadata["summary"])
+    assert "book_missing" in str(metadata["differences"].records)
+    assert "did not tie out" in errors_of(trained.run("submit_orders", session=FOURTH))
 
     assert "" == errors_of(trained.run("rebuild_risk_book", rebuild_risk_book=OPERATOR))
-    with trained.account() as account:
-        operations = RiskOperations(account)
-        operations.change_risk_limits([LimitChange(limit="quiet_period_seconds", value=0)], ACTION)
-        operations.reset_circuit_breaker(ACTION)
-    assert "" == errors_of(trained.run("submit_orders", session=FOURTH))
+    assert "did not tie out" in errors_of(trained.run("submit_orders", session=FOURTH))
+    assert {} == _orders(trained, FOURTH)
+    assert "" == errors_of(trained.run("tie_out", tie_out=OPERATOR))
+    shown = trained.metadata("tie_out", FOURTH)
+    assert (f"session {FOURTH} tied out", ACTION.operator) == (shown["summary"], shown["signed_by"])
+    assert "" == errors_of(trained.run("daily_session", session=FOURTH))
     assert {OrderState.ACCEPTED} == set(_orders(trained, FOURTH).values())
+
+
+def test_the_job_shows_its_answer_as_a_check_of_the_asset_too(trained: Pipeline) -> None:
+    """One that failed as well: the run fails and the asset's page says why."""
+    with redis.Redis.from_url(trained.environment["REDIS_URL"]) as client:
+        book = {key: client.dump(key) for key in client.scan_iter("*")}
+        client.flushall()
+        failed = trained.run("tie_out", tie_out=OPERATOR)
+        for key, value in book.items():
+            client.restore(key, 0, value)
+    told = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    (check,) = (event.event_specific_data for event in failed.filter_events(lambda one: one.event_type is told))
+    assert (False, FOURTH.isoformat()) == (check.passed, check.partition)
+    assert "did not tie out" in errors_of(failed)
+    assert "" == errors_of(trained.run("tie_out", tie_out=OPERATOR))
 
 
 def test_operator_jobs_refuse_an_empty_reason_by_name(trained: Pipeline) -> None:

@@ -1,99 +1,26 @@
 """The order path reads its gates itself."""
 
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
 from support.alpaca.bench import alpaca_account, alpaca_bench
+from support.session_lake import arrive, judge, session_lake, target
 from support.trading import SESSION, Kit
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
-from trading_pipeline.adapters.store.raw_bars import record_raw_bars
-from trading_pipeline.core.bars import BAR_SCHEMA
-from trading_pipeline.core.manifest import MANIFEST_SCHEMA
-from trading_pipeline.core.portfolio import TARGET_SCHEMA
 from trading_pipeline.core.quality import GateConfig
 from trading_pipeline.errors import GateNotPassed
 from trading_pipeline.services.gate import judge_sessions
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebalance import rebalance
 
-CLOSE = datetime(2023, 9, 1, 20, tzinfo=UTC)
-PINS = {"model_name": "m", "model_version": "1", "model_digest": "d"}
-
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     """A lake with a target of four symbols: one is stale, one in quarantine, and one judged by nobody."""
-    opened = Lake(tmp_path)
-    _arrive(opened)
-    judge_sessions(opened, [SESSION], GateConfig())
-    _target(opened, 10)
-    _judge(opened, usable=True)
-    return opened
-
-
-def _target(lake: Lake, shares: int) -> None:
-    """Want so many shares of each of four symbols."""
-    rows = [
-        {
-            "session": SESSION,
-            "symbol": symbol,
-            "score": 0.1,
-            "rank": 1,
-            "weight": 0.1,
-            "target_shares": shares,
-            "price": Decimal(100),
-            "price_source": "close:test",
-            "price_as_of": CLOSE,
-            "notional": Decimal(1000),
-            "capped_by": None,
-        }
-        for symbol in ("AAPL", "HELD", "STALE", "UNSEEN")
-    ]
-    target = pl.DataFrame(rows, schema=TARGET_SCHEMA).with_columns(
-        **{name: pl.lit(text) for name, text in PINS.items()}
-    )
-    lake.write(Dataset.TARGET_PORTFOLIO, target, sessions=[SESSION])
-
-
-def _arrive(lake: Lake, *, restated: float = 0.0) -> None:
-    """Deliver bars of three symbols, one of them broken."""
-    rows = [
-        {
-            "session": SESSION,
-            "symbol": symbol,
-            "ended_at": CLOSE,
-            "open": 100.0 + restated,
-            "high": 101.0,
-            "low": low,
-            "close": 100.0,
-            "volume": volume,
-            "vwap": None,
-            "source": "test",
-        }
-        for symbol, low, volume in (("AAPL", 99.0, 1e6), ("HELD", 102.0, 2e6), ("MSFT", 99.0, 3e6))
-    ]
-    now = CLOSE + timedelta(hours=1 + restated)
-    record_raw_bars(lake, pl.DataFrame(rows, schema=BAR_SCHEMA), sessions=[SESSION], now=now)
-
-
-def _judge(lake: Lake, *, usable: bool) -> None:
-    states = {"AAPL": "fresh", "HELD": "fresh", "STALE": "stale"}
-    rows = [
-        {
-            "session": SESSION,
-            "symbol": symbol,
-            "ended_at": CLOSE,
-            "age_minutes": 0,
-            "state": state,
-            "session_usable": usable,
-        }
-        for symbol, state in states.items()
-    ]
-    lake.write(Dataset.FRESHNESS, pl.DataFrame(rows, schema=MANIFEST_SCHEMA), sessions=[SESSION])
+    return session_lake(tmp_path)
 
 
 def test_only_symbols_judged_fresh_are_traded(kit: Kit, lake: Lake) -> None:
@@ -109,7 +36,7 @@ def test_only_symbols_judged_fresh_are_traded(kit: Kit, lake: Lake) -> None:
 
 def test_a_session_that_was_not_fresh_enough_makes_no_order(kit: Kit, lake: Lake) -> None:
     """Whatever an earlier run of another asset said."""
-    _judge(lake, usable=False)
+    judge(lake, usable=False)
     with pytest.raises(GateNotPassed, match="freshness gate: it was not fresh enough, 2 of 3 symbols"):
         rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
     assert [] == kit.broker.sent
@@ -135,7 +62,7 @@ def test_a_session_without_a_judgement_makes_no_order(kit: Kit, lake: Lake, data
 
 def test_bars_restated_since_they_were_judged_make_no_order(kit: Kit, lake: Lake) -> None:
     """What would be traded on is not what the gate has seen; once judged again it is."""
-    _arrive(lake, restated=0.5)
+    arrive(lake, restated=0.5)
     with pytest.raises(GateNotPassed, match=r"restated since.*Materialise `bars`"):
         rebalance(kit.account, lake, SESSION, provenance=Provenance(run_id="run"))
     assert [] == kit.broker.sent
@@ -187,7 +114,7 @@ def test_a_position_is_turned_in_two_orders_where_none_may_cross_zero(
     """From 10 long to 10 short at Alpaca: sell 10, and once that is filled sell 10 again, under an id of its own."""
     with alpaca_bench(redis_url) as bench, alpaca_account(database_url, redis_url, bench) as account:
         for wanted in (10, -10, -10, -10):
-            _target(lake, wanted)
+            target(lake, wanted)
 
             rebalance(account, lake, SESSION, provenance=Provenance(run_id="run"))
             bench.exchange.fill_all()

@@ -1,20 +1,26 @@
 """A session that did not tie out is followed by no other, until one does; the answers are sealed."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import psycopg
 import pytest
+from support.alpaca.bench import Bench
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, quotes
 
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.sessions import xnys
-from trading_pipeline.errors import TieOutFailed, TransientError
+from trading_pipeline.errors import TieOutFailed, TieOutMissing, TransientError
+from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.status import read_status
 from trading_pipeline.services.submission import SubmissionService
-from trading_pipeline.services.tie_out import require_agreement, tie_out
+from trading_pipeline.services.tie_out import missing_tie_out, require_agreement, tie_out, tie_out_session
 
 NEXT = xnys().next(SESSION)
+AFTER_THE_CLOSE = datetime(2023, 9, 5, 20, 30, tzinfo=UTC)
+BEFORE_THE_NEXT_OPEN = datetime(2023, 9, 6, 12, 0, tzinfo=UTC)
 
 
 def _hold(kit: Kit) -> None:
@@ -99,3 +105,64 @@ def test_a_submission_that_is_complete_may_be_repeated_after_a_failed_tie_out(ki
     tie_out(kit.account, ACTION)
     again = SubmissionService(kit.account, RUN).submit(order("MSFT", session=NEXT)).order
     assert (done.client_order_id, OrderState.ACCEPTED) == (again.client_order_id, again.state)
+
+
+def _trade(account: TradingAccount, bench: Bench) -> None:
+    sent = SubmissionService(account, RUN).submit(order("AAPL")).order
+    bench.exchange.fill(sent.client_order_id)
+    settle(account, SESSION)
+
+
+def test_a_broker_of_real_time_takes_no_order_before_the_session_it_traded_was_tied_out(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """Named, with the command that mends it; one before the close does not, flattening is possible, one after does."""
+    _trade(account, bench)
+    assert not tie_out(account, ACTION).final
+    bench.waits.instant = AFTER_THE_CLOSE
+    wanted = order("MSFT", session=NEXT)
+    with pytest.raises(TieOutMissing, match=f"session {NEXT} was not tied out after its close: run .*tie-out"):
+        SubmissionService(account, RUN).submit(wanted)
+    assert account.ledger.orders.get(wanted.intent.client_order_id) is None
+    status = read_status(account)
+    assert not status.healthy
+    assert any(f"session {NEXT} was not tied out" in row["value"] for row in status.trading)
+    assert [False] == [one.refused for one in RiskOperations(account).flatten_positions(ACTION, quotes).submissions]
+    assert tie_out(account, ACTION).final
+    assert not SubmissionService(account, RUN).submit(wanted).refused
+
+
+def test_a_position_held_through_a_session_without_a_trade_wants_its_tie_out_too(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """What is held may change without us; an account that is flat and did nothing has nothing to tie out."""
+    bench.waits.instant = BEFORE_THE_NEXT_OPEN
+    assert missing_tie_out(account) is None
+    bench.waits.instant = datetime(2023, 9, 5, 14, 0, tzinfo=UTC)
+    _trade(account, bench)
+    bench.waits.instant = AFTER_THE_CLOSE
+    assert tie_out(account, ACTION).agrees
+    bench.waits.instant = datetime(2023, 9, 6, 21, 0, tzinfo=UTC)
+    assert xnys().next(NEXT) == missing_tie_out(account)
+
+
+def test_an_order_that_may_still_work_makes_its_session_one_to_tie_out(account: TradingAccount, bench: Bench) -> None:
+    """Nothing of it was filled: it may be, and nobody would have looked."""
+    SubmissionService(account, RUN).submit(order("AAPL"))
+    bench.waits.instant = AFTER_THE_CLOSE
+    assert NEXT == missing_tie_out(account)
+
+
+def test_the_simulated_exchange_wants_no_tie_out_that_no_run_has_made(kit: Kit) -> None:
+    """It has a session only when a run brings it there."""
+    _hold(kit)
+    assert missing_tie_out(kit.account) is None
+
+
+def test_a_session_that_was_left_behind_shows_the_answer_it_got(kit: Kit) -> None:
+    """And none where it got none."""
+    _hold(kit)
+    given = tie_out_session(kit.account, NEXT, ACTION)
+    settle(kit.account, xnys().next(NEXT))
+    assert given == tie_out_session(kit.account, NEXT, ACTION)
+    assert tie_out_session(kit.account, SESSION, ACTION) is None

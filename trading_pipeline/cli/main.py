@@ -253,7 +253,7 @@ def _said(takes: Takes) -> Callable[[Callable[..., None]], Callable[..., None]]:
     limit = click.option(
         "--limit", "limits", multiple=True, metavar="NAME=VALUE", help="A limit to change; may be given more than once."
     )
-    session = click.option("--session", required=True, help="The session, or the first of a range, such as 2024-07-03.")
+    session = click.option("--session", required=True, help="The session, such as 2024-07-03, or the first of a range.")
     through = click.option("--through", default="", help="The last session of the range.")
     order = click.argument("order", metavar="ORDER")
     change = (
@@ -272,6 +272,7 @@ def _said(takes: Takes) -> Callable[[Callable[..., None]], Callable[..., None]]:
         Takes.POSITION: (click.argument("symbol", metavar="SYMBOL"),),
         Takes.TWAP: (symbol, *TWAP_OPTIONS),
         Takes.PARENT: (click.argument("parent", metavar="PARENT"),),
+        Takes.SESSION: (session,),
     }[takes]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,16 +1,18 @@
 """Operator jobs: each asks who and why, does one thing to the account, and shows what it did."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from assets.context import table
 from assets.submitted_orders import ORDER_LANE
+from assets.tie_out import tie_out_events
 from resources import LakeResource, TradingResource
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
-from trading_pipeline.errors import PipelineError
+from trading_pipeline.errors import PipelineError, TieOutFailed
 from trading_pipeline.jobs.sessions import NEVER_RETRIED
 from trading_pipeline.services.actions import OPERATOR_VERBS, Arguments, OperatorContext, Takes, Verb
 
@@ -82,6 +84,12 @@ class ParentConfig(OperatorConfig):
     parent: str
 
 
+class SessionConfig(OperatorConfig):
+    """An operator's word on one session (ISO date)."""
+
+    session: str
+
+
 CONFIGS: Mapping[Takes, type[OperatorConfig]] = {
     Takes.NOTHING: OperatorConfig,
     Takes.SYMBOL: SymbolConfig,
@@ -93,6 +101,7 @@ CONFIGS: Mapping[Takes, type[OperatorConfig]] = {
     Takes.POSITION: SymbolConfig,
     Takes.TWAP: TwapConfig,
     Takes.PARENT: ParentConfig,
+    Takes.SESSION: SessionConfig,
 }
 
 
@@ -104,25 +113,40 @@ ORDER_VERBS = frozenset(
 def _operator_job(name: str, verb: Verb) -> dg.JobDefinition:
     def run(
         context: dg.OpExecutionContext, config: OperatorConfig, trading: TradingResource, lake: LakeResource
-    ) -> None:
+    ) -> Iterator[Any]:
         said = Arguments(**config.model_dump(exclude=set(OperatorConfig.model_fields)))
         on = OperatorContext.of(trading.account, lake.lake(), RiskLimits.from_text(trading.risk.limits), said)
         try:
             rows = verb.act(on, OperatorAction(operator=config.operator, reason=config.reason))
         except PipelineError as error:
+            # Yielded, not logged: a step that fails loses the events that wait in its context.
+            if isinstance(error, TieOutFailed):
+                yield from _newest_tie_out(on)
             fields = {key: str(value) for key, value in error.fields.items()}
             raise dg.Failure(error.message, metadata=fields, allow_retries=False) from error
+        if name == "tie_out":
+            yield from _newest_tie_out(on)
         context.log.info("%s by %s: %s", name, config.operator, config.reason)
         context.add_output_metadata({"result": table(pl.DataFrame(rows)), "rows": len(rows)})
+        yield dg.Output(None)
 
     run.__annotations__["config"] = CONFIGS[verb.takes]  # Dagster builds the launchpad from it
     act = dg.op(name=f"{name}_op", description=verb.description, out=dg.Out(dg.Nothing))(run)
 
-    @dg.job(name=name, description=verb.description, tags=_tags(name), executor_def=dg.in_process_executor)
-    def operator_job() -> None:
+    # The graph has a name of its own: an asset may be called like the job.
+    @dg.graph(name=f"{name}_by_operator")
+    def operator_graph() -> None:
         act.alias(name)()
 
-    return operator_job
+    return operator_graph.to_job(
+        name=name, description=verb.description, tags=_tags(name), executor_def=dg.in_process_executor
+    )
+
+
+def _newest_tie_out(on: OperatorContext) -> Iterator[Any]:
+    found = on.account.ledger.tie_outs.newest(on.account.account)
+    if found is not None:
+        yield from tie_out_events(found)
 
 
 def _tags(name: str) -> dict[str, str]:

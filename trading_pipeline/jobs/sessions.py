@@ -17,7 +17,7 @@ DAILY_SESSION = dg.define_asset_job(
 TRADE_SESSION = dg.define_asset_job(
     "trade_session",
     selection=dg.AssetSelection.assets(
-        "predictions", "target_portfolio", "submitted_orders", "fills", "positions", "pnl"
+        "predictions", "target_portfolio", "tie_out", "submitted_orders", "fills", "positions", "pnl"
     ),
     description="One session whose features are there already: predictions to orders, and what became of those before.",
     tags=ORDER_LANE | NEVER_RETRIED,

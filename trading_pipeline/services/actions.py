@@ -23,6 +23,7 @@ from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.reconciliation import accept_external, reconcile
 from trading_pipeline.services.reports import book_row, cancellation_rows, flattening_rows, submission_rows
+from trading_pipeline.services.session_story import explain_session
 from trading_pipeline.services.single_orders import (
     OPERATOR_STRATEGY,
     OrderChange,
@@ -136,6 +137,7 @@ class Takes(StrEnum):
     POSITION = "position"
     TWAP = "twap"
     PARENT = "parent"
+    SESSION = "session"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +347,11 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
     "tie_out": Verb(
         description="Compare ledger, book and broker and seal the answer; no order is sent after one that failed.",
         act=_tie_out,
+    ),
+    "explain_session": Verb(
+        description="Write down why a session was not traded, so that it no longer counts as unexplained.",
+        act=lambda on, action: [explain_session(on.account, on.said.sessions[0], action).row()],
+        takes=Takes.SESSION,
     ),
     "accept_external": Verb(
         description="Accept the shares and orders of others in a symbol, so that it trades again.",

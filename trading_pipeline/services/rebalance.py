@@ -11,16 +11,21 @@ import structlog
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.adapters.store.ledger.records import Exposure
+from trading_pipeline.adapters.store.ledger.session_records import Outcome
 from trading_pipeline.core.orders.model import OrderIntent, ReferencePrice
 from trading_pipeline.core.orders.planning import OrderPlan, Skipped, TargetShares, plan_orders
 from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.errors import SessionNotTradable
+from trading_pipeline.errors import PipelineError, SessionNotTradable
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.session_gate import session_gate
+from trading_pipeline.services.session_story import record_refusal
 from trading_pipeline.services.settlement import settle_in_lane
 from trading_pipeline.services.submission import Submission, SubmissionService
 from trading_pipeline.services.twap import planned_shares
+
+LONGEST_REASON = 4_000
+"""Characters of what is written of a session."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +50,15 @@ class Rebalance:
         return [_refusal(one) for one in self.submissions if one.refused]
 
     @property
+    def outcome(self) -> Outcome:
+        """What became of the session. Orders that are neither refused nor sent wait for a broker that took none."""
+        if self.sent_count:
+            return Outcome.TRADED
+        if not self.submissions:
+            return Outcome.NOTHING_TO_DO
+        return Outcome.REFUSED if self.refusals else Outcome.FAILED
+
+    @property
     def summary(self) -> str:
         """One sentence for people."""
         if self.traded_before:
@@ -60,7 +74,7 @@ def rebalance(account: TradingAccount, lake: Lake, session: date, *, provenance:
     """Bring the account toward the session's target portfolio.
 
     The broker's news is settled first and orders a crash left in between are finished. A session that was traded
-    already returns its stored orders and submits nothing.
+    already returns its stored orders and submits nothing. What became of the session is recorded, a refusal too.
 
     Raises:
         GateNotPassed: the session did not pass its gates, which are read here again.
@@ -70,25 +84,52 @@ def rebalance(account: TradingAccount, lake: Lake, session: date, *, provenance:
     """
     provenance.require_tradable(session)
     run_id = provenance.run_id
-    context = structlog.contextvars.bound_contextvars(run_id=run_id, session=session.isoformat())
-    with context, account.ledger.lane(account.account):
+    with structlog.contextvars.bound_contextvars(run_id=run_id, session=session.isoformat()):
         try:
-            _require_not_passed(account, session)
-        except SessionNotTradable as passed:
-            return _as_it_was(account, session, passed)
-        settle_in_lane(account, session)
-        service = SubmissionService(account, provenance)
-        resumed = service.resume()
-        plan, origins = _plan(account, lake, session)
-        submissions = service.submit_all(
-            [NewOrder(intent=one, origin=origins[one.symbol] | {"run_id": run_id}) for one in plan.intents]
-        )
-        log.info("session rebalanced", orders=len(submissions), skipped=len(plan.skipped))
-        return Rebalance(
-            session=session,
-            submissions=tuple(_of_session(account, session, [*resumed, *submissions])),
-            skipped=plan.skipped,
-        )
+            with account.ledger.lane(account.account):
+                result = _rebalance_in_lane(account, lake, session, provenance)
+        except PipelineError as refusal:
+            record_refusal(account, session, refusal, run_id)
+            raise
+        _record(account, result, run_id)
+        return result
+
+
+def _rebalance_in_lane(account: TradingAccount, lake: Lake, session: date, provenance: Provenance) -> Rebalance:
+    try:
+        _require_not_passed(account, session)
+    except SessionNotTradable as passed:
+        return _as_it_was(account, session, passed)
+    settle_in_lane(account, session)
+    service = SubmissionService(account, provenance)
+    resumed = service.resume()
+    plan, origins = _plan(account, lake, session)
+    submissions = service.submit_all(
+        [NewOrder(intent=one, origin=origins[one.symbol] | {"run_id": provenance.run_id}) for one in plan.intents]
+    )
+    log.info("session rebalanced", orders=len(submissions), skipped=len(plan.skipped))
+    return Rebalance(
+        session=session,
+        submissions=tuple(_of_session(account, session, [*resumed, *submissions])),
+        skipped=plan.skipped,
+    )
+
+
+def _record(account: TradingAccount, result: Rebalance, run_id: str) -> None:
+    """Write what became of the session; of one that cannot be traded any more what was written then stands."""
+    if result.traded_before:
+        return
+    left_out = [f"{one.symbol} left out: {one.reason}" for one in result.skipped]
+    reason = "; ".join([result.summary, *result.refusals, *left_out])[:LONGEST_REASON]
+    counts = {
+        "orders": len(result.submissions),
+        "at_the_broker": result.sent_count,
+        "refused": len(result.refusals),
+        "skipped": len(result.skipped),
+    }
+    account.ledger.session_records.record(
+        account.account, result.session, result.outcome, reason, counts=counts, run_id=run_id
+    )
 
 
 def _require_not_passed(account: TradingAccount, session: date) -> None:

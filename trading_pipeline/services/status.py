@@ -14,6 +14,8 @@ from trading_pipeline.errors import TradingHalted, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.monitor import Assessment, assess
 from trading_pipeline.services.reports import book_row, order_row
+from trading_pipeline.services.session_story import last_stories, unexplained
+from trading_pipeline.services.tie_out import kept_back
 
 Rows = list[dict[str, Any]]
 LAST_SESSIONS = 5
@@ -34,6 +36,7 @@ class Status:
     exposure: Rows
     open_orders: Rows
     sessions: Rows
+    stories: Rows
     actions: Rows
     alerts: Rows
 
@@ -47,6 +50,7 @@ class Status:
             ("exposure", self.exposure),
             ("open orders", self.open_orders),
             ("last sessions", self.sessions),
+            ("sessions traded or explained", self.stories),
             ("last operator actions", self.actions),
             ("last alerts", self.alerts),
         ]
@@ -66,12 +70,13 @@ def read_status(account: TradingAccount) -> Status:
     apart = [row["symbol"] for row in exposure if not row["agree"]]
     assessment = assess(account)
     differences = assessment.verification.rows() if assessment.verification is not None else []
-    tied = account.ledger.tie_outs.newest(account.account)
-    apart_at_the_close = tied is not None and not tied.agrees
+    tied, waits = account.ledger.tie_outs.newest(account.account), kept_back(account)
     unconfirmed = [one for one in live if one.state is OrderState.SUBMITTED_UNCONFIRMED]
+    untold = [str(one.session) for one in unexplained(account)]
     problems = [
         problem,
-        tied.describe() if tied and apart_at_the_close else "",
+        f"neither traded nor explained: {', '.join(untold)}" if untold else "",
+        "" if waits is None else waits.message,
         _lost_answers(unconfirmed),
         *_problems(apart, differences, assessment),
     ]
@@ -92,8 +97,7 @@ def read_status(account: TradingAccount) -> Status:
         **{name: value for name, value in row.items() if name not in limits and name != "account"},
     }
     return Status(
-        healthy=state is TradingState.ACTIVE
-        and not (apart or differences or assessment.breached or apart_at_the_close),
+        healthy=state is TradingState.ACTIVE and not (apart or differences or assessment.breached or waits or untold),
         trading=[{"what": name, "value": str(value)} for name, value in trading.items() if value not in ("", None)],
         limits=_limits(limits, snapshot),
         distances=assessment.rows(),
@@ -101,6 +105,7 @@ def read_status(account: TradingAccount) -> Status:
         exposure=exposure,
         open_orders=[order_row(order) for order in live],
         sessions=_sessions(account),
+        stories=[one.row() for one in last_stories(account, LAST_SESSIONS)],
         actions=[_plain(action) for action in account.ledger.books.history(account.account, LAST_SESSIONS)],
         alerts=[_plain(alert) for alert in account.ledger.alerts.latest(LAST_SESSIONS)],
     )

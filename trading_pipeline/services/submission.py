@@ -31,7 +31,7 @@ from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import take_over, tell_guard
-from trading_pipeline.services.tie_out import failed_tie_out, require_tied_out
+from trading_pipeline.services.tie_out import kept_back, require_tied_out
 
 GRACE = timedelta(seconds=60)
 """How long a broker may take to show an order whose answer was lost before its absence counts."""
@@ -94,8 +94,8 @@ class SubmissionService:
         Raises:
             SessionNotTradable: the run is not of this session, or the broker takes no orders decided from it now;
                 nothing is recorded.
-            TieOutFailed: the newest tie-out found differences, and not every order that may still have to be sent
-                flattens; nothing is recorded.
+            TieOutFailed, TieOutMissing: the newest tie-out found differences, or the last session wants one, and not
+                every order that may still have to be sent flattens; nothing is recorded.
             OperatorError: an order flattens, and no operator asks for it; nothing is recorded.
             OrderConflict: an id is known with another payload; the orders before its batch were submitted.
             ValueError: an order is another account's, or its trade session does not follow its session.
@@ -114,18 +114,18 @@ class SubmissionService:
         Orders cleared or unconfirmed are looked up at the broker. Found: adopted, and cancelled where that was asked
         for. A cleared slice of a larger order is left to its sender, which knows whether it is too late. Absent: a
         cleared one of the session the broker trades now goes on through the guard unless its cancellation was asked
-        for; any other ends when it was absent twice, a grace time apart. After a tie-out that failed it stays
-        cleared, its exposure held, unless it flattens. Intents never sent, of sessions that passed, expire.
+        for; any other ends when it was absent twice, a grace time apart. While a tie-out that succeeds is wanted it
+        stays cleared, its exposure held, unless it flattens. Intents never sent, of sessions that passed, expire.
         """
         account = self._account.account
         touched: list[Submission] = []
-        kept_back = failed_tie_out(self._account)
-        if kept_back is not None:
-            log.warning("cleared orders wait for a tie-out that succeeds", reason=kept_back.describe())
+        waits = kept_back(self._account)
+        if waits is not None:
+            log.warning("cleared orders wait for a tie-out that succeeds", reason=waits.message)
         sendable = [
             order.client_order_id
             for order in self._orders.live(account)
-            if self._sendable(order) and (kept_back is None or order.intent.purpose is Purpose.FLATTEN)
+            if self._sendable(order) and (waits is None or order.intent.purpose is Purpose.FLATTEN)
         ]
         taken = self._account.ledger.sending.take(sendable) if sendable else {}
         patience = _Patience(self._account.clock, self._patience)

@@ -18,6 +18,7 @@ from trading_pipeline.adapters.store.ledger.monitors import Monitors
 from trading_pipeline.adapters.store.ledger.orders import Orders
 from trading_pipeline.adapters.store.ledger.seals import Seals
 from trading_pipeline.adapters.store.ledger.sending import Sending
+from trading_pipeline.adapters.store.ledger.session_records import SessionRecords
 from trading_pipeline.adapters.store.ledger.slices import Slices
 from trading_pipeline.adapters.store.ledger.tie_outs import TieOuts
 from trading_pipeline.adapters.store.postgres import CONNECT_SECONDS, Pool, unavailable
@@ -43,6 +44,7 @@ class Ledger:
         self.monitors = Monitors(self._pool)
         self.seals = Seals(self._pool)
         self.slices = Slices(self._pool)
+        self.session_records = SessionRecords(self._pool)
         self.tie_outs = TieOuts(self._pool)
 
     def open(self) -> Self:

@@ -2,26 +2,56 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 
 from psycopg.types.json import Jsonb
 
 from trading_pipeline.adapters.store.postgres import Pool
+from trading_pipeline.core.orders.states import HOLDING
+
+_COLUMNS = "session, agrees, differences, positions, operator, as_of, coalesce(final, false) as final"
+# Shares held at the close, or an order that may still work, make a session one to tie out, and so does a fill in it.
+_LAST_ACTIVE = """
+select greatest(
+    (select max(session) from ledger.effective_fills where account = %(account)s and session <= %(through)s),
+    (select max(trade_session) from ledger.orders
+      where account = %(account)s and trade_session <= %(through)s and broker_order_id is not null),
+    (select %(through)s::date from ledger.orders
+      where account = %(account)s and trade_session <= %(through)s and state = any(%(holding)s) limit 1),
+    (select %(through)s::date from ledger.effective_fills
+      where account = %(account)s and session <= %(through)s
+      group by symbol having sum(case side when 'buy' then qty else -qty end) <> 0 limit 1)) as session
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TieOut:
-    """One answer: the session it was asked for, and each difference as a line."""
+    """One answer.
+
+    Attributes:
+        session: the session it was asked for.
+        agrees: nothing differed.
+        differences: each difference as a line.
+        positions: signed shares by symbol, as the ledger held them.
+        operator: who asked.
+        as_of: the account's time, aware; None of answers older than the column.
+        final: the session had closed by then.
+    """
 
     session: date
     agrees: bool
     differences: tuple[str, ...]
+    positions: Mapping[str, str]
+    operator: str
+    as_of: datetime | None
+    final: bool
 
     def describe(self) -> str:
         """Return the answer as one line."""
+        early = "" if self.final else " before its close"
         return f"session {self.session} " + (
-            "tied out" if self.agrees else f"did not tie out ({'; '.join(self.differences)})"
+            f"tied out{early}" if self.agrees else f"did not tie out ({'; '.join(self.differences)})"
         )
 
 
@@ -32,23 +62,70 @@ class TieOuts:
         self._pool = pool
 
     def record(
-        self, account: str, session: date, positions: Mapping[str, Decimal], differences: Sequence[str], operator: str
+        self,
+        account: str,
+        session: date,
+        positions: Mapping[str, Decimal],
+        differences: Sequence[str],
+        operator: str,
+        *,
+        as_of: datetime,
+        final: bool,
     ) -> TieOut:
         """Write an answer; it agrees when nothing differs."""
         shares = {symbol: f"{qty.normalize():f}" for symbol, qty in positions.items()}
         with self._pool.connection() as connection:
             connection.execute(
-                """insert into ledger.tie_outs (account, session, agrees, positions, differences, operator)
-                   values (%s, %s, %s, %s, %s, %s)""",
-                (account, session, not differences, Jsonb(shares), Jsonb(list(differences)), operator),
+                """insert into ledger.tie_outs
+                   (account, session, agrees, positions, differences, operator, as_of, final)
+                   values (%s, %s, %s, %s, %s, %s, %s, %s)""",
+                (
+                    account,
+                    session,
+                    not differences,
+                    Jsonb(shares),
+                    Jsonb(list(differences)),
+                    operator,
+                    as_of,
+                    final,
+                ),
             )
-        return TieOut(session=session, agrees=not differences, differences=tuple(differences))
+        return TieOut(
+            session=session,
+            agrees=not differences,
+            differences=tuple(differences),
+            positions=shares,
+            operator=operator,
+            as_of=as_of,
+            final=final,
+        )
 
     def newest(self, account: str) -> TieOut | None:
         """Return the newest answer of an account, None before its first."""
+        return self._first("true", account=account)
+
+    def of_session(self, account: str, session: date) -> TieOut | None:
+        """Return the newest answer after the close of a session, None when there is none."""
+        return self._first("final and session = %(session)s", account=account, session=session)
+
+    def tied_out_through(self, account: str) -> date | None:
+        """Return the newest session that tied out after its close, None before the first."""
         rows = self._pool.rows(
-            """select session, agrees, differences from ledger.tie_outs
-                where account = %s order by id desc limit 1""",
-            (account,),
+            "select max(session) as session from ledger.tie_outs where account = %s and final and agrees", (account,)
+        )
+        session: date | None = rows[0]["session"]
+        return session
+
+    def last_active(self, account: str, through: date) -> date | None:
+        """Return the newest session up to `through` in which the account traded, or held shares or orders."""
+        asked = {"account": account, "through": through, "holding": [state.value for state in HOLDING]}
+        session: date | None = self._pool.rows(_LAST_ACTIVE, asked)[0]["session"]
+        return session
+
+    def _first(self, condition: str, **parameters: object) -> TieOut | None:
+        rows = self._pool.rows(
+            f"select {_COLUMNS} from ledger.tie_outs"  # noqa: S608 - columns and condition are ours
+            f" where account = %(account)s and {condition} order by id desc limit 1",
+            parameters,
         )
         return TieOut(**rows[0] | {"differences": tuple(rows[0]["differences"])}) if rows else None
