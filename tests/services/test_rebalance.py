@@ -1,5 +1,6 @@
 """The order path reads its gates itself."""
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import polars as pl
 import pytest
 from support.alpaca.bench import alpaca_account, alpaca_bench
 from support.session_lake import arrive, judge, session_lake, target
-from support.trading import SESSION, Kit
+from support.slices import Prices
+from support.trading import ACCOUNT, SESSION, Kit
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.core.quality import GateConfig
@@ -122,3 +124,19 @@ def test_a_position_is_turned_in_two_orders_where_none_may_cross_zero(
         assert [("buy", 10), ("sell", 10), ("sell", 10)] == sent
         assert {"AAPL": Decimal(-10)} == account.broker.positions()
         assert 3 == len({one.client_order_id for one in bench.exchange.accepted})
+
+
+def test_in_session_a_symbol_without_a_price_gets_no_order_and_others_are_sized_at_theirs(
+    lake: Lake, database_url: str, redis_url: str
+) -> None:
+    """Dearer than its target was sized at: fewer shares. Without a fresh price: none, and the reason says why."""
+    with alpaca_bench(redis_url) as bench, alpaca_account(database_url, redis_url, bench) as opened:
+        dear, stale = Prices(Decimal(125)), Prices(missing="its quote is 40 s old")
+        refused = rebalance(replace(opened, prices=stale), lake, SESSION, provenance=Provenance(run_id="run"))
+        assert [] == bench.exchange.accepted
+        assert "its quote is 40 s old" in {one.symbol: one.reason for one in refused.skipped}["AAPL"]
+        rebalance(replace(opened, prices=dear), lake, SESSION, provenance=Provenance(run_id="run"))
+        (sent,) = bench.exchange.accepted
+        assert ("AAPL", 8) == (sent.symbol, sent.qty)
+        (order,) = opened.ledger.orders.of_session(ACCOUNT, SESSION)
+        assert (Decimal(125), "test") == (order.intent.reference.price, order.intent.reference.source)
