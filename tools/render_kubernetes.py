@@ -1,6 +1,7 @@
 """Renders the manifests of a Kubernetes deployment from its templates and `dagster.yaml`; contacts no cluster.
 
-`python tools/render_kubernetes.py --image REGISTRY/IMAGE:TAG [--namespace N] [--workers N] | kubectl apply -f -`
+`python tools/render_kubernetes.py --image REGISTRY/IMAGE:TAG [--namespace N] [--workers N] [--alpaca]` writes what
+`kubectl apply -f -` reads.
 """
 
 import argparse
@@ -16,8 +17,12 @@ TEMPLATES = ROOT / "deploy" / "kubernetes"
 DAGSTER_HOME = "/dagster"
 
 
-def render(*, image: str, namespace: str = "trading-pipeline", workers: int = 2) -> list[dict[str, Any]]:
+def render(
+    *, image: str, namespace: str = "trading-pipeline", workers: int = 2, alpaca: bool = False
+) -> list[dict[str, Any]]:
     """Return all manifests, the instance's `dagster.yaml` among them, in the order in which they are applied.
+
+    `alpaca` adds the processes that an account with `DRY_RUN=false` wants.
 
     Raises:
         ValueError: the image has no tag or digest, so that pods of one deployment could run different code.
@@ -26,7 +31,8 @@ def render(*, image: str, namespace: str = "trading-pipeline", workers: int = 2)
         raise ValueError(f"image {image} has no tag or digest: name the one that was built, such as {image}:1.2.3")
     values = {"image": image, "namespace": namespace, "workers": str(workers), "dagster_home": DAGSTER_HOME}
     manifests: list[dict[str, Any]] = []
-    for path in sorted(TEMPLATES.glob("*.yaml")):
+    paths = [*sorted(TEMPLATES.glob("*.yaml")), *(sorted(TEMPLATES.glob("alpaca/*.yaml")) if alpaca else [])]
+    for path in paths:
         text = Template(path.read_text(encoding="utf-8")).substitute(values)
         manifests += [document for document in yaml.safe_load_all(text) if document]
     manifests.append(_instance(namespace))
@@ -71,4 +77,5 @@ if __name__ == "__main__":
     parser.add_argument("--image", required=True)
     parser.add_argument("--namespace", default="trading-pipeline")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--alpaca", action="store_true", help="with the processes of an Alpaca account")
     print(yaml.safe_dump_all(render(**vars(parser.parse_args())), sort_keys=False), file=sys.stdout)

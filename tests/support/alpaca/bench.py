@@ -112,9 +112,9 @@ def cleared(order: OrderIntent) -> Clearance:
 
 
 @contextmanager
-def alpaca_bench(redis_url: str) -> Iterator[Bench]:
+def alpaca_bench(redis_url: str, waits: Waits | None = None) -> Iterator[Bench]:
     """Give an account with money, no orders and four symbols."""
-    waits = Waits()
+    waits = waits or Waits()
     prices = {"AAPL": Decimal("189.46"), "MSFT": Decimal("330.25"), "NVDA": Decimal("485.09"), "F": Decimal("0.95")}
     exchange = PaperExchange(now=waits.now, prices=prices)
     counter = redis.Redis.from_url(redis_url, socket_timeout=5)
