@@ -17,6 +17,7 @@ from trading_pipeline.core.orders.planning import OrderPlan, Skipped, TargetShar
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.errors import PipelineError, SessionNotTradable
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.action_locks import lock_restated
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.session_gate import session_gate
 from trading_pipeline.services.session_story import record_refusal
@@ -101,9 +102,10 @@ def _rebalance_in_lane(account: TradingAccount, lake: Lake, session: date, prove
     except SessionNotTradable as passed:
         return _as_it_was(account, session, passed)
     settle_in_lane(account, session)
+    restated = _lock_restated(account, lake, session)
     service = SubmissionService(account, provenance)
     resumed = service.resume()
-    plan, origins = _plan(account, lake, session)
+    plan, origins = _plan(account, lake, session, restated)
     submissions = service.submit_all(
         [NewOrder(intent=one, origin=origins[one.symbol] | {"run_id": provenance.run_id}) for one in plan.intents]
     )
@@ -159,11 +161,19 @@ def _of_session(account: TradingAccount, session: date, touched: Sequence[Submis
     ]
 
 
-def _plan(account: TradingAccount, lake: Lake, session: date) -> tuple[OrderPlan, dict[str, dict[str, Any]]]:
+def _lock_restated(account: TradingAccount, lake: Lake, session: date) -> dict[str, str]:
+    targets = frozenset(lake.read_session(Dataset.TARGET_PORTFOLIO, session)["symbol"])
+    pending = _pending(account, account.ledger.orders.exposure(account.account))
+    return lock_restated(account, lake, session, pending, targets)
+
+
+def _plan(
+    account: TradingAccount, lake: Lake, session: date, restated: Mapping[str, str]
+) -> tuple[OrderPlan, dict[str, dict[str, Any]]]:
     target = lake.read_session(Dataset.TARGET_PORTFOLIO, session)
     gate = session_gate(lake, session)
     named = sorted({*gate.fresh, *gate.excluded, *target["symbol"]})
-    excluded = {symbol: reason for symbol in named if (reason := gate.reason(symbol))}
+    excluded = {symbol: reason for symbol in named if (reason := gate.reason(symbol))} | dict(restated)
     exposure = account.ledger.orders.exposure(account.account)
     targets = [
         TargetShares(
