@@ -35,15 +35,15 @@ def test_every_manifest_fits_the_schema_of_the_api(manifests: list[dict[str, Any
     for manifest in manifests:
         kubernetes_validate.validate(manifest, version, strict=True)
     kinds = [manifest["kind"] for manifest in manifests]
-    assert {"Deployment": 6, "Service": 2, "ConfigMap": 2} == {
+    assert {"Deployment": 7, "Service": 2, "ConfigMap": 2} == {
         kind: kinds.count(kind) for kind in ("Deployment", "Service", "ConfigMap")
     }
 
 
 def test_without_an_account_nothing_listens_or_sends() -> None:
-    """The two processes of an Alpaca account are asked for."""
+    """The processes of an Alpaca account are asked for."""
     plain = runpy.run_path(str(TOOL))["render"](image=IMAGE)
-    assert set() == {"stream", "slices"} & {manifest["metadata"]["name"] for manifest in plain}
+    assert set() == {"stream", "slices", "quotes"} & {manifest["metadata"]["name"] for manifest in plain}
 
 
 def test_a_wrong_field_would_be_found(manifests: list[dict[str, Any]]) -> None:

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     alpaca_account_id: str = ""
     alpaca_data_url: str = "https://data.alpaca.markets"
     alpaca_data_feed: Literal["sip", "iex"] = "sip"
+    alpaca_data_stream_url: str = ""
+    alpaca_stream_symbols: int = Field(default=30, ge=1)
+    quote_symbols: Annotated[tuple[str, ...], NoDecode] = ()
     price_max_age_seconds: int = Field(default=30, ge=1)
     price_max_spread_bps: int = Field(default=200, ge=0, lt=10_000)
     alpaca_requests_per_minute: int = Field(default=200, ge=1)
@@ -113,7 +116,7 @@ class Settings(BaseSettings):
             return values | {"universe": (), "universe_file": Path(named.strip()).absolute()}
         return values
 
-    @field_validator("universe", mode="before")
+    @field_validator("universe", "quote_symbols", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -201,6 +204,11 @@ class Settings(BaseSettings):
         beside = urlsplit(self.alpaca_base_url)
         scheme = {"https": "wss", "http": "ws"}.get(beside.scheme, beside.scheme)
         return self.alpaca_stream_url or beside._replace(scheme=scheme, path="/stream").geturl()
+
+    @property
+    def data_stream_url(self) -> str:
+        """Where quotes are streamed: ALPACA_DATA_STREAM_URL, or Alpaca's stream of the feed."""
+        return self.alpaca_data_stream_url or f"wss://stream.data.alpaca.markets/v2/{self.alpaca_data_feed}"
 
     @property
     def price_rules(self) -> PriceRules:

@@ -16,6 +16,7 @@ from trading_pipeline.cli.child import run_in_foreground, run_service, wait_for_
 from trading_pipeline.cli.console import REFUSED, UNAVAILABLE, exit_codes, out, show
 from trading_pipeline.cli.data import DATA_COMMANDS
 from trading_pipeline.cli.ledger import check_rows, parse_head, problem_rows
+from trading_pipeline.cli.quotes import quotes
 from trading_pipeline.cli.runtime import check_account, opened_account, running_servers, start_account
 from trading_pipeline.cli.stream import stream
 from trading_pipeline.cli.twap import TWAP_COMMANDS, TWAP_OPTIONS, twap_arguments
@@ -311,7 +312,7 @@ def _operator_command(name: str, verb: Verb) -> None:
             raise SystemExit(REFUSED)
 
 
-for _command in (*DATA_COMMANDS, *TWAP_COMMANDS, stream):
+for _command in (*DATA_COMMANDS, *TWAP_COMMANDS, quotes, stream):
     cli.add_command(_command)
 for _name, _verb in OPERATOR_VERBS.items():
     _operator_command(_name, _verb)

@@ -14,6 +14,7 @@ from trading_pipeline.adapters.broker.watched import WatchedBroker
 from trading_pipeline.adapters.clock import SystemClock
 from trading_pipeline.adapters.guards.connection import connect
 from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.market_data.kept_quotes import KeptQuotes
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.ledger import Ledger, migrate
 from trading_pipeline.adapters.store.prices import opening_bars
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from trading_pipeline.adapters.broker.alpaca.stream import AlpacaStream
     from trading_pipeline.adapters.market_data.alpaca import AlpacaBars
     from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaDataConfig
+    from trading_pipeline.adapters.market_data.alpaca.quote_stream import AlpacaQuoteStream
 
 log = structlog.get_logger(__name__)
 
@@ -119,6 +121,32 @@ def alpaca_stream(settings: Settings, environment: dict[str, str]) -> tuple["Alp
         secret=environment["ALPACA_API_SECRET_KEY"],
     )
     return AlpacaStream(config), partial(trade_update, calendar=xnys())
+
+
+def alpaca_quotes(settings: Settings, environment: dict[str, str]) -> "AlpacaQuoteStream":
+    """Return the stream of quotes, which opens nothing yet."""
+    from trading_pipeline.adapters.market_data.alpaca.quote_stream import (  # noqa: PLC0415
+        AlpacaQuoteStream,
+        QuoteStreamConfig,
+    )
+
+    return AlpacaQuoteStream(
+        QuoteStreamConfig(
+            url=settings.data_stream_url,
+            key_id=environment["ALPACA_API_KEY_ID"],
+            secret=environment["ALPACA_API_SECRET_KEY"],
+        )
+    )
+
+
+@contextmanager
+def kept_quotes(settings: Settings, environment: dict[str, str]) -> Iterator[KeptQuotes]:
+    """Give what keeps the quotes of the feed."""
+    client = connect(environment["REDIS_URL"])
+    try:
+        yield KeptQuotes(client, f"alpaca/{settings.alpaca_data_feed}")
+    finally:
+        client.close()
 
 
 @contextmanager

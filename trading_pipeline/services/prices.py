@@ -1,13 +1,13 @@
 """The prices of orders on a broker of real time: the market's while it is open, the last close while it is not.
 
-While the exchange is open a price comes from the quotes and trades that Alpaca is asked for, by the rule of
-`core/pricing.py`. Before the open and after the close what is quoted is thin and binds nobody: orders are then sized at
-the close of the latest session, whose source says `close:` and whose age the guard counts in minutes the exchange was
-open. Neither stands in for the other.
+While the exchange is open a price comes from quotes and trades, by the rule of `core/pricing.py`: those that
+`trading-pipeline quotes` keeps, else those that Alpaca is asked for. Before the open and after the close what is quoted
+is thin and binds nobody: orders are then sized at the close of the latest session, whose source says `close:` and whose
+age the guard counts in minutes the exchange was open. Neither stands in for the other.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from trading_pipeline.adapters.clock import SystemClock
+from trading_pipeline.adapters.guards.connection import connect
+from trading_pipeline.adapters.market_data.kept_quotes import KeptQuotes
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.prices import session_closes
 from trading_pipeline.core.orders.model import ReferencePrice
@@ -135,9 +137,9 @@ def market_prices(
     # alpaca-py takes seconds to import: a process that only loads definitions never pays for it.
     from trading_pipeline.adapters.market_data.alpaca.latest import alpaca_latest  # noqa: PLC0415
 
-    with alpaca_latest(config, redis_url=redis_url, clock=SystemClock()) as rest:
+    with alpaca_latest(config, redis_url=redis_url, clock=SystemClock()) as rest, closing(connect(redis_url)) as client:
         yield MarketPrices(
-            [rest],
+            [KeptQuotes(client, rest.source), rest],
             closes=lambda session, symbols: session_closes(lake, session, symbols),
             calendar=calendar,
             rules=rules,

@@ -1,4 +1,4 @@
-"""Reads Alpaca's quotes and trades. Their numbers are Decimal or int already: no float holds a price."""
+"""Reads Alpaca's quotes, trades and trading states. Their numbers are Decimal or int: no float holds a price."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,6 +13,8 @@ HALTING: Final = frozenset({"D", "I", "J", "K", "M", "P", "X", "Z"})
 but `I`, order imbalance, and `X`, order influx, which are no time to take a quote at either."""
 NOT_FIRM: Final = frozenset({"L", "N", "U", "W"})
 """Quote conditions of closed and non-firm quotes."""
+_HALTED: Final = frozenset({"2", "H", "P"})
+_RESUMED: Final = frozenset({"3", "T"})
 
 
 def quote_of(row: object, source: str) -> Quote | NoPrice:
@@ -47,6 +49,12 @@ def trade_of(row: object, source: str) -> Trade | NoPrice:
         return NoPrice.NAIVE
     except (KeyError, TypeError, ValueError):
         return NoPrice.MALFORMED
+
+
+def halted_by(row: Mapping[str, Any]) -> bool | None:
+    """Tell whether a trading state halts a symbol (True) or lets it trade again (False); None: it says neither."""
+    code = str(row.get("sc", ""))
+    return True if code in _HALTED else False if code in _RESUMED else None
 
 
 class _Naive(ValueError):
