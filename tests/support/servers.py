@@ -21,14 +21,18 @@ def fresh_database(servers: ServerUrls) -> Iterator[str]:
     with psycopg.connect(servers.database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     yield servers.database_url.rpartition("/")[0] + f"/{name}"
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        drop = sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
-        # A worker of autovacuum is nobody's to end; it leaves by itself.
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(psycopg.errors.InsufficientPrivilege),
-            wait=tenacity.wait_fixed(0.2),
-            stop=tenacity.stop_after_delay(60),
-            reraise=True,
-        ):
-            with attempt:
-                connection.execute(drop)
+    drop_database(servers, name)
+
+
+def drop_database(servers: ServerUrls, name: str) -> None:
+    """Drop a database, whoever still holds it, and however long its server takes to recover."""
+    drop = sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+    # A worker of autovacuum is nobody's to end; it leaves by itself.
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((psycopg.errors.InsufficientPrivilege, psycopg.OperationalError)),
+        wait=tenacity.wait_fixed(0.2),
+        stop=tenacity.stop_after_delay(60),
+        reraise=True,
+    ):
+        with attempt, psycopg.connect(servers.database_url, autocommit=True) as connection:
+            connection.execute(drop)

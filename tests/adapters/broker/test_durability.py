@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import tenacity
 from support.servers import fresh_database
 from support.trading import FREE, RUN, SESSION, Kit, order, trading_kit
 
@@ -37,20 +38,27 @@ def crashing() -> Iterator[tuple[Kit, str]]:
 
 def _crash(database_url: str) -> None:
     """Kill one server process: PostgreSQL then drops its memory and recovers from the disk, as after a power cut."""
-    with psycopg.connect(database_url, autocommit=True) as victim:
+    with (
+        psycopg.connect(database_url, autocommit=True) as witness,
+        psycopg.connect(database_url, autocommit=True) as victim,
+    ):
         os.kill(victim.info.backend_pid, signal.SIGKILL)
-        with pytest.raises(psycopg.OperationalError):
-            victim.execute("select pg_sleep(60)")
+        # The server ends all other processes a moment later, and recovers then.
+        for connection in (victim, witness):
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("select pg_sleep(60)")
 
 
 def _back(kit: Kit) -> None:
-    for _ in range(200):
-        try:
+    """Wait until PostgreSQL has recovered, however long that takes."""
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(ServerUnavailable),
+        wait=tenacity.wait_fixed(0.2),
+        stop=tenacity.stop_after_delay(60),
+        reraise=True,
+    ):
+        with attempt:
             kit.ledger.books.get(kit.account.account)
-        except ServerUnavailable:
-            continue
-        return
-    pytest.fail("PostgreSQL did not come back")
 
 
 class _CrashAfterAnswer:

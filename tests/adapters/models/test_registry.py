@@ -11,6 +11,7 @@ from types import MappingProxyType
 import polars as pl
 import psycopg
 import pytest
+from support.servers import drop_database
 
 from trading_pipeline.adapters.models import ModelRegistry, ModelVersion
 from trading_pipeline.adapters.store.urls import MLFLOW_SCHEMA, sqlalchemy_url
@@ -51,8 +52,7 @@ def tracking_uri(servers: ServerUrls) -> Iterator[str]:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"create schema {MLFLOW_SCHEMA}")
     yield sqlalchemy_url(url, MLFLOW_SCHEMA)
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(f"drop database {DATABASE} with (force)")
+    drop_database(servers, DATABASE)
 
 
 @pytest.fixture
