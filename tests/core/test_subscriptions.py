@@ -13,7 +13,6 @@ def test_what_one_source_gives_up_another_keeps() -> None:
     """It is dropped with the last of them."""
     held = Subscriptions(10)
     held.want({"position": ["AAPL"], "manual": ["AAPL", "F"]})
-    assert ("position", "manual") == held.sources("AAPL")
     assert ((), ("F",)) == _of(held.want({"position": ["AAPL"], "manual": []}))
     assert ((), ("AAPL",)) == _of(held.want({"position": [], "manual": []}))
 

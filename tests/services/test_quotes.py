@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -11,9 +11,11 @@ import redis
 from support.alpaca.data_api import quote_json, trade_json
 from support.alpaca.quotes import QuoteFeed, quote_feed
 from support.alpaca.server import KEY_ID, SECRET
+from support.waiting import running, until
 
+from trading_pipeline.adapters.alpaca.websocket import StreamConfig
 from trading_pipeline.adapters.guards.connection import connect
-from trading_pipeline.adapters.market_data.alpaca.quote_stream import AlpacaQuoteStream, QuoteStreamConfig
+from trading_pipeline.adapters.market_data.alpaca.quote_stream import AlpacaQuoteStream
 from trading_pipeline.adapters.market_data.kept_quotes import ALIVE_FOR, KeptQuotes
 from trading_pipeline.core.orders.model import ReferencePrice
 from trading_pipeline.core.pricing import PriceRules, Quote
@@ -23,7 +25,6 @@ from trading_pipeline.services.prices import MarketPrices
 from trading_pipeline.services.quotes import QuotePace, QuoteService
 
 AT = datetime(2023, 9, 5, 14, 30, tzinfo=UTC)
-PATIENCE = 60
 
 
 @pytest.fixture
@@ -43,29 +44,9 @@ def kept(redis_url: str) -> Iterator[KeptQuotes]:
 def _service(
     feed: QuoteFeed, keeper: KeptQuotes, needs: dict[str, Callable[[], Collection[str]]], *, secret: str = SECRET
 ) -> QuoteService:
-    stream = AlpacaQuoteStream(QuoteStreamConfig(url=feed.url, key_id=KEY_ID, secret=secret))
+    stream = AlpacaQuoteStream(StreamConfig(url=feed.url, key_id=KEY_ID, secret=secret))
     pace = QuotePace(look=0.05, needs=0.05, first_wait=0.05, longest_wait=0.2)
     return QuoteService(stream, keeper, needs, most=3, pace=pace)
-
-
-@contextmanager
-def _running(service: QuoteService) -> Iterator[None]:
-    thread = threading.Thread(target=service.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        service.stop()
-        thread.join()
-
-
-def _until(happened: Callable[[], bool]) -> None:
-    ticks = threading.Event()
-    for _ in range(PATIENCE * 20):
-        if happened():
-            return
-        ticks.wait(0.05)
-    pytest.fail("it never happened")
 
 
 def _quote(symbol: str, bid: str, ask: str, at: datetime = AT) -> str:
@@ -83,24 +64,24 @@ def _status(symbol: str, code: str) -> str:
 def test_a_symbol_that_another_source_needs_is_not_dropped(feed: QuoteFeed, kept: KeptQuotes) -> None:
     """A position is sold while the symbol is still wanted: it is listened to until nobody needs it."""
     held, wanted = {"AAPL", "MSFT"}, {"AAPL"}
-    with _running(_service(feed, kept, {"position": lambda: set(held), "target": lambda: set(wanted)})):
-        _until(lambda: feed.listened["quotes"] == {"AAPL", "MSFT"})
+    with running(_service(feed, kept, {"position": lambda: set(held), "target": lambda: set(wanted)})):
+        until(lambda: feed.listened["quotes"] == {"AAPL", "MSFT"})
         held.clear()
-        _until(lambda: feed.listened["quotes"] == {"AAPL"})
+        until(lambda: feed.listened["quotes"] == {"AAPL"})
         wanted.clear()
-        _until(lambda: not feed.listened["quotes"])
+        until(lambda: not feed.listened["quotes"])
     assert [("subscribe", ("AAPL", "MSFT")), ("unsubscribe", ("MSFT",)), ("unsubscribe", ("AAPL",))] == feed.said
 
 
 def test_what_is_told_is_a_price_while_the_process_lives(feed: QuoteFeed, kept: KeptQuotes, redis_url: str) -> None:
     """Exact to the digit, without asking anybody else; of what is no quote there is no price; afterwards nothing."""
     prices = MarketPrices([kept], closes=lambda *_: {}, calendar=xnys(), rules=PriceRules())
-    with _running(_service(feed, kept, {"manual": lambda: {"AAPL", "MSFT", "F"}})):
-        _until(lambda: len(feed.listened["quotes"]) == 3)
+    with running(_service(feed, kept, {"manual": lambda: {"AAPL", "MSFT", "F"}})):
+        until(lambda: len(feed.listened["quotes"]) == 3)
         feed.send("certainly { not json")
         feed.tell(_quote("AAPL", "100.1", "100.30000000000001"), _quote("MSFT", "NaN", "1"), _trade("MSFT", "330.25"))
         feed.tell(_quote("F", "0.94", "0.96"), _status("F", "H"))
-        _until(lambda: kept.latest(["F"]).get("F") is not None and kept.latest(["F"])["F"].halted)
+        until(lambda: kept.latest(["F"]).get("F") is not None and kept.latest(["F"])["F"].halted)
         seen = kept.latest(["AAPL", "MSFT", "F", "NVDA"])
         assert {"AAPL", "MSFT", "F"} == set(seen)
         quote = seen["AAPL"].quote
@@ -111,7 +92,7 @@ def test_what_is_told_is_a_price_while_the_process_lives(feed: QuoteFeed, kept: 
         assert "trade:alpaca/sip" == _source(found["MSFT"])
         assert NoPrice.HALTED is _reason(found["F"])
         feed.tell(_status("F", "T"))
-        _until(lambda: not kept.latest(["F"])["F"].halted)
+        until(lambda: not kept.latest(["F"])["F"].halted)
     assert {} == kept.latest(["AAPL"])
     with closing(redis.Redis.from_url(redis_url)) as client:
         assert 0 == client.exists("quotes:{alpaca/sip}:alive")
@@ -119,15 +100,15 @@ def test_what_is_told_is_a_price_while_the_process_lives(feed: QuoteFeed, kept: 
 
 def test_a_lost_connection_is_opened_anew_and_asks_for_everything_again(feed: QuoteFeed, kept: KeptQuotes) -> None:
     """What was told before is forgotten: it may have changed unheard."""
-    with _running(_service(feed, kept, {"manual": lambda: {"AAPL"}})):
-        _until(lambda: feed.listened["quotes"] == {"AAPL"})
+    with running(_service(feed, kept, {"manual": lambda: {"AAPL"}})):
+        until(lambda: feed.listened["quotes"] == {"AAPL"})
         feed.tell(_quote("AAPL", "100", "100.01"))
-        _until(lambda: "AAPL" in kept.latest(["AAPL"]))
+        until(lambda: "AAPL" in kept.latest(["AAPL"]))
         feed.disconnect()
-        _until(lambda: feed.connected == 2 and feed.listened["quotes"] == {"AAPL"})
-        _until(lambda: kept.latest(["AAPL"]) == {})
+        until(lambda: feed.connected == 2 and feed.listened["quotes"] == {"AAPL"})
+        until(lambda: kept.latest(["AAPL"]) == {})
         feed.tell(_quote("AAPL", "101", "101.01"))
-        _until(lambda: "AAPL" in kept.latest(["AAPL"]))
+        until(lambda: "AAPL" in kept.latest(["AAPL"]))
 
 
 def test_a_source_that_cannot_tell_needs_what_it_needed_before(feed: QuoteFeed, kept: KeptQuotes) -> None:
@@ -139,21 +120,21 @@ def test_a_source_that_cannot_tell_needs_what_it_needed_before(feed: QuoteFeed, 
             raise ServerUnavailable("the ledger is away")
         return {"AAPL"}
 
-    with _running(_service(feed, kept, {"position": positions, "target": lambda: set(wanted)})):
-        _until(lambda: feed.listened["quotes"] == {"AAPL", "F"})
+    with running(_service(feed, kept, {"position": positions, "target": lambda: set(wanted)})):
+        until(lambda: feed.listened["quotes"] == {"AAPL", "F"})
         away.set()
         wanted.clear()
-        _until(lambda: feed.listened["quotes"] == {"AAPL"})
+        until(lambda: feed.listened["quotes"] == {"AAPL"})
         feed.disconnect()
-        _until(lambda: feed.connected == 2 and feed.listened["quotes"] == {"AAPL"})
+        until(lambda: feed.connected == 2 and feed.listened["quotes"] == {"AAPL"})
 
 
 def test_more_symbols_than_there_are_places_go_without(feed: QuoteFeed, kept: KeptQuotes) -> None:
     """Positions first; the server is never asked for more than it takes."""
     feed.most = 3
     needs = {"position": lambda: {"MSFT", "NVDA"}, "manual": lambda: {"AAPL", "F"}}
-    with _running(_service(feed, kept, needs)):
-        _until(lambda: feed.listened["quotes"] == {"MSFT", "NVDA", "AAPL"})
+    with running(_service(feed, kept, needs)):
+        until(lambda: feed.listened["quotes"] == {"MSFT", "NVDA", "AAPL"})
     assert 1 == feed.connected
 
 
@@ -162,7 +143,7 @@ def test_a_key_that_is_not_taken_ends_the_process_by_name(feed: QuoteFeed, kept:
     with pytest.raises(ConfigError, match="does not take the key"):
         _service(feed, kept, {}, secret=KEY_ID).run()
     feed.refuses = (406, "connection limit exceeded")
-    stream = AlpacaQuoteStream(QuoteStreamConfig(url=feed.url, key_id=KEY_ID, secret=SECRET))
+    stream = AlpacaQuoteStream(StreamConfig(url=feed.url, key_id=KEY_ID, secret=SECRET))
     with pytest.raises(TransientError, match="406"), stream.open():
         pytest.fail("it was let in")
 
@@ -187,3 +168,59 @@ def _source(price: ReferencePrice | PriceUnavailable) -> str:
 def _reason(price: ReferencePrice | PriceUnavailable) -> NoPrice:
     assert isinstance(price, PriceUnavailable)
     return price.reason
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"T": "q", "S": "AAPL", "bp": Decimal(100), "ap": Decimal("100.01"), "t": Decimal("1.5")},
+        {"T": "q", "S": "AAPL", "bp": Decimal(1), "ap": Decimal(2), "t": AT.isoformat(), "c": [Decimal("1.5")]},
+        {"T": "q", "S": "AAPL", "bp": Decimal(1), "ap": Decimal(2), "t": AT.isoformat(), "c": "R"},
+        {"T": ["q"], "S": "AAPL"},
+        {"T": "q", "S": ["AAPL"]},
+        {"T": "s", "S": "AAPL", "sc": Decimal("1.5")},
+    ],
+)
+def test_a_message_of_another_form_is_no_price_and_no_end(kept: KeptQuotes, message: dict[str, object]) -> None:
+    """Numbers, lists and fractions where text belongs."""
+    kept.begin()
+    kept.listening()
+    kept.keep([message])
+    for seen in kept.latest(["AAPL"]).values():
+        assert not isinstance(seen.quote, Quote)
+        assert not seen.halted
+
+
+def test_a_server_that_answers_no_key_in_time_is_asked_again(feed: QuoteFeed) -> None:
+    """404 is its word for a time-out of ours; another form of an answer is no verdict about the key either."""
+    stream = AlpacaQuoteStream(StreamConfig(url=feed.url, key_id=KEY_ID, secret=SECRET))
+    for code in (404, ["402"]):
+        feed.refuses = (code, "auth timeout")
+        with pytest.raises(TransientError), stream.open():
+            pytest.fail("it was let in")
+
+
+class _Noted(threading.Event):
+    """Notes how long somebody would wait, and ends everything at the sixth time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        if len(self.waits) == 6:
+            self.set()
+        return self.is_set()
+
+
+def test_a_server_that_takes_the_key_and_refuses_the_symbols_is_asked_less_and_less(
+    feed: QuoteFeed, kept: KeptQuotes
+) -> None:
+    """Each connection is refused at once: the waits double up to the longest."""
+    feed.most = 0
+    service = _service(feed, kept, {"manual": lambda: {"AAPL"}})
+    service._stop = noted = _Noted()
+    service.run()
+    assert [0.1, 0.2, 0.2, 0.2, 0.2, 0.2] == noted.waits
+    assert 6 == feed.connected

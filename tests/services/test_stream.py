@@ -1,8 +1,5 @@
 """The stream process keeps what it is told, sweeps for what it is not, and ends only for a key that is not taken."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
 
@@ -11,8 +8,10 @@ from support.alpaca.bench import Bench
 from support.alpaca.server import KEY_ID, SECRET
 from support.alpaca.stream import TradeUpdates
 from support.trading import ACCOUNT, RUN, order
+from support.waiting import running, until
 
-from trading_pipeline.adapters.broker.alpaca.stream import AlpacaStream, StreamConfig
+from trading_pipeline.adapters.alpaca.websocket import StreamConfig
+from trading_pipeline.adapters.broker.alpaca.stream import AlpacaStream
 from trading_pipeline.adapters.broker.alpaca.updates import trade_update
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.sessions import xnys
@@ -23,7 +22,6 @@ from trading_pipeline.services.submission import SubmissionService
 from trading_pipeline.services.verification import compare
 
 READ = partial(trade_update, calendar=xnys())
-PATIENCE = 60
 NEVER = 1e9
 
 
@@ -31,27 +29,6 @@ def _service(account: TradingAccount, updates: TradeUpdates, *, sweep: float = N
     config = StreamConfig(url=updates.url, key_id=KEY_ID, secret=SECRET)
     pace = Pace(look=0.05, sweep=sweep, first_wait=0.05, longest_wait=0.2)
     return StreamService(account, AlpacaStream(config), READ, pace=pace)
-
-
-@contextmanager
-def _running(service: StreamService) -> Iterator[None]:
-    thread = threading.Thread(target=service.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        service.stop()
-        thread.join()
-
-
-def _until(happened: Callable[[], bool]) -> None:
-    """Wait until something has happened; it must, however slow the machine is."""
-    ticks = threading.Event()
-    for _ in range(PATIENCE * 20):
-        if happened():
-            return
-        ticks.wait(0.05)
-    pytest.fail("it never happened")
 
 
 def _send(account: TradingAccount, *symbols: str) -> list[str]:
@@ -70,7 +47,7 @@ def test_the_stream_books_without_a_sweep(
     """Doubled, held back and given in another order: each execution once."""
     updates.binary = binary
     service = _service(account, updates)
-    with _running(service):
+    with running(service):
         updates.wait_for_listener()
         apple, microsoft = _send(account, "AAPL", "MSFT")
         updates.plan("duplicate", "hold", "hold", "hold")
@@ -79,7 +56,7 @@ def test_the_stream_books_without_a_sweep(
         bench.exchange.fill(microsoft, 4)
         bench.exchange.end(microsoft, "canceled")
         updates.release()
-        _until(lambda: _ended(account, apple, microsoft))
+        until(lambda: _ended(account, apple, microsoft))
     assert 0 == service.found_by_sweep
     assert [] == compare(account)
 
@@ -90,14 +67,14 @@ def test_what_is_told_while_it_is_disconnected_is_swept(
     """Every connection is followed by a sweep, for a stream replays nothing."""
     (apple,) = _send(account, "AAPL")
     service = _service(account, updates)
-    with _running(service):
+    with running(service):
         updates.wait_for_listener()
         updates.plan("lose")
         bench.exchange.fill(apple)
         bench.waits.sleep(30)
         updates.disconnect()
         updates.wait_for_listener(2)
-        _until(lambda: _ended(account, apple))
+        until(lambda: _ended(account, apple))
     assert OrderState.FILLED is account.ledger.orders.get_many([apple])[apple].state
     assert 1 == service.found_by_sweep
     assert [] == compare(account)
@@ -110,30 +87,49 @@ def test_a_mute_stream_is_found_by_a_sweep_and_opened_anew(
     (apple,) = _send(account, "AAPL")
     swept = bench.server.count("GET", "/v2/account/activities/FILL")
     service = _service(account, updates, sweep=0.2)
-    with _running(service):
+    with running(service):
         updates.wait_for_listener()
         updates.mute = True
-        # So many requests are more than one sweep of an open order: the next is not the one that follows connecting.
-        _until(lambda: bench.server.count("GET", "/v2/account/activities/FILL") >= swept + 5)
+        # Two sweeps of an open order: the second is not the one that follows connecting.
+        until(lambda: bench.server.count("GET", "/v2/account/activities/FILL") >= swept + 2)
         bench.exchange.fill(apple)
         bench.waits.sleep(30)
         updates.wait_for_listener(2)
-        _until(lambda: _ended(account, apple))
+        until(lambda: _ended(account, apple))
     assert "stream_mute" in {alert["kind"] for alert in account.ledger.alerts.latest()}
     assert {"AAPL": Decimal(10)} == account.broker.positions()
     assert [] == compare(account)
 
 
+def test_an_end_that_only_a_sweep_saw_shows_a_mute_stream_too(
+    account: TradingAccount, bench: Bench, updates: TradeUpdates
+) -> None:
+    """The order shows that it is filled before its execution is shown: no later sweep finds anything new."""
+    (apple,) = _send(account, "AAPL")
+    service = _service(account, updates, sweep=0.2)
+    with running(service):
+        updates.wait_for_listener()
+        updates.mute = True
+        until(lambda: bench.server.count("GET", "/v2/account/activities/FILL") >= 5)
+        bench.exchange.lag("activities")
+        bench.exchange.fill(apple)
+        bench.waits.sleep(30)
+        updates.wait_for_listener(2)
+        bench.exchange.catch_up()
+        until(lambda: _ended(account, apple))
+    assert "stream_mute" in {alert["kind"] for alert in account.ledger.alerts.latest()}
+
+
 def test_a_malformed_frame_stops_nothing(account: TradingAccount, bench: Bench, updates: TradeUpdates) -> None:
     """It is a dead letter, and the next one is booked."""
     service = _service(account, updates)
-    with _running(service):
+    with running(service):
         updates.wait_for_listener()
         (apple,) = _send(account, "AAPL")
         updates.plan("malformed", None)
         bench.exchange.fill(apple, 4)
         bench.exchange.fill(apple)
-        _until(lambda: bool(account.ledger.fills.of_order(apple)) and bool(account.ledger.inbox.dead(ACCOUNT)))
+        until(lambda: bool(account.ledger.fills.of_order(apple)) and bool(account.ledger.inbox.dead(ACCOUNT)))
     assert [Decimal(6)] == [row["qty"] for row in account.ledger.fills.of_order(apple)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from trading_pipeline.adapters.alpaca.websocket import StreamConfig
 from trading_pipeline.adapters.broker.protocol import Broker
 from trading_pipeline.adapters.broker.simulated import SimulatedExchange
 from trading_pipeline.adapters.broker.watched import WatchedBroker
@@ -112,31 +113,21 @@ def start_account(settings: Settings, environment: dict[str, str]) -> None:
 
 def alpaca_stream(settings: Settings, environment: dict[str, str]) -> tuple["AlpacaStream", Reads]:
     """Return the stream of the account's events, which opens nothing yet, and what reads one of them."""
-    from trading_pipeline.adapters.broker.alpaca.stream import AlpacaStream, StreamConfig  # noqa: PLC0415
+    from trading_pipeline.adapters.broker.alpaca.stream import AlpacaStream  # noqa: PLC0415
     from trading_pipeline.adapters.broker.alpaca.updates import trade_update  # noqa: PLC0415
 
-    config = StreamConfig(
-        url=settings.stream_url,
-        key_id=environment["ALPACA_API_KEY_ID"],
-        secret=environment["ALPACA_API_SECRET_KEY"],
-    )
-    return AlpacaStream(config), partial(trade_update, calendar=xnys())
+    return AlpacaStream(_stream_config(settings.stream_url, environment)), partial(trade_update, calendar=xnys())
 
 
 def alpaca_quotes(settings: Settings, environment: dict[str, str]) -> "AlpacaQuoteStream":
     """Return the stream of quotes, which opens nothing yet."""
-    from trading_pipeline.adapters.market_data.alpaca.quote_stream import (  # noqa: PLC0415
-        AlpacaQuoteStream,
-        QuoteStreamConfig,
-    )
+    from trading_pipeline.adapters.market_data.alpaca.quote_stream import AlpacaQuoteStream  # noqa: PLC0415
 
-    return AlpacaQuoteStream(
-        QuoteStreamConfig(
-            url=settings.data_stream_url,
-            key_id=environment["ALPACA_API_KEY_ID"],
-            secret=environment["ALPACA_API_SECRET_KEY"],
-        )
-    )
+    return AlpacaQuoteStream(_stream_config(settings.data_stream_url, environment))
+
+
+def _stream_config(url: str, environment: dict[str, str]) -> StreamConfig:
+    return StreamConfig(url=url, key_id=environment["ALPACA_API_KEY_ID"], secret=environment["ALPACA_API_SECRET_KEY"])
 
 
 @contextmanager

@@ -13,7 +13,7 @@ class SubscriptionChange:
 
 
 class Subscriptions:
-    """Counts for every symbol the sources that want it, up to a number of symbols.
+    """The symbols listened to: the union of what sources want, so that a symbol goes with the last that wants it.
 
     Args:
         most: symbols that may be listened to at once. Of more, those of the sources named first come first.
@@ -21,19 +21,13 @@ class Subscriptions:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._wanted: dict[str, frozenset[str]] = {}
         self._listened: frozenset[str] = frozenset()
         self.left_out: tuple[str, ...] = ()
         """Symbols that are wanted and have no place."""
 
-    def sources(self, symbol: str) -> tuple[str, ...]:
-        """Return the sources that want a symbol, in their order."""
-        return tuple(source for source, symbols in self._wanted.items() if symbol in symbols)
-
     def want(self, wanted: Mapping[str, Collection[str]]) -> SubscriptionChange:
         """Say what the sources want now, in their order, and return what is to change."""
-        self._wanted = {source: frozenset(symbols) for source, symbols in wanted.items()}
-        in_order = dict.fromkeys(symbol for symbols in self._wanted.values() for symbol in sorted(symbols))
+        in_order = dict.fromkeys(symbol for symbols in wanted.values() for symbol in sorted(symbols))
         chosen = frozenset(list(in_order)[: self._most])
         self.left_out = tuple(symbol for symbol in in_order if symbol not in chosen)
         change = SubscriptionChange(

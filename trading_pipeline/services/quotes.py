@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
-import tenacity
 
 from trading_pipeline.core.subscriptions import Subscriptions
 from trading_pipeline.errors import PipelineError, TransientError
+from trading_pipeline.services.reconnecting import retrying
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ class Keeper(Protocol):
         """Let what is kept count no longer."""
         ...
 
-    def keep(self, messages: Collection[Mapping[str, Any]]) -> int:
+    def keep(self, messages: Collection[Mapping[str, Any]]) -> None:
         """Keep messages."""
         ...
 
@@ -118,18 +118,30 @@ class QuoteService:
         Raises:
             ConfigError: the stream does not take the key.
         """
+        wait = self._pace.first_wait
         while not self._stop.is_set():
+            begun = self._monotonic()
             try:
                 self._listen()
             except TransientError as lost:
                 if not self._stop.is_set():
                     log.warning("the stream of quotes is opened anew", reason=lost.message)
-            self._stop.wait(self._pace.first_wait)
+            # A server that lets us in and refuses what we ask for must not be asked every second.
+            lasted = self._monotonic() - begun > self._pace.longest_wait
+            wait = self._pace.first_wait if lasted else min(2 * wait, self._pace.longest_wait)
+            self._stop.wait(wait)
 
     def _listen(self) -> None:
         """Listen on one connection until it is lost."""
         with ExitStack() as stack:
-            connection = self._opening()(lambda: stack.enter_context(self._stream.open()))
+            pace = self._pace
+            opening = retrying(
+                "connecting to the quotes again",
+                self._stop,
+                first_wait=pace.first_wait,
+                longest_wait=pace.longest_wait,
+            )
+            connection = opening(lambda: stack.enter_context(self._stream.open()))
             self._keeper.begin()
             stack.callback(self._end)
             subscriptions = Subscriptions(self._most)
@@ -148,24 +160,6 @@ class QuoteService:
             self._keeper.end()
         except TransientError as away:
             log.warning("what was kept counts for some seconds yet", reason=away.message)
-
-    def _opening(self) -> tenacity.Retrying:
-        """Connect again until it succeeds, or until the end."""
-
-        def say(state: tenacity.RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            log.warning("connecting to the quotes again", attempt=state.attempt_number, reason=str(error))
-
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TransientError),
-            wait=tenacity.wait_exponential_jitter(
-                multiplier=self._pace.first_wait, max=self._pace.longest_wait, jitter=self._pace.first_wait
-            ),
-            stop=tenacity.stop_when_event_set(self._stop),
-            sleep=tenacity.sleep_using_event(self._stop),
-            before_sleep=say,
-            reraise=True,
-        )
 
     def _follow(self, connection: Connection, subscriptions: Subscriptions) -> None:
         change = subscriptions.want({source: self._needed(source, tell) for source, tell in self._needs.items()})

@@ -19,6 +19,7 @@ import tenacity
 from trading_pipeline.errors import PipelineError, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.inbox import STREAM_SOURCE, Reads, apply_inbox
+from trading_pipeline.services.reconnecting import retrying
 from trading_pipeline.services.sweep import sweep
 
 log = structlog.get_logger(__name__)
@@ -83,7 +84,7 @@ class StreamService:
         self._received = 0
         self._failure: Exception | None = None
         self.found_by_sweep = 0
-        """Executions that a sweep found before the stream told of them."""
+        """Executions and ends of orders that a sweep found before the stream told of them."""
 
     def stop(self) -> None:
         """Let `run` return; what was received is kept."""
@@ -189,15 +190,23 @@ class StreamService:
     def _sweep(self, *, reconnected: bool) -> None:
         heard = self._received
         found = sweep(self._account)
-        if found is None or not found.settlement.booked:
+        if found is None:
             return
-        executions = len(found.settlement.booked)
-        self.found_by_sweep += executions
-        log.warning("a sweep found what the stream had not told", executions=executions, after_connecting=reconnected)
+        # The end of an order tells as much: its executions may have been booked with it.
+        executions, ends = len(found.settlement.booked), len(found.settlement.ended)
+        if not executions + ends:
+            return
+        self.found_by_sweep += executions + ends
+        log.warning(
+            "a sweep found what the stream had not told",
+            executions=executions,
+            ends=ends,
+            after_connecting=reconnected,
+        )
         # Its events may be on their way: only a stream that stays silent is mute.
         self._stop.wait(self._pace.look)
         if not reconnected and self._received == heard and not self._stop.is_set():
-            self._alert(f"{executions} execution(s) happened that it never told of")
+            self._alert(f"{executions} execution(s) and {ends} end(s) of orders happened that it never told of")
             self._close()
 
     def _alert(self, why: str) -> None:
@@ -214,19 +223,5 @@ class StreamService:
             frames.close()
 
     def _retrying(self, what: str) -> tenacity.Retrying:
-        """Repeat what fails for now until it does not, or until the end."""
-
-        def say(state: tenacity.RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            log.warning(what, attempt=state.attempt_number, reason=str(error))
-
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TransientError),
-            wait=tenacity.wait_exponential_jitter(
-                multiplier=self._pace.first_wait, max=self._pace.longest_wait, jitter=self._pace.first_wait
-            ),
-            stop=tenacity.stop_when_event_set(self._stop),
-            sleep=tenacity.sleep_using_event(self._stop),
-            before_sleep=say,
-            reraise=True,
-        )
+        pace = self._pace
+        return retrying(what, self._stop, first_wait=pace.first_wait, longest_wait=pace.longest_wait)

@@ -24,7 +24,8 @@ from support.alpaca.stream import TradeUpdates, trade_updates
 from support.servers import fresh_database
 from support.trading import ACCOUNT, ACTION, RUN, order
 from support.virtual_time import shift_time
-from trading_pipeline.adapters.broker.alpaca.stream import AlpacaStream, StreamConfig
+from trading_pipeline.adapters.alpaca.websocket import StreamConfig
+from trading_pipeline.adapters.broker.alpaca.stream import AlpacaStream
 from trading_pipeline.adapters.broker.alpaca.updates import trade_update
 from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.core.sessions import xnys

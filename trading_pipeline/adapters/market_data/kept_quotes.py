@@ -17,9 +17,8 @@ from trading_pipeline.core.pricing import Seen
 from trading_pipeline.errors import NoPrice, ServerUnavailable
 
 ALIVE_FOR: Final = timedelta(seconds=10)
-_QUOTE, _TRADE, _STATUS = "q", "t", "s"
+_QUOTE, _TRADE, _STATUS = _KINDS = "q", "t", "s"
 _PRICES: Final = ("bp", "ap", "p")
-
 
 T = TypeVar("T")
 _Field: TypeAlias = "bytes | bytearray | memoryview[int] | str | int | float"
@@ -50,22 +49,21 @@ class KeptQuotes:
         """Say that nobody listens any more."""
         self._run(lambda: self._client.delete(self._alive))
 
-    def keep(self, messages: Collection[Mapping[str, Any]]) -> int:
-        """Keep messages of Alpaca's stream (numbers as Decimal or int) and return how many told of a symbol."""
+    def keep(self, messages: Collection[Mapping[str, Any]]) -> None:
+        """Keep messages of Alpaca's stream, numbers as Decimal or int; those that tell of no symbol are passed over."""
         fields: dict[_Field, _Field] = {}
         for one in messages:
             symbol, kind = one.get("S"), one.get("T")
-            if isinstance(symbol, str) and kind in {_QUOTE, _TRADE, _STATUS}:
+            if isinstance(symbol, str) and isinstance(kind, str) and kind in _KINDS:
                 if kind == _STATUS and halted_by(one) is None:
                     continue
                 fields[f"{kind}:{symbol}"] = _written(one)
         if fields:
             self._run(lambda: self._client.hset(self._key, mapping=fields))
-        return len(fields)
 
     def forget(self, symbols: Collection[str]) -> None:
         """Keep nothing of symbols that are no longer listened to."""
-        fields = [f"{kind}:{symbol}" for symbol in symbols for kind in (_QUOTE, _TRADE, _STATUS)]
+        fields = [f"{kind}:{symbol}" for symbol in symbols for kind in _KINDS]
         if fields:
             self._run(lambda: self._client.hdel(self._key, *fields))
 
@@ -76,7 +74,7 @@ class KeptQuotes:
             ServerUnavailable: Redis did not answer.
         """
         names = sorted(set(symbols))
-        fields = [f"{kind}:{symbol}" for symbol in names for kind in (_QUOTE, _TRADE, _STATUS)]
+        fields = [f"{kind}:{symbol}" for symbol in names for kind in _KINDS]
         if not fields:
             return {}
 
@@ -109,8 +107,15 @@ class KeptQuotes:
 
 
 def _written(message: Mapping[str, Any]) -> str:
-    """Write what is read again; prices as text, for JSON of ours must not make floats of them."""
-    kept = {name: message[name] for name in ("t", "c", "sc") if name in message}
+    """Write what is read again; prices as text, for JSON of ours must not make floats of them.
+
+    A time or conditions of another form leave nothing, which is read as no quote and no trade.
+    """
+    conditions = message.get("c") or []
+    told = [message.get("t"), *(conditions if isinstance(conditions, list) else [None])]
+    if not all(isinstance(one, str) for one in told):
+        return "{}"
+    kept = {"t": told[0], "c": told[1:]} | ({"sc": str(message["sc"])} if "sc" in message else {})
     return json.dumps(kept | {name: _text(message[name]) for name in _PRICES if name in message})
 
 

@@ -8,30 +8,18 @@ as lost.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, Final
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
-from websockets.sync.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 
+from trading_pipeline.adapters.alpaca.websocket import StreamConfig, before_it_begins, connected, not_taken
 from trading_pipeline.adapters.broker.alpaca.updates import STREAM, message_of
-from trading_pipeline.errors import ConfigError, DataQualityError, TransientError
+from trading_pipeline.errors import DataQualityError, TransientError
 
 FRAMES_AHEAD: Final = 1_024
 """Frames the connection reads ahead of us; beyond them the server waits."""
-_REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamConfig:
-    """Where the stream is, with which key, and after how many seconds of silence it counts as lost."""
-
-    url: str
-    key_id: str
-    secret: str = field(repr=False)
-    answer_seconds: float = 10.0
-    silence_seconds: float = 20.0
+_VARIABLES: Final = "ALPACA_STREAM_URL"
 
 
 class AlpacaFrames:
@@ -79,28 +67,9 @@ class AlpacaStream:
             TransientError: the server did not answer, or not as Alpaca does.
         """
         config = self._config
-        try:
-            connection = connect(
-                config.url,
-                open_timeout=config.answer_seconds,
-                close_timeout=1,
-                ping_interval=config.silence_seconds / 2,
-                ping_timeout=config.silence_seconds / 2,
-                max_queue=FRAMES_AHEAD,
-            )
-        except InvalidURI as wrong:
-            raise ConfigError(f"ALPACA_STREAM_URL: {wrong}") from wrong
-        except InvalidStatus as refused:
-            if refused.response.status_code in _REFUSED:
-                raise ConfigError(_not_taken(config, f"HTTP {refused.response.status_code}")) from refused
-            raise TransientError(f"no stream at {config.url}: {refused}") from refused
-        except (OSError, InvalidHandshake, TimeoutError) as away:
-            raise TransientError(f"no stream at {config.url}: {away}") from away
-        with connection:
-            try:
+        with connected(config, variables=_VARIABLES, frames_ahead=FRAMES_AHEAD) as connection:
+            with before_it_begins(config):
                 self._listen(connection)
-            except (ConnectionClosed, TimeoutError) as lost:
-                raise TransientError(f"the stream at {config.url} ended before it began: {lost}") from lost
             yield AlpacaFrames(connection)
 
     def _listen(self, connection: ClientConnection) -> None:
@@ -108,7 +77,7 @@ class AlpacaStream:
         keys = {"key_id": config.key_id, "secret_key": config.secret}
         status = self._ask(connection, "authenticate", keys, "authorization").get("status")
         if status != "authorized":
-            raise ConfigError(_not_taken(config, str(status)))
+            raise not_taken(config, str(status), _VARIABLES)
         streams = self._ask(connection, "listen", {"streams": [STREAM]}, "listening").get("streams")
         if not isinstance(streams, list) or STREAM not in streams:
             raise TransientError(f"the stream at {config.url} listens to {streams}, not to {STREAM}")
@@ -124,13 +93,6 @@ class AlpacaStream:
         if message.get("stream") != answer or not isinstance(told, dict):
             raise TransientError(f"{action} was answered with the stream {message.get('stream')!r}, not {answer}")
         return told
-
-
-def _not_taken(config: StreamConfig, said: str) -> str:
-    return (
-        f"the stream at {config.url} does not take the key {config.key_id} ({said}): check ALPACA_API_KEY_ID, "
-        "ALPACA_API_SECRET_KEY and ALPACA_STREAM_URL, and that both are of paper or both of live trading"
-    )
 
 
 def _may_be_an_event(raw: bytes) -> bool:

@@ -3,36 +3,24 @@
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from decimal import Decimal
-from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
-from websockets.sync.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 
-from trading_pipeline.errors import ConfigError, TransientError
+from trading_pipeline.adapters.alpaca.websocket import StreamConfig, before_it_begins, connected, not_taken
+from trading_pipeline.errors import TransientError
 
 CHANNELS: Final = ("quotes", "trades", "statuses")
 SYMBOLS_A_MESSAGE: Final = 500
 FRAMES_AHEAD: Final = 4_096
-_NOT_TAKEN: Final = frozenset({402, 404, 409})
-"""Codes of keys, of time-outs of their message, and of subscriptions that do not cover the feed."""
-_REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_NOT_TAKEN: Final = (402, 409)
+"""Codes of a key that is refused, and of a subscription that does not cover the feed."""
+_VARIABLES: Final = "ALPACA_DATA_STREAM_URL, ALPACA_DATA_FEED"
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuoteStreamConfig:
-    """Where the stream is, with which key, and after how many seconds of silence it counts as lost."""
-
-    url: str
-    key_id: str
-    secret: str = field(repr=False)
-    answer_seconds: float = 10.0
-    silence_seconds: float = 20.0
 
 
 class QuoteConnection:
@@ -67,10 +55,6 @@ class QuoteConnection:
         """Ask for symbols no more."""
         self._say("unsubscribe", symbols)
 
-    def close(self) -> None:
-        """End the connection; a receive that waits raises."""
-        self._connection.close()
-
     def _say(self, action: str, symbols: Collection[str]) -> None:
         ordered = sorted(symbols)
         for at in range(0, len(ordered), SYMBOLS_A_MESSAGE):
@@ -84,7 +68,7 @@ class QuoteConnection:
 class AlpacaQuoteStream:
     """Opens connections to the stream."""
 
-    def __init__(self, config: QuoteStreamConfig) -> None:
+    def __init__(self, config: StreamConfig) -> None:
         self._config = config
 
     @contextmanager
@@ -96,28 +80,9 @@ class AlpacaQuoteStream:
             TransientError: the server did not answer, or has as many connections of the key as it allows.
         """
         config = self._config
-        try:
-            connection = connect(
-                config.url,
-                open_timeout=config.answer_seconds,
-                close_timeout=1,
-                ping_interval=config.silence_seconds / 2,
-                ping_timeout=config.silence_seconds / 2,
-                max_queue=FRAMES_AHEAD,
-            )
-        except InvalidURI as wrong:
-            raise ConfigError(f"ALPACA_DATA_STREAM_URL: {wrong}") from wrong
-        except InvalidStatus as refused:
-            if refused.response.status_code in _REFUSED:
-                raise ConfigError(_not_taken(config, f"HTTP {refused.response.status_code}")) from refused
-            raise TransientError(f"no stream of quotes at {config.url}: {refused}") from refused
-        except (OSError, InvalidHandshake, TimeoutError) as away:
-            raise TransientError(f"no stream of quotes at {config.url}: {away}") from away
-        with connection:
-            try:
+        with connected(config, variables=_VARIABLES, frames_ahead=FRAMES_AHEAD) as connection:
+            with before_it_begins(config):
                 self._let_in(connection)
-            except (ConnectionClosed, TimeoutError) as lost:
-                raise TransientError(f"the stream at {config.url} ended before it began: {lost}") from lost
             yield QuoteConnection(connection)
 
     def _let_in(self, connection: ClientConnection) -> None:
@@ -131,7 +96,7 @@ class AlpacaQuoteStream:
         messages = _messages(bytes(connection.recv(timeout=config.answer_seconds, decode=False)))
         for one in messages:
             if one.get("T") == "error" and one.get("code") in _NOT_TAKEN:
-                raise ConfigError(_not_taken(config, f"{one.get('code')} {one.get('msg')}"))
+                raise not_taken(config, f"{one.get('code')} {one.get('msg')}", _VARIABLES)
         if not any(one.get("T") == "success" and one.get("msg") == said for one in messages):
             raise TransientError(f"the stream at {config.url} answered {str(messages)[:200]}, not {said}")
 
@@ -144,10 +109,3 @@ def _messages(raw: bytes) -> list[dict[str, Any]]:
         log.warning("a frame of quotes cannot be read", begins=repr(raw[:80]))
         return []
     return [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
-
-
-def _not_taken(config: QuoteStreamConfig, said: str) -> str:
-    return (
-        f"the stream at {config.url} does not take the key {config.key_id} ({said}): check ALPACA_API_KEY_ID, "
-        "ALPACA_API_SECRET_KEY, ALPACA_DATA_FEED and ALPACA_DATA_STREAM_URL"
-    )
