@@ -3,17 +3,20 @@
 from dataclasses import replace
 from decimal import Decimal
 
+import polars as pl
 import pytest
 from support.alpaca.bench import Bench
 from support.slices import Prices
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, order
 
-from trading_pipeline.adapters.store.lake import Lake
+from trading_pipeline.adapters.store.lake import Dataset, Lake
+from trading_pipeline.core.bars import BAR_SCHEMA
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.limits import RiskLimits
-from trading_pipeline.errors import ConfigError, OperatorError
+from trading_pipeline.errors import ConfigError, OperatorError, PriceUnavailable
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.actions import OPERATOR_VERBS, Arguments, OperatorContext
+from trading_pipeline.services.actions import OPERATOR_VERBS, OperatorContext
+from trading_pipeline.services.arguments import Arguments
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import SubmissionService
@@ -112,3 +115,31 @@ def test_a_position_is_closed_at_once_under_the_kill_switch(priced: TradingAccou
     settle(priced, SESSION)
     assert {} == {symbol: one.qty for symbol, one in priced.ledger.fills.positions(ACCOUNT).items() if one.qty}
     assert [] == act(priced, lake, "close_position", symbol="AAPL")
+
+
+def test_an_order_is_not_replaced_without_a_price_and_a_position_is_still_closed(
+    account: TradingAccount, bench: Bench, lake: Lake
+) -> None:
+    """A close of yesterday judges nobody's new order in session; who wants to get out is not kept from it."""
+    old = sent(account)
+    bench.exchange.fill(old, 4)
+    settle(account, SESSION)
+    closes = pl.DataFrame(
+        {
+            "session": [SESSION],
+            "symbol": ["AAPL"],
+            "ended_at": [account.calendar.close_at(SESSION)],
+            **{name: [100.0] for name in ("open", "high", "low", "close")},
+            "volume": [1e6],
+            "vwap": [None],
+            "source": ["test"],
+        },
+        schema=BAR_SCHEMA,
+    )
+    lake.write(Dataset.BARS, closes, sessions=[SESSION])
+    unpriced = replace(account, prices=Prices(missing="its quote is 40 s old"))
+    with pytest.raises(PriceUnavailable, match=r"AAPL has no price.*40 s old"):
+        act(unpriced, lake, "replace_order", order=old, qty="15")
+    assert [] == [one for one in bench.server.requests if one.method == "PATCH"]
+    closing = act(unpriced, lake, "close_position", symbol="AAPL")[-1]
+    assert ("sell", 4, "accepted") == (closing["side"], closing["qty"], closing["state"])

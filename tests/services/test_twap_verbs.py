@@ -14,7 +14,8 @@ from trading_pipeline.core.orders.twap import WhenLate
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.errors import ConfigError, OperatorError, OrderError, PipelineError
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.actions import OPERATOR_VERBS, Arguments, OperatorContext, twap_request
+from trading_pipeline.services.actions import OPERATOR_VERBS, OperatorContext
+from trading_pipeline.services.arguments import Arguments, twap_request
 from trading_pipeline.services.slices import SliceService
 from trading_pipeline.services.twap import planned_shares
 
@@ -61,6 +62,8 @@ def test_what_is_said_is_what_is_asked(account: TradingAccount) -> None:
         ({"qty": "0"}, OperatorError, "1 or more"),
         ({"start": "2023-09-05T10:30:00"}, ConfigError, "with its offset"),
         ({"when_late": "sometimes"}, ConfigError, "run or expire"),
+        ({"minuets": "5"}, ConfigError, "minuets"),
+        ({"account": "7"}, ConfigError, "account"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(

@@ -25,7 +25,8 @@ from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import stop_embedded
 from trading_pipeline.errors import ConfigError
 from trading_pipeline.logs import configure_logging
-from trading_pipeline.services.actions import OPERATOR_VERBS, Arguments, OperatorContext, Takes, Verb
+from trading_pipeline.services.actions import OPERATOR_VERBS, OperatorContext, Verb
+from trading_pipeline.services.arguments import Arguments, Takes
 from trading_pipeline.services.explain import explain
 from trading_pipeline.services.reports import TOLD
 from trading_pipeline.services.status import read_status
@@ -285,8 +286,6 @@ def _said(takes: Takes) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def _arguments(*, limits: tuple[str, ...] = (), **said: Any) -> Arguments:
-    if "minutes" in said:
-        return twap_arguments(**said)
     pairs = [limit.partition("=") for limit in limits]
     for name, equals, value in pairs:
         if not name or not equals or not value:
@@ -302,7 +301,7 @@ def _operator_command(name: str, verb: Verb) -> None:
     @AS_JSON
     def command(operator: str, reason: str, *, as_json: bool, **said: Any) -> None:
         action = OperatorAction(operator=operator, reason=reason)
-        arguments = _arguments(**said)
+        arguments = twap_arguments(**said) if verb.takes is Takes.TWAP else _arguments(**said)
         settings = _start()
         with running_servers(settings) as environment, opened_account(settings, environment) as account:
             lake = Lake(settings.lake_root)

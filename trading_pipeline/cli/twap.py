@@ -7,7 +7,7 @@ from trading_pipeline.cli.console import show
 from trading_pipeline.cli.runtime import check_account, opened_account, opened_volumes, running_servers
 from trading_pipeline.errors import ConfigError
 from trading_pipeline.logs import configure_logging
-from trading_pipeline.services.actions import Arguments, twap_request
+from trading_pipeline.services.arguments import Arguments, twap_request
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.slices import SliceLoop, SliceService
 from trading_pipeline.services.twap import (

@@ -14,7 +14,8 @@ from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.errors import PipelineError, TieOutFailed
 from trading_pipeline.jobs.sessions import NEVER_RETRIED
-from trading_pipeline.services.actions import OPERATOR_VERBS, Arguments, OperatorContext, Takes, Verb
+from trading_pipeline.services.actions import OPERATOR_VERBS, OperatorContext, Verb
+from trading_pipeline.services.arguments import Arguments, Takes
 
 
 class OperatorConfig(dg.Config):
