@@ -64,9 +64,9 @@ class AlpacaTradingResource(dg.ConfigurableResource[Any]):
     def prices(self, lake: Lake) -> Iterator[MarketPrices]:
         """Give the prices of order time, and of the lake's closes while the exchange is closed."""
         from trading_pipeline.adapters.market_data.alpaca.bars import Feed  # noqa: PLC0415
-        from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaDataConfig  # noqa: PLC0415
+        from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaFeedConfig  # noqa: PLC0415
 
-        config = AlpacaDataConfig(
+        config = AlpacaFeedConfig(
             key_id=self.key_id,
             secret=self.secret,
             url=self.data_url,

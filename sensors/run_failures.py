@@ -66,4 +66,4 @@ def _reason(context: dg.RunFailureSensorContext) -> str:
         while error is not None and error.cause is not None:
             error = error.cause
         said.append(f"{event.step_key}: {error.message.strip() if error else event.message}")
-    return "; ".join(said)[:4_000]
+    return "; ".join(said)

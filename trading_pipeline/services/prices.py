@@ -25,7 +25,7 @@ from trading_pipeline.core.sessions import SessionCalendar
 from trading_pipeline.errors import NoPrice, PipelineError, PriceUnavailable
 
 if TYPE_CHECKING:
-    from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaDataConfig
+    from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaFeedConfig
 
 CACHED_FOR = timedelta(seconds=5)
 
@@ -131,7 +131,7 @@ def _settled(answer: ReferencePrice | PriceUnavailable | None) -> bool:
 
 @contextmanager
 def market_prices(
-    config: "AlpacaDataConfig", *, redis_url: str, lake: Lake, calendar: SessionCalendar, rules: PriceRules
+    config: "AlpacaFeedConfig", *, redis_url: str, lake: Lake, calendar: SessionCalendar, rules: PriceRules
 ) -> Iterator[MarketPrices]:
     """Give the prices of Alpaca's market and the lake's closes. Nothing is asked for until a price is wanted."""
     # alpaca-py takes seconds to import: a process that only loads definitions never pays for it.

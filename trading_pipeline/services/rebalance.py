@@ -6,6 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import polars as pl
 import structlog
 
 from trading_pipeline.adapters.store.lake import Dataset, Lake
@@ -19,14 +20,11 @@ from trading_pipeline.errors import PipelineError, SessionNotTradable
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.action_locks import lock_restated
 from trading_pipeline.services.provenance import Provenance
-from trading_pipeline.services.session_gate import session_gate
+from trading_pipeline.services.session_gate import SessionGate, session_gate
 from trading_pipeline.services.session_story import record_refusal
 from trading_pipeline.services.settlement import settle_in_lane
 from trading_pipeline.services.submission import Submission, SubmissionService
 from trading_pipeline.services.twap import planned_shares
-
-LONGEST_REASON = 4_000
-"""Characters of what is written of a session."""
 
 log = structlog.get_logger(__name__)
 
@@ -102,10 +100,12 @@ def _rebalance_in_lane(account: TradingAccount, lake: Lake, session: date, prove
     except SessionNotTradable as passed:
         return _as_it_was(account, session, passed)
     settle_in_lane(account, session)
-    restated = _lock_restated(account, lake, session)
+    target = lake.read_session(Dataset.TARGET_PORTFOLIO, session)
+    pending = _pending(account, account.ledger.orders.exposure(account.account))
+    restated = lock_restated(account, lake, session, pending, frozenset(target["symbol"]))
     service = SubmissionService(account, provenance)
     resumed = service.resume()
-    plan, origins = _plan(account, lake, session, restated)
+    plan, origins = _plan(account, target, session_gate(lake, session), session, restated)
     submissions = service.submit_all(
         [NewOrder(intent=one, origin=origins[one.symbol] | {"run_id": provenance.run_id}) for one in plan.intents]
     )
@@ -122,7 +122,7 @@ def _record(account: TradingAccount, result: Rebalance, run_id: str) -> None:
     if result.traded_before:
         return
     left_out = [f"{one.symbol} left out: {one.reason}" for one in result.skipped]
-    reason = "; ".join([result.summary, *result.refusals, *left_out])[:LONGEST_REASON]
+    reason = "; ".join([result.summary, *result.refusals, *left_out])
     counts = {
         "orders": len(result.submissions),
         "at_the_broker": result.sent_count,
@@ -161,17 +161,9 @@ def _of_session(account: TradingAccount, session: date, touched: Sequence[Submis
     ]
 
 
-def _lock_restated(account: TradingAccount, lake: Lake, session: date) -> dict[str, str]:
-    targets = frozenset(lake.read_session(Dataset.TARGET_PORTFOLIO, session)["symbol"])
-    pending = _pending(account, account.ledger.orders.exposure(account.account))
-    return lock_restated(account, lake, session, pending, targets)
-
-
 def _plan(
-    account: TradingAccount, lake: Lake, session: date, restated: Mapping[str, str]
+    account: TradingAccount, target: pl.DataFrame, gate: SessionGate, session: date, restated: Mapping[str, str]
 ) -> tuple[OrderPlan, dict[str, dict[str, Any]]]:
-    target = lake.read_session(Dataset.TARGET_PORTFOLIO, session)
-    gate = session_gate(lake, session)
     named = sorted({*gate.fresh, *gate.excluded, *target["symbol"]})
     excluded = {symbol: reason for symbol in named if (reason := gate.reason(symbol))} | dict(restated)
     exposure = account.ledger.orders.exposure(account.account)

@@ -13,7 +13,7 @@ from support.alpaca.server import KEY_ID, SECRET, AlpacaServer, Fault, alpaca_se
 from trading_pipeline.adapters.clock import SystemClock
 from trading_pipeline.adapters.market_data.alpaca.bars import Feed
 from trading_pipeline.adapters.market_data.alpaca.latest import AlpacaLatest, alpaca_latest
-from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaDataConfig
+from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaFeedConfig
 from trading_pipeline.core.pricing import Quote, Seen, Trade
 from trading_pipeline.errors import ConfigError, NoPrice, TransientError
 
@@ -25,7 +25,7 @@ def _opened(
     redis_url: str, quotes: Mapping[str, Any], trades: Mapping[str, Any]
 ) -> Iterator[tuple[AlpacaLatest, AlpacaServer]]:
     with alpaca_server(latest_routes(quotes, trades)) as server:
-        config = AlpacaDataConfig(
+        config = AlpacaFeedConfig(
             key_id=KEY_ID, secret=SECRET, url=server.url, feed=Feed.SIP, requests_per_minute=10_000
         )
         with alpaca_latest(config, redis_url=redis_url, clock=SystemClock()) as latest:

@@ -11,7 +11,7 @@ from alpaca.data.historical import StockHistoricalDataClient
 from trading_pipeline.adapters.alpaca.budget import RequestBudget
 from trading_pipeline.adapters.alpaca.transport import AlpacaReader, Bounds
 from trading_pipeline.adapters.market_data.alpaca.bars import Feed
-from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaDataConfig
+from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaFeedConfig
 from trading_pipeline.adapters.market_data.alpaca.ticks import quote_of, trade_of
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.pricing import Seen
@@ -77,7 +77,7 @@ class AlpacaLatest:
 
 
 @contextmanager
-def alpaca_latest(config: AlpacaDataConfig, *, redis_url: str, clock: Clock) -> Iterator[AlpacaLatest]:
+def alpaca_latest(config: AlpacaFeedConfig, *, redis_url: str, clock: Clock) -> Iterator[AlpacaLatest]:
     """Give the latest quotes and trades of a key. Nothing is sent until something is asked for."""
     counter = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
     budget = RequestBudget(

@@ -22,15 +22,21 @@ _REDIS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlpacaDataConfig:
-    """Which key asks which server for which trades, how often a minute, and where unfinished pages are kept."""
+class AlpacaFeedConfig:
+    """Which key asks which server for which trades, and how often a minute."""
 
     key_id: str
     secret: str
     url: str
     feed: Feed
     requests_per_minute: int
-    staging: Path = Path()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlpacaDataConfig(AlpacaFeedConfig):
+    """The same, and where unfinished pages are kept."""
+
+    staging: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,10 @@ select (select min(session) from ledger.session_records where account = %(accoun
 """
 
 
+LONGEST_REASON = 4_000
+"""Characters of a reason; what is longer is cut."""
+
+
 class Outcome(StrEnum):
     """What became of a session."""
 
@@ -76,7 +80,7 @@ class SessionRecords:
             connection.execute(
                 """insert into ledger.session_records (account, session, outcome, reason, counts, run_id)
                    values (%s, %s, %s, %s, %s, %s)""",
-                (account, session, outcome.value, reason, Jsonb(dict(counts or {})), run_id),
+                (account, session, outcome.value, reason[:LONGEST_REASON], Jsonb(dict(counts or {})), run_id),
             )
 
     def of_sessions(self, account: str, sessions: Collection[date]) -> list[SessionRecord]:
