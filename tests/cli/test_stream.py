@@ -92,7 +92,7 @@ def test_the_simulated_exchange_has_no_stream(tmp_path: Path) -> None:
 
 
 def test_large_orders_are_for_accounts_of_real_time(tmp_path: Path) -> None:
-    """On the simulated exchange none can be sent, and a list of them is empty."""
+    """On the simulated exchange none can be sent: it is said at once, and nothing is started."""
     folder, home = tmp_path, tmp_path / "home"
     ended = run_command("slices", folder=folder, home=home)
     assert "the simulated exchange of DRY_RUN=true has no time of day" in ended.stderr

@@ -5,19 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
 
 import pytest
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from support.dying import SAME_AS_BEFORE, Crash, Deadline, DyingBroker, dying_process
 from support.servers import fresh_database
-from support.stepped_redis import SteppedRedis
-from support.trading import ACTION, FREE, SESSION, ManualClock, flat_market, intent, valuation
+from support.trading import ACTION, FREE, SESSION, ManualClock, flat_market, intent
 from support.virtual_time import virtual_time
 
 from trading_pipeline.adapters.broker.simulated import SimulatedExchange
-from trading_pipeline.adapters.guards.guard import RiskGuard
-from trading_pipeline.adapters.store.ledger import Ledger, NewOrder, migrate
+from trading_pipeline.adapters.store.ledger import NewOrder, migrate
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.core.sessions import xnys
@@ -29,55 +25,6 @@ from trading_pipeline.services.settlement import settle, settle_in_lane
 from trading_pipeline.services.submission import SubmissionService
 
 NEXT = xnys().next(SESSION)
-
-
-class Crash(BaseException):
-    """The process is gone."""
-
-
-@dataclass
-class Deadline:
-    """Counts boundaries and crashes at one of them; afterwards the process does nothing any more."""
-
-    at: int | None = None
-    seen: list[str] = field(default_factory=list)
-
-    def reached(self, boundary: str) -> None:
-        """Note a boundary, or die at it."""
-        if self.at is not None and len(self.seen) >= self.at:
-            raise Crash(boundary)
-        self.seen.append(boundary)
-
-
-class DyingRedis(SteppedRedis):
-    """A client whose process may die before a command is sent or after it was answered."""
-
-    deadline: Deadline
-
-    def execute_command(self, *args: object, **options: object) -> object:
-        """Send between two boundaries."""
-        self.deadline.reached("before redis")
-        reply = super().execute_command(*args, **options)
-        self.deadline.reached("after redis")
-        return reply
-
-
-class DyingBroker:
-    """A broker whose caller may die before an order is sent or after it was taken."""
-
-    def __init__(self, broker: Any, deadline: Deadline, sent: list[str]) -> None:
-        self._broker, self._deadline, self._sent = broker, deadline, sent
-
-    def submit(self, *args: Any) -> Any:
-        """Send between two boundaries."""
-        self._deadline.reached("before send")
-        self._sent.append(args[0].client_order_id)
-        answer = self._broker.submit(*args)
-        self._deadline.reached("after send")
-        return answer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._broker, name)
 
 
 @dataclass
@@ -98,21 +45,10 @@ class Case:
 
     @contextmanager
     def process(self, deadline: Deadline) -> Iterator[TradingAccount]:
-        """A process of its own: connections of its own, and a deadline at one of its boundaries."""
-        settings = {"socket_timeout": 5, "retry": Retry(NoBackoff(), 0), "decode_responses": True}
-        client = DyingRedis.from_url(self.redis_url, **settings)
-        client.deadline = deadline
-        with Ledger(self.database_url, observer=deadline.reached) as ledger, client:
-            yield TradingAccount(
-                account=self.name,
-                strategy_id=self.name,
-                ledger=ledger,
-                guard=RiskGuard(client, self.name),
-                broker=DyingBroker(self.exchange, deadline, self.sent),
-                calendar=xnys(),
-                clock=ManualClock(self.database_url),
-                valuation=valuation(),
-            )
+        """A process of its own, with a deadline at one of its boundaries."""
+        broker, clock = DyingBroker(self.exchange, deadline, self.sent), ManualClock(self.database_url)
+        with dying_process(self.name, self.database_url, self.redis_url, broker, clock, deadline) as account:
+            yield account
 
     def outcome(self, account: TradingAccount) -> dict[str, object]:
         """Return what there is in the end: at the exchange, in the ledger, in the book."""
@@ -158,8 +94,6 @@ def daemon_first(account: TradingAccount, wanted: list[NewOrder]) -> None:
     again(account, wanted)
 
 
-SAME_AS_BEFORE = ("begin", "before redis")
-"""Nothing has happened since the boundary before: a crash here is a crash there."""
 RETRIERS: tuple[Callable[[TradingAccount, list[NewOrder]], None], ...] = (again, one_by_one, daemon_first)
 
 

@@ -11,19 +11,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from support.alpaca.bench import Bench, alpaca_bench
+from support.dying import SAME_AS_BEFORE, Crash, Deadline, dying_process
 from support.servers import fresh_database
-from support.trading import ACTION, SESSION, intent, valuation
+from support.trading import ACTION, SESSION, intent
 from support.virtual_time import shift_time, virtual_time
 
-from tests.services.test_crash_points import SAME_AS_BEFORE, Crash, Deadline, DyingRedis
-from trading_pipeline.adapters.guards.guard import RiskGuard
-from trading_pipeline.adapters.store.ledger import Ledger, NewOrder, migrate
+from trading_pipeline.adapters.store.ledger import NewOrder, migrate
 from trading_pipeline.core.orders.model import ReferencePrice
 from trading_pipeline.core.risk.limits import RiskLimits
-from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import ServerUrls
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
@@ -67,20 +63,9 @@ class Case:
     @contextmanager
     def process(self, deadline: Deadline) -> Iterator[TradingAccount]:
         """A process of its own, with a deadline at one of its boundaries."""
-        settings = {"socket_timeout": 5, "retry": Retry(NoBackoff(), 0), "decode_responses": True}
-        client = DyingRedis.from_url(self.redis_url, **settings)
-        client.deadline = deadline
-        with Ledger(self.database_url, observer=deadline.reached) as ledger, client:
-            yield TradingAccount(
-                account=self.name,
-                strategy_id=self.name,
-                ledger=ledger,
-                guard=RiskGuard(client, self.name),
-                broker=DyingBroker(self.bench.broker(), deadline),
-                calendar=xnys(),
-                clock=self.bench.waits,
-                valuation=valuation(),
-            )
+        broker = DyingBroker(self.bench.broker(), deadline)
+        with dying_process(self.name, self.database_url, self.redis_url, broker, self.bench.waits, deadline) as account:
+            yield account
 
     def begin(self) -> None:
         """Create the book, send the order, fill 2 of its 10 shares."""

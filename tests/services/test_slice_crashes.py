@@ -5,19 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from support.alpaca.bench import OPEN, Bench
+from support.dying import SAME_AS_BEFORE, Crash, Deadline, DyingBroker, dying_process
 from support.servers import fresh_database
 from support.slices import Prices, request
-from support.trading import ACTION, RUN, valuation
+from support.trading import ACTION, RUN
 from support.virtual_time import shift_time, virtual_time
 
-from tests.services.test_crash_points import SAME_AS_BEFORE, Crash, Deadline, DyingBroker, DyingRedis
-from trading_pipeline.adapters.guards.guard import RiskGuard
-from trading_pipeline.adapters.store.ledger import Ledger, migrate
+from trading_pipeline.adapters.store.ledger import migrate
 from trading_pipeline.core.risk.limits import RiskLimits
-from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import ServerUrls
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
@@ -41,21 +37,10 @@ class Case:
 
     @contextmanager
     def process(self, deadline: Deadline) -> Iterator[TradingAccount]:
-        """A process of its own: connections of its own, and a deadline at one of its boundaries."""
-        settings = {"socket_timeout": 5, "retry": Retry(NoBackoff(), 0), "decode_responses": True}
-        client = DyingRedis.from_url(self.redis_url, **settings)
-        client.deadline = deadline
-        with Ledger(self.database_url, observer=deadline.reached) as ledger, client:
-            yield TradingAccount(
-                account=self.name,
-                strategy_id=self.name,
-                ledger=ledger,
-                guard=RiskGuard(client, self.name),
-                broker=DyingBroker(self.bench.broker(), deadline, self.sent),
-                calendar=xnys(),
-                clock=self.bench.waits,
-                valuation=valuation(),
-            )
+        """A process of its own, with a deadline at one of its boundaries."""
+        broker = DyingBroker(self.bench.broker(), deadline, self.sent)
+        with dying_process(self.name, self.database_url, self.redis_url, broker, self.bench.waits, deadline) as account:
+            yield account
 
     def run(self, account: TradingAccount) -> None:
         """Start the parent and send its first slice."""

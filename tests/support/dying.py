@@ -1,0 +1,90 @@
+"""Processes that die at a boundary of their choice: a commit, a message to the guard, a request to the broker."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from support.stepped_redis import SteppedRedis
+from support.trading import valuation
+from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.store.ledger import Ledger
+from trading_pipeline.core.clock import Clock
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.services.account import TradingAccount
+
+SAME_AS_BEFORE = ("begin", "before redis")
+"""Nothing has happened since the boundary before: a crash here is a crash there."""
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+@dataclass
+class Deadline:
+    """Counts boundaries and crashes at one of them; afterwards the process does nothing any more."""
+
+    at: int | None = None
+    seen: list[str] = field(default_factory=list)
+
+    def reached(self, boundary: str) -> None:
+        """Note a boundary, or die at it."""
+        if self.at is not None and len(self.seen) >= self.at:
+            raise Crash(boundary)
+        self.seen.append(boundary)
+
+
+class DyingRedis(SteppedRedis):
+    """A client whose process may die before a command is sent or after it was answered."""
+
+    deadline: Deadline
+
+    def execute_command(self, *args: object, **options: object) -> object:
+        """Send between two boundaries."""
+        self.deadline.reached("before redis")
+        reply = super().execute_command(*args, **options)
+        self.deadline.reached("after redis")
+        return reply
+
+
+class DyingBroker:
+    """A broker whose caller may die before an order is sent or after it was taken."""
+
+    def __init__(self, broker: Any, deadline: Deadline, sent: list[str]) -> None:
+        self._broker, self._deadline, self._sent = broker, deadline, sent
+
+    def submit(self, *args: Any) -> Any:
+        """Send between two boundaries."""
+        self._deadline.reached("before send")
+        self._sent.append(args[0].client_order_id)
+        answer = self._broker.submit(*args)
+        self._deadline.reached("after send")
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+
+@contextmanager
+def dying_process(
+    name: str, database_url: str, redis_url: str, broker: Any, clock: Clock, deadline: Deadline
+) -> Iterator[TradingAccount]:
+    """Give an account as a process of its own has it: connections of its own, and a deadline at its boundaries."""
+    settings = {"socket_timeout": 5, "retry": Retry(NoBackoff(), 0), "decode_responses": True}
+    client = DyingRedis.from_url(redis_url, **settings)
+    client.deadline = deadline
+    with Ledger(database_url, observer=deadline.reached) as ledger, client:
+        yield TradingAccount(
+            account=name,
+            strategy_id=name,
+            ledger=ledger,
+            guard=RiskGuard(client, name),
+            broker=broker,
+            calendar=xnys(),
+            clock=clock,
+            valuation=valuation(),
+        )
