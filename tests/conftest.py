@@ -3,11 +3,16 @@
 import shutil
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import redis
 from support.servers import fresh_database
 
 from trading_pipeline.embedded import ServerUrls, embedded_servers, stop_embedded
+
+# No test judges a time: a process of a busy machine may stand still at any example.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -128,7 +128,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(prices, events, st.sampled_from(BOTH))
 def test_adjusted_bars_keep_their_shape_and_never_look_ahead(
     values: list[float], moves: list[tuple[date, float]], convention: Convention

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_pipeline.core.bar_model import bar_violations
@@ -145,7 +145,6 @@ WRONG = {
 }
 
 
-@settings(deadline=None)  # a process of a busy machine may stand still
 @given(
     st.lists(
         st.lists(

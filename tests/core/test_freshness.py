@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_pipeline.core.freshness import FreshnessMode, FreshnessReport, judge_freshness
@@ -139,7 +139,6 @@ def test_require_lets_usable_data_pass() -> None:
     judge(minutes_old(**{**dict.fromkeys(symbols, 1), "S0": 99}), symbols).require()
 
 
-@settings(deadline=None)
 @given(ages=st.dictionaries(st.sampled_from("ABCDEFGH"), st.integers(0, 120), min_size=1), limit=st.integers(0, 120))
 def test_oldest_implies_per_symbol_implies_latest(ages: dict[str, int], limit: int) -> None:
     """With a share of 100 percent the modes are ordered by how much they ask."""
@@ -200,7 +199,6 @@ def test_unfit_frames_are_refused(latest: pl.DataFrame, error: type[Exception], 
         judge(latest, ["A"])
 
 
-@settings(deadline=None)
 @given(
     bar=st.datetimes(datetime(2024, 2, 26), datetime(2024, 12, 2)),  # noqa: DTZ001 - the zone comes with timezones
     minutes=st.integers(0, 20_000),

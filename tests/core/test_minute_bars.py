@@ -122,8 +122,8 @@ def test_the_vwap_is_weighted_by_volume_and_unknown_when_one_minute_is() -> None
     assert daily([rows[0], {**rows[1], "vwap": None}])["vwap"] is None
 
 
-@given(st.permutations(range(40)), st.integers(0, 39))
-def test_order_and_symbols_do_not_matter(order: list[int], cut: int) -> None:
+@given(st.permutations(range(40)))
+def test_order_and_symbols_do_not_matter(order: list[int]) -> None:
     """Shuffled minutes of two symbols give the bars of each alone."""
     rows = session_minutes(HALF)[:20] + session_minutes(HALF, symbol="MSFT")[:20]
     together = sessions_from_minutes(frame([rows[at] for at in order]), label=START, calendar=xnys(), source="t").bars

@@ -7,7 +7,7 @@ from itertools import pairwise
 import exchange_calendars
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_pipeline.core.sessions import SessionCalendar, xnys
@@ -117,7 +117,6 @@ def test_year_end_is_crossed() -> None:
     assert date(2024, 12, 31) == CALENDAR.previous(date(2025, 1, 2))
 
 
-@settings(deadline=None)
 @given(session=SESSIONS, count=st.integers(-20, 20))
 def test_shift_is_undone_by_its_opposite(session: date, count: int) -> None:
     """Moving by sessions and back returns to the start, and passes exactly that many sessions."""
@@ -190,7 +189,6 @@ def test_open_minutes_count_only_trading_time(start: str, end: str, minutes: int
     assert minutes == CALENDAR.open_minutes(utc(start), utc(end))
 
 
-@settings(deadline=None)
 @given(session=SESSIONS, offsets=st.lists(MINUTES, min_size=3, max_size=3))
 def test_open_minutes_add_up(session: date, offsets: list[int]) -> None:
     """Splitting a span on a whole minute splits its open minutes."""

@@ -91,7 +91,7 @@ deliveries = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(deliveries)
 def test_every_evening_can_be_asked_for_again(told: list[list[tuple[str, float | None]]]):
     """Later deliveries change no earlier answer, and the newest is always what was told last."""

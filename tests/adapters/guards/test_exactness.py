@@ -128,7 +128,7 @@ def test_limit_that_is_not_exact_is_refused(guard: RiskGuard, change: dict[str, 
     assert LIMITS == book.limits
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(qty=st.integers(1, LARGEST), price=st.integers(1, LARGEST))
 def test_product_beyond_2_to_53_never_clears(guard: RiskGuard, qty: int, price: int) -> None:
     """Under limits as large as can be, an order clears exactly when its notional is an exact number."""
@@ -142,7 +142,7 @@ def test_product_beyond_2_to_53_never_clears(guard: RiskGuard, qty: int, price: 
     assert (qty * price if verdict.cleared else 0) == book.gross_ticks
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(limit=st.integers(2**40, LARGEST - 1))
 def test_comparison_is_exact_to_the_last_unit(guard: RiskGuard, limit: int) -> None:
     """Neither the way to Redis nor Lua rounds a large number: one unit more than the limit is refused."""

@@ -65,7 +65,7 @@ def test_late_fill_after_the_end_counts_once(guard: RiskGuard) -> None:
     assert {"AAPL": Decimal("0.5")} == book_of(guard).positions
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fills=st.lists(st.decimals("0.000000001", 30, places=9), min_size=1, max_size=8), side=st.sampled_from(Side))
 def test_any_fills_add_up(guard: RiskGuard, fills: list[Decimal], side: Side) -> None:
     """Position and remainder are sums of exact numbers, whatever the fractions."""

@@ -372,12 +372,10 @@ class Trading(RuleBasedStateMachine):
 
 def test_guard_does_what_the_reference_does(client: redis.Redis) -> None:
     """Whatever happens in whatever order, book and verdicts are those of the reference."""
-    run_state_machine_as_test(
-        lambda: Trading(client), settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
-    )
+    run_state_machine_as_test(lambda: Trading(client), settings=settings(max_examples=60, stateful_step_count=40))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     start=st.fixed_dictionaries({"AAPL": st.integers(-20, 20), "MSFT": st.integers(-10, 10)}),
     asks=st.lists(st.tuples(SIDES, SHARES, st.sampled_from(["AAPL", "MSFT"])), max_size=25),

@@ -56,7 +56,7 @@ def test_session_is_a_date(guard: RiskGuard, client: redis.Redis, session: str) 
     _assert_never_clears(guard, client, _packed(ASKED, session=session))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(min_value=0, max_value=len(packed_request(ASKED))), more=st.binary(max_size=20))
 def test_request_of_another_length_never_clears(guard: RiskGuard, client: redis.Redis, cut: int, more: bytes) -> None:
     """Cut anywhere, and with whatever behind it or in place of what was cut, it is none: no word ends elsewhere."""

@@ -390,7 +390,7 @@ rows_of_days = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows_of_days, rows_of_days)
 def test_a_second_write_replaces_the_first_whole(
     tmp_path_factory: pytest.TempPathFactory, first: Sequence[tuple], second: Sequence[tuple]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -15,7 +15,6 @@ PAIRS = arrays(np.float64, st.tuples(st.just(2), st.integers(0, 40)), elements=s
 
 
 @pytest.mark.parametrize("operator", sorted(FLOAT32))
-@settings(deadline=None)  # the first call may compile
 @given(pair=PAIRS)
 def test_arithmetic_has_the_bits_of_numpy(operator: str, pair: Row) -> None:
     """Operands are rounded first, the answer is rounded to float32 and widened."""

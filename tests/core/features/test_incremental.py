@@ -39,7 +39,7 @@ def _first_sessions(bars: pl.DataFrame) -> dict[str, date]:
     return dict(bars.group_by("symbol").agg(pl.col("session").min()).iter_rows())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(bars=panels(), expressions=OF_THE_PAST, data=st.data())
 def test_sessions_computed_from_the_bars_they_need_have_the_bits_of_the_full_run(
     bars: pl.DataFrame, expressions: list[str], data: st.DataObject
@@ -60,7 +60,7 @@ def test_sessions_computed_from_the_bars_they_need_have_the_bits_of_the_full_run
     assert {key: values for key, values in whole.items() if key[0] in wanted} == bits(part)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(bars=panels(), expressions=EXPRESSIONS, data=st.data())
 def test_a_restated_bar_changes_only_what_it_reaches_and_that_alone_is_computed_again(
     bars: pl.DataFrame, expressions: list[str], data: st.DataObject

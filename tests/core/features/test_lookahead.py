@@ -68,7 +68,7 @@ def test_a_normalisation_over_the_full_sample_is_caught_and_one_over_the_session
     assert caught == [leak.feature for leak in leaks]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(bars=panels(), text=bounded_expressions | unbounded_expressions, seed=st.integers(0, 99))
 def test_no_expression_without_a_negative_shift_is_accused(bars: pl.DataFrame, text: str, seed: int) -> None:
     """Neither windows nor exponential means nor windows over all history."""

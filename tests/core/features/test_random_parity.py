@@ -84,7 +84,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bars=panels(), texts=EXPRESSIONS)
 def test_random_expressions_agree_with_pyqlib(oracle: Oracle, bars: pl.DataFrame, texts: list[str]) -> None:
     """The same values are missing, the same are infinite, and the others differ by 1e-5 or next to nothing."""

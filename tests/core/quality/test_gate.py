@@ -272,7 +272,7 @@ raws = st.lists(st.one_of(raw_rows, raw_rows, broken_rows), max_size=14).map(lam
 COLUMNS = [*BAR_KEY, "ended_at", "open", "high", "low", "close", "volume", "vwap", "source"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(raws)
 def test_every_raw_row_comes_out_once(raw: pl.DataFrame):
     """Bars and quarantine together are the raw rows, and every bar is clean."""
@@ -284,7 +284,7 @@ def test_every_raw_row_comes_out_once(raw: pl.DataFrame):
     validate_bars(result.bars, where="bars of the gate")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(raws, st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_does_not_matter(raw: pl.DataFrame, random: object):
     """A shuffled delivery gives the same bars."""

@@ -186,7 +186,7 @@ def test_an_execution_larger_than_what_was_inferred_counts_whole(ledger: Ledger)
     assert Decimal(70) == ledger.fills.positions(ACCOUNT)["AAPL"].qty
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_order_of_arrival_changes_no_figure(ledger: Ledger, data: st.DataObject) -> None:
     """Shuffled and repeated executions of buys and sells book to what they book to in order."""
@@ -249,7 +249,7 @@ def test_positions_stand_at_every_close_as_a_replay_has_them(ledger: Ledger) -> 
         assert nothing | by_replay == ledger.fills.positions_at(ACCOUNT, session)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_dropped_and_shuffled_executions_with_reports_between_end_as_the_clean_order_of_events(
     ledger: Ledger, data: st.DataObject
