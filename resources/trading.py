@@ -64,7 +64,11 @@ class TradingResource(dg.ConfigurableResource[Any]):
             yield self.alpaca.broker
             return
         exchange = SimulatedExchange(
-            self.exchange_url, account=self.risk.account, calendar=xnys(), openings=opening_bars(lake)
+            self.exchange_url,
+            account=self.risk.account,
+            calendar=xnys(),
+            openings=opening_bars(lake),
+            opening_cash=Decimal(self.capital),
         )
         try:
             yield exchange

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution, require_cover
 from trading_pipeline.core.accounting import Fill
+from trading_pipeline.core.cash import CashActivity, CashBalance
 from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import Clearance
@@ -149,6 +150,16 @@ class Venue:
         for one in self.executed:
             held[one.fill.symbol] = held.get(one.fill.symbol, Decimal(0)) + one.fill.qty * one.fill.side.sign
         return {symbol: qty for symbol, qty in held.items() if qty}
+
+    def cash(self) -> CashBalance:
+        """Return what our executions cost and brought."""
+        moved = (one.fill.signed_qty * one.fill.price for one in self.executed)
+        return CashBalance(cash=-sum(moved, Decimal(0)))
+
+    def cash_activities(self, since: date) -> list[CashActivity]:
+        """Return none: nothing else moves cash here."""
+        del since
+        return []
 
     def fill(self, order: VenueOrder, qty: int, *, hidden_looks: int = 0) -> None:
         """Execute part of an order, whatever its state."""

@@ -175,7 +175,11 @@ def _opened_broker(settings: Settings, environment: dict[str, str], lake: Lake) 
             yield broker
         return
     exchange = SimulatedExchange(
-        environment["DATABASE_URL"], account=settings.account, calendar=xnys(), openings=opening_bars(lake)
+        environment["DATABASE_URL"],
+        account=settings.account,
+        calendar=xnys(),
+        openings=opening_bars(lake),
+        opening_cash=settings.capital,
     )
     try:
         yield exchange

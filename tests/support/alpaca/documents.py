@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from support.alpaca.exchange import Asset, Books, PaperExchange, PaperFill, PaperOrder
+from support.alpaca.exchange import Asset, Books, PaperActivity, PaperExchange, PaperFill, PaperOrder
 
 
 def instant(at: datetime | None) -> str | None:
@@ -80,6 +80,23 @@ def fill_json(exchange: PaperExchange, fill: PaperFill) -> dict[str, Any]:
     }
 
 
+def activity_json(activity: PaperActivity) -> dict[str, Any]:
+    """Write an activity beside fills."""
+    written: dict[str, Any] = {
+        "id": activity.id,
+        "activity_type": activity.type,
+        "date": activity.day.isoformat(),
+        "description": f"{activity.type} of {activity.day}",
+        "status": activity.status,
+        "created_at": instant(activity.posted_at),
+    }
+    if activity.amount is not None:
+        written["net_amount"] = text(activity.amount)
+    if activity.symbol is not None:
+        written["symbol"] = activity.symbol
+    return written
+
+
 def position_json(exchange: PaperExchange, books: Books, symbol: str, qty: Decimal) -> dict[str, Any]:
     """Write a position."""
     held_for_orders = sum(
@@ -119,7 +136,8 @@ def account_json(exchange: PaperExchange) -> dict[str, Any]:
         "status": exchange.account_status,
         "crypto_status": "ACTIVE",
         "currency": "USD",
-        "cash": str(exchange.cash.quantize(cents)),
+        "cash": str(exchange.view("account").cash.quantize(cents)),
+        "accrued_fees": str(exchange.view("account").accrued_fees),
         "equity": str((exchange.cash + value).quantize(cents)),
         "last_equity": str((exchange.cash + value).quantize(cents)),
         "buying_power": str(buying_power(exchange).quantize(cents)),

@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,7 @@ from trading_pipeline.core.sessions import SessionCalendar, xnys
 ACCOUNT_ID = "e6fe16f3-64a4-4921-8928-cadf02f92f98"
 ZERO = Decimal(0)
 WORKING = frozenset({"new", "accepted", "pending_new", "partially_filled", "pending_cancel", "pending_replace", "held"})
-SURFACES = ("orders", "activities", "positions")
+SURFACES = ("orders", "activities", "positions", "account")
 """What is read apart, and may be out of step."""
 Payload = tuple[str | None, ...]
 
@@ -75,11 +75,27 @@ class PaperFill:
 
 
 @dataclass(kw_only=True)
+class PaperActivity:
+    """One movement of cash beside fills: `amount` as Alpaca writes it, None of one that moves no money."""
+
+    id: str
+    type: str
+    amount: Decimal | None
+    day: date
+    posted_at: datetime
+    symbol: str | None = None
+    status: str = "executed"
+
+
+@dataclass(kw_only=True)
 class Books:
     """What reads show; copied when reads lag behind."""
 
     orders: dict[str, PaperOrder] = field(default_factory=dict)
     fills: list[PaperFill] = field(default_factory=list)
+    activities: list[PaperActivity] = field(default_factory=list)
+    cash: Decimal = ZERO
+    accrued_fees: Decimal = ZERO
 
 
 @dataclass(kw_only=True)
@@ -114,7 +130,6 @@ class PaperExchange:
         self.calendar = calendar or xnys()
         self.prices = prices or {}
         self.assets = {symbol: Asset() for symbol in self.prices}
-        self.cash = cash
         self.account_id = ACCOUNT_ID
         self.account_number = "PA3XYZTEST01"
         self.account_status = "ACTIVE"
@@ -125,10 +140,59 @@ class PaperExchange:
         self.largest_page = 500
         self.replaces_at_once = True
         self.counts_what_is_filled = True
-        self.books = Books()
+        self.books = Books(cash=cash)
+        self.repeats_rows = 0
+        """How many rows of the page before each page of activities begins with."""
         self.accepted: list[PaperOrder] = []
         self._lagging: dict[str, tuple[Books, datetime | None]] = {}
         self.listeners: list[Callable[[str, PaperOrder, PaperFill | None], None]] = []
+
+    @property
+    def cash(self) -> Decimal:
+        """What the account has, exactly: reads show whole cents."""
+        return self.books.cash
+
+    @cash.setter
+    def cash(self, dollars: Decimal) -> None:
+        self.books.cash = dollars
+
+    def post(
+        self,
+        activity_type: str,
+        amount: Decimal | None,
+        *,
+        day: date | None = None,
+        symbol: str | None = None,
+        moves_cash: bool = True,
+    ) -> PaperActivity:
+        """Post an activity of a day, today unless told otherwise; fees and deposits move the cash with it."""
+        with self.lock:
+            at = self.now()
+            local = at.astimezone(self.calendar.zone)
+            posted = PaperActivity(
+                id=f"{local:%Y%m%d%H%M%S}{len(self.books.activities):03d}::{uuid.uuid4()}",
+                type=activity_type,
+                amount=amount,
+                day=day or local.date(),
+                posted_at=at,
+                symbol=symbol,
+            )
+            self.books.activities.append(posted)
+            if moves_cash and amount is not None:
+                self.books.cash += amount
+            return posted
+
+    def accrue(self, fees: Decimal) -> None:
+        """Take fees from the cash before their activity is posted."""
+        with self.lock:
+            self.books.accrued_fees += fees
+            self.books.cash -= fees
+
+    def charge(self, *, day: date) -> PaperActivity:
+        """Post the activity of all accrued fees."""
+        with self.lock:
+            accrued, self.books.accrued_fees = self.books.accrued_fees, ZERO
+            return self.post("FEE", -accrued, day=day, moves_cash=False)
 
     def view(self, surface: str = "orders") -> Books:
         """Return what one kind of read shows now: the present, or the past while it lags."""
@@ -263,7 +327,7 @@ class PaperExchange:
         order.filled_qty += qty
         order.paid += qty * price
         order.updated_at = self.now()
-        self.cash -= qty * price * order.sign
+        self.books.cash -= qty * price * order.sign
         whole = order.filled_qty >= order.qty
         if whole:
             self.finish(order, "filled")

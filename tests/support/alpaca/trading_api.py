@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from support.alpaca.documents import account_json, asset_json, fill_json, order_json, position_json
+from support.alpaca.documents import account_json, activity_json, asset_json, fill_json, order_json, position_json
 from support.alpaca.exchange import PaperExchange, PaperOrder
 from support.alpaca.order_entry import decimal, enter, invalid, require_tick
 from support.alpaca.server import Refusal, Request
@@ -39,7 +39,7 @@ class TradingApi:
             return 200, account_json(self.exchange)
         if rest[0] != "activities":
             return None
-        return 200, self._activities(request.query)
+        return 200, self._activities(request.query) if rest[1:] == ["FILL"] else self._moved_cash(request.query)
 
     def _activities(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         size = int(query.get("page_size", "100"))
@@ -52,11 +52,18 @@ class TradingApi:
             fills = [fill for fill in fills if fill.at < _instant(query["until"])]
         if query.get("direction", "desc") == "desc":
             fills.reverse()
-        rows = [fill_json(self.exchange, fill) for fill in fills]
-        if "page_token" in query:
-            ids = [row["id"] for row in rows]
-            rows = rows[ids.index(query["page_token"]) + 1 :] if query["page_token"] in ids else []
-        return rows[:size]
+        return _page([fill_json(self.exchange, fill) for fill in fills], query, size)
+
+    def _moved_cash(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        if query.get("category") != "non_trade_activity":
+            raise invalid("only category non_trade_activity is served here")
+        shown = self.exchange.view("activities").activities
+        day = _instant(query["after"]).date() if "after" in query else date.min
+        rows = [activity_json(one) for one in shown if one.day >= day]
+        if query.get("direction", "desc") == "desc":
+            rows.reverse()
+        size = min(int(query.get("page_size", "100")), self.exchange.largest_page)
+        return _page(rows, query, size, repeated=self.exchange.repeats_rows)
 
     def _get_orders(self, request: Request, rest: Sequence[str]) -> Reply:
         orders = list(self.exchange.view().orders.values())
@@ -204,6 +211,18 @@ class TradingApi:
             return 200, asset_json(rest[0], assets[rest[0]])
         shown = [asset_json(symbol, asset) for symbol, asset in sorted(assets.items())]
         return 200, [one for one in shown if one["status"] == request.query.get("status", one["status"])]
+
+
+def _page(
+    rows: list[dict[str, Any]], query: Mapping[str, str], size: int, *, repeated: int = 0
+) -> list[dict[str, Any]]:
+    if "page_token" not in query:
+        return rows[:size]
+    ids = [row["id"] for row in rows]
+    if query["page_token"] not in ids:
+        return []
+    start = ids.index(query["page_token"]) + 1
+    return rows[max(start - repeated, 0) : start + size]
 
 
 def _only(found: Sequence[PaperOrder], wanted: str) -> PaperOrder:

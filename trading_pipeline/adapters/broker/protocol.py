@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from trading_pipeline.core.accounting import Fill
+from trading_pipeline.core.cash import CashActivity, CashBalance
 from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import Clearance
@@ -153,6 +154,19 @@ class Broker(Protocol):
 
     def positions(self) -> dict[str, Decimal]:
         """Return signed shares by symbol, flat ones left out."""
+        ...
+
+    def cash(self) -> CashBalance:
+        """Return the cash of the account now, as it moves on the trade date."""
+        ...
+
+    def cash_activities(self, since: date) -> list[CashActivity]:
+        """Return what moved cash beside fills from a day on, each once, in the order of the broker's answer.
+
+        Raises:
+            DataQualityError: one cannot be read; none is left out.
+            TransientError: the broker did not answer.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution, re
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.adapters.store.rows import write_rows
 from trading_pipeline.core.accounting import Fill
+from trading_pipeline.core.cash import CashActivity, CashBalance
 from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import Clearance
@@ -62,6 +63,11 @@ update exchange.orders o set status = ended.status, reason = ended.reason, fille
   from json_populate_recordset(null::exchange.orders, %s) ended where o.client_order_id = ended.client_order_id
 """
 _NO_REPLACEMENTS = "the simulated exchange replaces no orders: cancel it and send another one"
+_CASH = """
+select coalesce((select opening_cash from exchange.clocks where account = %(account)s), 0)
+     + coalesce((select sum(case side when 'buy' then -qty else qty end * price - fee)
+                   from exchange.executions where account = %(account)s), 0) as cash
+"""
 _LOCKED_CLOCK = "select last_session from exchange.clocks where account = %s for update"
 
 
@@ -89,11 +95,13 @@ class SimulatedExchange:
         calendar: SessionCalendar,
         openings: Openings,
         costs: ExchangeCosts | None = None,
+        opening_cash: Decimal = Decimal(0),
     ) -> None:
         self._account = account
         self._calendar = calendar
         self._openings = openings
         self._costs = costs or ExchangeCosts()
+        self._opening_cash = opening_cash
         self._pool = Pool(database_url, size=2, options="-c synchronous_commit=off")
         self._pool.open()
 
@@ -110,7 +118,7 @@ class SimulatedExchange:
     def advance(self, session: date) -> None:
         """Match every session up to and including this one; sessions already matched are left alone."""
         with self._pool.connection() as connection:
-            last = _locked_clock(connection, self._account)
+            last = self._locked_clock(connection)
             if last is None:
                 _set_clock(connection, self._account, session)
                 return
@@ -188,7 +196,7 @@ class SimulatedExchange:
     def cancel(self, client_order_id: str) -> BrokerOrder | None:
         """Cancel a working order; an ended one stays as it is."""
         with self._pool.connection() as connection:
-            _locked_clock(connection, self._account)
+            self._locked_clock(connection)
             connection.execute(
                 """update exchange.orders set status = 'canceled', reason = 'cancelled on request'
                     where client_order_id = %s and status = 'accepted'""",
@@ -210,6 +218,25 @@ class SimulatedExchange:
             (self._account,),
         )
         return {row["symbol"]: row["qty"] for row in rows}
+
+    def cash(self) -> CashBalance:
+        """Return what the account began with and all executions and their fees made of it, exactly."""
+        (row,) = self._pool.rows(_CASH, {"account": self._account})
+        return CashBalance(cash=row["cash"])
+
+    def cash_activities(self, since: date) -> list[CashActivity]:
+        """Return none: fees belong to executions, and nothing else moves cash here."""
+        del since
+        return []
+
+    def _locked_clock(self, connection: Connection[DictRow]) -> date | None:
+        """Lock the clock, which is made with the opening cash of the first who asks."""
+        connection.execute(
+            "insert into exchange.clocks (account, opening_cash) values (%s, %s) on conflict do nothing",
+            (self._account, self._opening_cash),
+        )
+        row = connection.execute(_LOCKED_CLOCK, (self._account,)).fetchone()
+        return row["last_session"] if row else None
 
     def _match_session(self, connection: Connection[DictRow], session: date) -> None:
         rows = connection.execute(
@@ -248,12 +275,6 @@ class SimulatedExchange:
             "session": session,
             "executed_at": self._calendar.open_at(session),
         }
-
-
-def _locked_clock(connection: Connection[DictRow], account: str) -> date | None:
-    connection.execute("insert into exchange.clocks (account) values (%s) on conflict do nothing", (account,))
-    row = connection.execute(_LOCKED_CLOCK, (account,)).fetchone()
-    return row["last_session"] if row else None
 
 
 def _set_clock(connection: Connection[DictRow], account: str, session: date) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from trading_pipeline.adapters.broker.protocol import Broker, BrokerOrder, Execution
+from trading_pipeline.core.cash import CashActivity, CashBalance
 from trading_pipeline.core.orders.model import OrderIntent
 from trading_pipeline.core.risk.clearance import Clearance
 from trading_pipeline.errors import OrderStateUnknown, PipelineError, TransientError
@@ -116,6 +117,16 @@ class WatchedBroker:
         """Pass on."""
         with self._call("positions"):
             return self._broker.positions()
+
+    def cash(self) -> CashBalance:
+        """Pass on."""
+        with self._call("cash"):
+            return self._broker.cash()
+
+    def cash_activities(self, since: date) -> list[CashActivity]:
+        """Pass on."""
+        with self._call("cash_activities"):
+            return self._broker.cash_activities(since)
 
     @contextmanager
     def _call(self, verb: str) -> Iterator[None]:

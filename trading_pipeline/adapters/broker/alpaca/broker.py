@@ -10,11 +10,13 @@ import structlog
 
 from trading_pipeline.adapters.alpaca.transport import AlpacaReader
 from trading_pipeline.adapters.broker.alpaca.account import CHECK_SECONDS, AccountFacts, AccountGate
+from trading_pipeline.adapters.broker.alpaca.cash import AlpacaCash
 from trading_pipeline.adapters.broker.alpaca.documents import broker_order, order_body, signed_shares
 from trading_pipeline.adapters.broker.alpaca.reading import AlpacaOrders
 from trading_pipeline.adapters.broker.alpaca.replacing import AlpacaReplacing
 from trading_pipeline.adapters.broker.alpaca.writer import AlpacaWriter
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution, require_cover
+from trading_pipeline.core.cash import CashActivity, CashBalance
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.orders.model import OrderIntent
 from trading_pipeline.core.orders.rules import AssetFacts, OrderFacts, broken_rules
@@ -67,6 +69,7 @@ class AlpacaBroker:
         self._gate = AccountGate(reader, account_id=account_id, calendar=calendar, clock=clock, monotonic=monotonic)
         self._orders = AlpacaOrders(reader, calendar=calendar, clock=clock, monotonic=monotonic)
         self._replacing = AlpacaReplacing(self._orders, writer)
+        self._cash = AlpacaCash(reader, calendar=calendar)
         self._assets: dict[str, AssetFacts] = {}
         self._held: dict[str, Decimal] = {}
         self._assets_at = self._held_at = float("-inf")
@@ -184,6 +187,16 @@ class AlpacaBroker:
         self._gate.require_ours()
         held = dict(signed_shares(one) for one in self._reader.get_list("/positions", {}))
         return {symbol: qty for symbol, qty in sorted(held.items()) if qty}
+
+    def cash(self) -> CashBalance:
+        """Return the cash of the account now, settled or not, and the fees that Alpaca has not charged yet."""
+        self._gate.require_ours()
+        return self._cash.balance()
+
+    def cash_activities(self, since: date) -> list[CashActivity]:
+        """Return what moved cash beside fills from a day on: see `AlpacaCash.activities`."""
+        self._gate.require_ours()
+        return self._cash.activities(since)
 
     def _accepted(self, intent: OrderIntent, document: dict[str, Any]) -> BrokerOrder:
         try:

@@ -137,11 +137,15 @@ class Fills:
         """Write the P&L of a session; a re-run replaces the row."""
         with self._pool.connection() as connection:
             connection.execute(
-                """insert into ledger.session_pnl (account, session, realised, fees, unrealised, change, equity)
-                   values (%(account)s, %(session)s, %(realised)s, %(fees)s, %(unrealised)s, %(change)s, %(equity)s)
+                """insert into ledger.session_pnl (account, session, realised, fees, dividends, interest, other,
+                                                   transfers, unrealised, change, equity)
+                   values (%(account)s, %(session)s, %(realised)s, %(fees)s, %(dividends)s, %(interest)s, %(other)s,
+                           %(transfers)s, %(unrealised)s, %(change)s, %(equity)s)
                    on conflict (account, session) do update
-                      set realised = excluded.realised, fees = excluded.fees, unrealised = excluded.unrealised,
-                          change = excluded.change, equity = excluded.equity, computed_at = now()""",
+                      set realised = excluded.realised, fees = excluded.fees, dividends = excluded.dividends,
+                          interest = excluded.interest, other = excluded.other, transfers = excluded.transfers,
+                          unrealised = excluded.unrealised, change = excluded.change, equity = excluded.equity,
+                          computed_at = now()""",
                 {"account": account, "session": session, **amounts},
             )
 

@@ -10,6 +10,7 @@ from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.store.ledger.alerts import Alerts
 from trading_pipeline.adapters.store.ledger.books import Books
+from trading_pipeline.adapters.store.ledger.cash import Cash
 from trading_pipeline.adapters.store.ledger.chains import Chains
 from trading_pipeline.adapters.store.ledger.externals import Externals
 from trading_pipeline.adapters.store.ledger.fills import Fills
@@ -36,6 +37,7 @@ class Ledger:
         self.orders = Orders(self._pool)
         self.fills = Fills(self._pool)
         self.books = Books(self._pool)
+        self.cash = Cash(self._pool)
         self.chains = Chains(self._pool)
         self.externals = Externals(self._pool)
         self.alerts = Alerts(self._pool)

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.orders.states import HOLDING
 
-_COLUMNS = "session, agrees, differences, positions, operator, as_of, coalesce(final, false) as final"
+_COLUMNS = "session, agrees, differences, positions, operator, as_of, coalesce(final, false) as final, cash"
 # Shares held at the close, or an order that may still work, make a session one to tie out, and so does a fill in it.
 _LAST_ACTIVE = """
 select greatest(
@@ -37,6 +38,7 @@ class TieOut:
         operator: who asked.
         as_of: the account's time, aware; None of answers older than the column.
         final: the session had closed by then.
+        cash: dollars as text, by the names of `CashComparison.as_document`; None where cash was not compared.
     """
 
     session: date
@@ -46,6 +48,7 @@ class TieOut:
     operator: str
     as_of: datetime | None
     final: bool
+    cash: Mapping[str, Any] | None = None
 
     def describe(self) -> str:
         """Return the answer as one line."""
@@ -71,14 +74,15 @@ class TieOuts:
         *,
         as_of: datetime,
         final: bool,
+        cash: Mapping[str, Any] | None,
     ) -> TieOut:
         """Write an answer; it agrees when nothing differs."""
         shares = {symbol: f"{qty.normalize():f}" for symbol, qty in positions.items()}
         with self._pool.connection() as connection:
             connection.execute(
                 """insert into ledger.tie_outs
-                   (account, session, agrees, positions, differences, operator, as_of, final)
-                   values (%s, %s, %s, %s, %s, %s, %s, %s)""",
+                   (account, session, agrees, positions, differences, operator, as_of, final, cash)
+                   values (%s, %s, %s, %s, %s, %s, %s, %s, %s)""",
                 (
                     account,
                     session,
@@ -88,6 +92,7 @@ class TieOuts:
                     operator,
                     as_of,
                     final,
+                    None if cash is None else Jsonb(dict(cash)),
                 ),
             )
         return TieOut(
@@ -98,6 +103,7 @@ class TieOuts:
             operator=operator,
             as_of=as_of,
             final=final,
+            cash=cash,
         )
 
     def newest(self, account: str) -> TieOut | None:
