@@ -10,7 +10,17 @@ from trading_pipeline.adapters.store.lake import Dataset
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
 from trading_pipeline.services.equity import value_session
 
-_AMOUNTS = ("realised", "fees", "unrealised", "change", "equity")
+_AMOUNTS = (
+    "realised",
+    "fees",
+    "dividends",
+    "interest",
+    "other",
+    "transfers",
+    "unrealised",
+    "change",
+    "equity",
+)
 _SCHEMA = pl.Schema({"session": pl.Date(), "symbol": pl.String(), **{name: pl.Decimal(20, 2) for name in _AMOUNTS}})
 
 
@@ -23,9 +33,10 @@ _SCHEMA = pl.Schema({"session": pl.Date(), "symbol": pl.String(), **{name: pl.De
     owners=["team:trading"],
 )
 def pnl(context: dg.AssetExecutionContext, lake: LakeResource, trading: TradingResource) -> None:
-    """Realised, fees, unrealised and equity at the session's close, average cost, to the cent.
+    """Realised, fees, other cash, unrealised and equity at the session's close, average cost, to the cent.
 
-    `change` is realised - fees + change of unrealised since the session before.
+    `change` is realised - fees + dividends + interest + other + change of unrealised since the session before.
+    Transfers are cash paid in or out, no profit or loss.
     """
     sessions = sessions_of(context)
     store, account = lake.lake(), trading.account

@@ -1,4 +1,4 @@
-"""The end of a session, signed: ledger, book and broker agree, or no later session is traded."""
+"""The end of a session, signed: ledger, book and broker agree to share and cent, or no later session is traded."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -30,12 +30,12 @@ AGREEMENT = "ledger_book_and_broker_agree"
             AGREEMENT,
             asset="tie_out",
             blocking=True,
-            description="Ledger, book and broker said the same after the close of the session.",
+            description="Ledger, book and broker said the same shares and cash after the close of the session.",
         )
     ],
 )
 def tie_out(context: dg.AssetExecutionContext, trading: TradingResource) -> dg.MaterializeResult:
-    """Ledger, book and broker compared after the close of the session, and the answer sealed in the ledger.
+    """Shares and cash of ledger, book and broker compared after the close, and the answer sealed in the ledger.
 
     Until it agrees no order of a later session is sent, in this run or any other. The job `tie_out` makes it right
     after the close; a session that the account has left behind shows the answer it got then.
@@ -73,8 +73,14 @@ def _shown(session: date, found: TieOut | None) -> dict[str, Any]:
         "signed_by": found.operator,
         "as_of": found.as_of.isoformat() if found.as_of else "unknown",
         "differences": table(pl.DataFrame({"difference": list(found.differences)}, schema={"difference": pl.String})),
+        "cash": table(_cash(found)),
         "positions": table(pl.DataFrame(held, schema={"symbol": pl.String, "shares": pl.String})),
     }
+
+
+def _cash(found: TieOut) -> pl.DataFrame:
+    rows = [{"figure": name, "dollars": str(dollars)} for name, dollars in (found.cash or {}).items()]
+    return pl.DataFrame(rows, schema={"figure": pl.String, "dollars": pl.String})
 
 
 def _check(session: date, found: TieOut | None) -> dg.AssetCheckResult:

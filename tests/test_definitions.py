@@ -74,6 +74,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "redrive_inbox",
         "reconcile",
         "tie_out",
+        "accept_cash",
         "explain_session",
         "close_gate",
         "open_gate",

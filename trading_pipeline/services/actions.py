@@ -23,7 +23,7 @@ from trading_pipeline.services.reconciliation import accept_external, reconcile
 from trading_pipeline.services.reports import book_row, cancellation_rows, flattening_rows, submission_rows
 from trading_pipeline.services.session_story import explain_session
 from trading_pipeline.services.single_orders import cancel_order, close_position, replace_order
-from trading_pipeline.services.tie_out import require_agreement, tie_out
+from trading_pipeline.services.tie_out import accept_cash_difference, require_agreement, tie_out
 from trading_pipeline.services.twap import parent_row
 from trading_pipeline.services.twap import start as start_parent
 from trading_pipeline.services.valuation import Quotes
@@ -113,7 +113,7 @@ def _reconcile(on: OperatorContext, action: OperatorAction) -> Rows:
 def _tie_out(on: OperatorContext, action: OperatorAction) -> Rows:
     found = tie_out(on.account, action)
     require_agreement(found)
-    return [{"session": found.session.isoformat(), "tie_out": "ledger, book and broker agree"}]
+    return [{"session": found.session.isoformat(), "tie_out": "ledger, book and broker agree to the cent"}]
 
 
 def _order_time_price(on: OperatorContext, session: date, symbols: Collection[str]) -> dict[str, ReferencePrice]:
@@ -195,6 +195,10 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
     "tie_out": Verb(
         description="Compare ledger, book and broker and seal the answer; no order is sent after one that failed.",
         act=_tie_out,
+    ),
+    "accept_cash": Verb(
+        description="Accept the cash difference, or the activities of unknown types, that the newest tie-out named.",
+        act=lambda on, action: accept_cash_difference(on.account, action),
     ),
     "explain_session": Verb(
         description="Write down why a session was not traded, so that it no longer counts as unexplained.",

@@ -28,6 +28,8 @@ def value_session(account: TradingAccount, session: date) -> SessionPnl:
         marks=_marks(valuation, session, now),
         marks_before=_marks(valuation, day_before, before),
         capital=valuation.capital,
+        cash=account.ledger.cash.income(account.account, session),
+        cash_before=account.ledger.cash.income(account.account, day_before),
     )
 
 
@@ -39,7 +41,13 @@ def equity_in(account: TradingAccount, session: date) -> Decimal:
     """
     valuation = _valuation(account)
     held = account.ledger.fills.positions_at(account.account, session)
-    return equity_of(held, marks=_marks(valuation, session, held), capital=valuation.capital, session=session)
+    return equity_of(
+        held,
+        marks=_marks(valuation, session, held),
+        capital=valuation.capital,
+        session=session,
+        cash=account.ledger.cash.income(account.account, session),
+    )
 
 
 def _valuation(account: TradingAccount) -> Valuation:

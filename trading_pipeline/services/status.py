@@ -18,6 +18,7 @@ from trading_pipeline.services.session_story import last_stories, unexplained
 from trading_pipeline.services.tie_out import kept_back
 
 Rows = list[dict[str, Any]]
+_PNL = ("session", "realised", "fees", "dividends", "interest", "other", "transfers", "unrealised", "change", "equity")
 LAST_SESSIONS = 5
 
 
@@ -186,7 +187,7 @@ def _exposure(account: TradingAccount, snapshot: BookSnapshot | None) -> Rows:
 
 def _sessions(account: TradingAccount) -> Rows:
     return [
-        {name: str(row[name]) for name in ("session", "realised", "fees", "unrealised", "change", "equity")}
+        {name: str(row[name]) for name in _PNL}
         for row in account.ledger.fills.session_pnl(account.account)[-LAST_SESSIONS:]
     ]
 

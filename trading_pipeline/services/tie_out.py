@@ -1,4 +1,4 @@
-"""The end of a session: ledger, book and broker agree to the share, or the account trades no further session.
+"""The end of a session: ledger, book and broker agree to share and cent, or the account trades no further session.
 
 A broker of real time has sessions whether we look or not: there the last one in which the account traded, or held
 shares or orders, must have been tied out after its close before another is traded. The simulated exchange has a session
@@ -6,11 +6,13 @@ only when a run brings it there, and the asset `tie_out` of that run comes befor
 """
 
 from datetime import date
+from typing import Any
 
 from trading_pipeline.adapters.store.ledger.tie_outs import TieOut
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.errors import NotReconciled, OperatorError, TieOutFailed, TieOutMissing
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.cash import accept_cash, compare_cash
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.verification import verify_book
 
@@ -20,16 +22,23 @@ MENDED_BY = "`trading-pipeline tie-out --operator WHO --reason WHY`"
 def tie_out(account: TradingAccount, action: OperatorAction) -> TieOut:
     """Compare the three and seal the answer in the ledger, for the session that profit and loss count for now.
 
-    An answer given while the session is open is not the one that its end wants: see `TieOut.final`.
+    Cash is compared when the shares agree: it follows from them. An answer given while the session is open is not the
+    one that its end wants: see `TieOut.final`.
 
     Raises:
         OperatorError: the account has not traded yet.
+        DataQualityError: the broker's cash or what moved it cannot be read; nothing is written.
         ServerUnavailable: a server or the broker did not answer; nothing is written, and the answer before counts.
     """
     session, as_of = account.session(), account.instant()
     if session is None or as_of is None:
         raise OperatorError("the account has not traded yet: there is nothing to tie out", account=account.account)
     differences = [one.describe() for one in verify_book(account).differences]
+    cash: dict[str, Any] | None = None
+    if not differences:
+        with account.ledger.lane(account.account):
+            found = compare_cash(account, session, action)
+        differences, cash = list(found.differences), found.comparison.as_document()
     held = {symbol: one.qty for symbol, one in account.ledger.fills.positions(account.account).items()}
     return account.ledger.tie_outs.record(
         account.account,
@@ -39,6 +48,7 @@ def tie_out(account: TradingAccount, action: OperatorAction) -> TieOut:
         action.operator,
         as_of=as_of,
         final=as_of >= account.calendar.close_at(session),
+        cash=cash,
     )
 
 
@@ -52,6 +62,24 @@ def tie_out_session(account: TradingAccount, session: date, action: OperatorActi
     if account.session() == session:
         return tie_out(account, action)
     return account.ledger.tie_outs.of_session(account.account, session)
+
+
+def accept_cash_difference(account: TradingAccount, action: OperatorAction) -> list[dict[str, Any]]:
+    """Accept what the newest tie-out named of the cash, with a reason; the next one does not name it again.
+
+    Raises:
+        OperatorError: the newest tie-out named nothing of the cash, or its difference is another by now.
+        ServerUnavailable: as `tie_out`.
+    """
+    failed = failed_tie_out(account)
+    if failed is None or failed.cash is None:
+        raise OperatorError(
+            "the newest tie-out has no difference of cash that could be accepted: run `trading-pipeline tie-out` first",
+            account=account.account,
+        )
+    dollars = accept_cash(account, failed.session, failed.cash, action)
+    session = failed.session.isoformat()
+    return [{"session": session, "accepted_dollars": f"{dollars:f}", "next": f"run {MENDED_BY}"}]
 
 
 def failed_tie_out(account: TradingAccount) -> TieOut | None:
