@@ -46,6 +46,15 @@ def test_without_an_account_nothing_listens_or_sends() -> None:
     assert set() == {"stream", "slices", "quotes"} & {manifest["metadata"]["name"] for manifest in plain}
 
 
+def test_the_daemon_records_its_start_before_it_starts_a_run(manifests: list[dict[str, Any]]) -> None:
+    """As the stream and the slices do themselves; with the settings of the container it comes before."""
+    (daemon,) = (one for one in manifests if (one["kind"], one["metadata"]["name"]) == ("Deployment", "daemon"))
+    pod = daemon["spec"]["template"]["spec"]
+    (first,) = pod["initContainers"]
+    assert ["trading-pipeline", "record-start"] == first["command"]
+    assert pod["containers"][0]["envFrom"] == first["envFrom"]
+
+
 def test_a_wrong_field_would_be_found(manifests: list[dict[str, Any]]) -> None:
     """The schema check can fail."""
     wrong = json.loads(json.dumps(next(one for one in manifests if one["kind"] == "Deployment")))

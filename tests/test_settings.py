@@ -104,6 +104,22 @@ def test_a_paper_account_is_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (False, False) == (settings.dry_run, settings.live)
 
 
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({}, "wss://paper-api.alpaca.markets/stream"),
+        ({"ALPACA_BASE_URL": "http://127.0.0.1:9"}, "ws://127.0.0.1:9/stream"),
+        ({"ALPACA_STREAM_URL": "ws://localhost:9/here"}, "ws://localhost:9/here"),
+        ({"ALPACA_STREAM_URL": "wss://broker.example/stream"}, "wss://broker.example/stream"),
+    ],
+)
+def test_the_stream_is_where_it_is_said_to_be_or_beside_the_trading_api(
+    variables: dict[str, str], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without TLS on this machine only."""
+    assert url == configure(monkeypatch, PAPER | variables).stream_url
+
+
 def test_a_live_account_is_live(monkeypatch: pytest.MonkeyPatch) -> None:
     """With everything named, in production."""
     assert configure(monkeypatch, LIVE).live
@@ -131,6 +147,9 @@ def test_all_that_an_account_lacks_is_named_at_once(monkeypatch: pytest.MonkeyPa
         (LIVE | {"DATABASE_URL": ""}, "DATABASE_URL is missing"),
         (PAPER | {"ALPACA_BASE_URL": "http://paper-api.alpaca.markets"}, "https"),
         (PAPER | {"ACCOUNT": "simulated"}, "ACCOUNT must name the account"),
+        (PAPER | {"ALPACA_STREAM_URL": "https://paper-api.alpaca.markets/stream"}, "ALPACA_STREAM_URL must begin"),
+        (PAPER | {"ALPACA_STREAM_URL": "ws://paper-api.alpaca.markets/stream"}, "ALPACA_STREAM_URL must begin"),
+        (PAPER | {"ALPACA_STREAM_URL": "paper-api.alpaca.markets"}, "ALPACA_STREAM_URL must begin"),
     ],
 )
 def test_an_account_whose_facts_do_not_fit_is_refused(

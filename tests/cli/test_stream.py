@@ -45,6 +45,12 @@ def _wait_until_filled(account: TradingAccount, shares: int) -> None:
     raise AssertionError(f"never {shares} shares: {account.ledger.fills.positions(ACCOUNT)}")
 
 
+def _closed_for(account: TradingAccount) -> list[str]:
+    """Return why the gate was closed, each time."""
+    history = account.ledger.books.history(ACCOUNT, 50)
+    return [one["reason"] for one in history if one["action"] == "close_gate"]
+
+
 def test_a_killed_stream_process_loses_nothing(database_url: str, redis_url: str, tmp_path: Path) -> None:
     """Killed, with fills meanwhile: the next process sweeps, then books what it is told; SIGTERM ends it."""
     with (
@@ -70,6 +76,7 @@ def test_a_killed_stream_process_loses_nothing(database_url: str, redis_url: str
             updates.wait_for_listener(seconds=PATIENCE)
             bench.exchange.fill(apple, 3)
             _wait_until_filled(account, 3)
+            assert ["trading-pipeline stream was started: nothing is reconciled yet"] == _closed_for(account)
             first.kill()
             first.wait()
         bench.exchange.fill(apple)
@@ -80,6 +87,7 @@ def test_a_killed_stream_process_loses_nothing(database_url: str, redis_url: str
             _wait_until_filled(account, 20)
             second.send_signal(signal.SIGTERM)
             assert 0 == second.wait(PATIENCE)
+        assert 2 == len(_closed_for(account))
         bench.waits.sleep(30)
         assert [] == compare(account)
 

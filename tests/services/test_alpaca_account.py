@@ -1,15 +1,17 @@
 """The whole order path on an Alpaca account: ledger, guard and the real client against a server that misbehaves."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 from support.alpaca.bench import Bench, alpaca_account
 from support.alpaca.server import Fault
-from support.trading import ACCOUNT, ACTION, RUN, SESSION, order
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, order, quotes
 from support.virtual_time import shift_time
 
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.errors import ClockUnreliable
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.settlement import settle
@@ -90,6 +92,32 @@ def test_shares_whose_execution_is_not_listed_yet_count_until_it_arrives(
         assert {} == account.ledger.fills.inferred(ACCOUNT)
         assert (Decimal(10), OrderState.FILLED) == _held_and_state(account, order_id)
         assert [] == compare(account)
+
+
+@pytest.mark.parametrize("seconds", [-31, 31])
+def test_a_clock_that_halts_keeps_every_order_back_and_lets_cancellations_pass(
+    seconds: int, bench: Bench, database_url: str, redis_url: str
+) -> None:
+    """Orders that increase, reduce or flatten are refused by the clock's name; nothing of them is sent."""
+    with alpaca_account(database_url, redis_url, bench) as account:
+        held, working = SubmissionService(account, RUN).submit_all([order("AAPL"), order("MSFT")])
+        bench.exchange.fill(held.order.client_order_id)
+        settle(account, SESSION)
+        bench.exchange.clock_offset = timedelta(seconds=seconds)
+        bench.waits.sleep(31)
+        sent = len(bench.exchange.accepted)
+        for wanted in (order("NVDA"), order("AAPL", Side.SELL, 4)):
+            with pytest.raises(ClockUnreliable, match=r"31\.0 s apart.*synchronise this machine's clock"):
+                SubmissionService(account, RUN).submit(wanted)
+        done = RiskOperations(account).flatten_positions(ACTION, quotes)
+        ((symbol, why),) = done.still_open
+        assert ("AAPL", True, ()) == (symbol, "31.0 s apart" in why, done.submissions)
+        assert sent == len(bench.exchange.accepted)
+        stored = account.ledger.orders.get(working.order.client_order_id)
+        assert stored is not None
+        assert OrderState.CANCELED is stored.state
+        bench.exchange.clock_offset = timedelta(0)
+        assert not SubmissionService(account, RUN).submit(order("AAPL", Side.SELL, 4)).refused
 
 
 def _fills(account: TradingAccount, order_id: str) -> set[tuple[str, Decimal, Decimal]]:

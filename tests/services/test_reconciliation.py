@@ -10,6 +10,7 @@ from support.alpaca.bench import Bench
 from support.alpaca.server import Fault
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, order
 
+from trading_pipeline.cli.runtime import record_start
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.halts import Gate, OperatorAction
@@ -66,6 +67,25 @@ def test_only_reducing_orders_clear_from_a_start_until_the_account_was_reconcile
     done = start(account, ACTION)
     assert done is not None
     assert Gate.OPEN is done.record.gate
+
+
+@pytest.mark.parametrize("process", ["the system", "trading-pipeline stream", "trading-pipeline slices"])
+def test_each_start_of_a_process_that_sends_or_books_closes_the_gate_anew(
+    process: str, account: TradingAccount, bench: Bench
+) -> None:
+    """By its name, reducing orders pass, and only a reconciliation that succeeded opens it."""
+    bought = SubmissionService(account, RUN).submit(order("AAPL")).order
+    bench.exchange.fill(bought.client_order_id)
+    assert Gate.OPEN is reconcile(account, ACTION).record.gate
+    bench.server.plan_for("GET", "/v2/positions", *[Fault(status=503)] * 3)
+    record_start(account, process)
+    record = account.ledger.books.get(ACCOUNT)
+    assert Gate.CLOSED is record.gate
+    assert process in record.gate_reason
+    assert not _clears(account, "MSFT")
+    assert not SubmissionService(account, RUN).submit(order("AAPL", Side.SELL, 4)).refused
+    assert Gate.OPEN is reconcile(account, ACTION).record.gate
+    assert _clears(account, "MSFT", repeat=1)
 
 
 def test_an_answer_lost_in_a_crash_is_adopted(account: TradingAccount, bench: Bench) -> None:

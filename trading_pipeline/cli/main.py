@@ -229,6 +229,15 @@ def ui(port: int, host: str) -> None:
     raise SystemExit(code)
 
 
+@cli.command("record-start")
+def start_of_processes() -> None:
+    """Record a start of processes that `ui` does not start, and reconcile: until then only reducing orders clear."""
+    settings = _start()
+    with running_servers(settings) as environment:
+        check_account(settings, environment)
+        start_account(settings, environment)
+
+
 @cli.command()
 def up() -> None:
     """Keep the servers up until interrupted; other commands share them."""

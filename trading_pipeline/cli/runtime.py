@@ -106,9 +106,14 @@ def check_account(settings: Settings, environment: dict[str, str]) -> None:
 
 def start_account(settings: Settings, environment: dict[str, str]) -> None:
     """Record the start of the system and reconcile: until that has succeeded only reducing orders clear."""
-    action = OperatorAction(operator="trading-pipeline", reason="the system was started: nothing is reconciled yet")
     with opened_account(settings, environment) as account:
-        start(account, action)
+        record_start(account, "the system")
+
+
+def record_start(account: TradingAccount, process: str) -> None:
+    """Record the start of a process that sends or books, and reconcile: until then only reducing orders clear."""
+    reason = f"{process} was started: nothing is reconciled yet"
+    start(account, OperatorAction(operator="trading-pipeline", reason=reason))
 
 
 def alpaca_stream(settings: Settings, environment: dict[str, str]) -> tuple["AlpacaStream", Reads]:

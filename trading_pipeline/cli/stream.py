@@ -3,7 +3,7 @@
 import click
 
 from trading_pipeline.cli.child import run_until_told
-from trading_pipeline.cli.runtime import alpaca_stream, check_account, opened_account, running_servers
+from trading_pipeline.cli.runtime import alpaca_stream, check_account, opened_account, record_start, running_servers
 from trading_pipeline.errors import ConfigError
 from trading_pipeline.logs import configure_logging
 from trading_pipeline.services.stream import StreamService
@@ -19,6 +19,7 @@ def stream() -> None:
     configure_logging(settings.log_level)
     with running_servers(settings) as environment, opened_account(settings, environment) as account:
         check_account(settings, environment)
+        record_start(account, "trading-pipeline stream")
         frames, read = alpaca_stream(settings, environment)
         service = StreamService(account, frames, read)
         run_until_told(service.run, service.stop)

@@ -4,7 +4,7 @@ import click
 
 from trading_pipeline.cli.child import run_until_told
 from trading_pipeline.cli.console import show
-from trading_pipeline.cli.runtime import check_account, opened_account, opened_volumes, running_servers
+from trading_pipeline.cli.runtime import check_account, opened_account, opened_volumes, record_start, running_servers
 from trading_pipeline.errors import ConfigError
 from trading_pipeline.logs import configure_logging
 from trading_pipeline.services.arguments import Arguments, twap_request
@@ -93,6 +93,7 @@ def slices() -> None:
         check_account(settings, environment)
         if account.prices is None:
             raise ConfigError("slices are sent at prices of order time, and the account has no source of them")
+        record_start(account, "trading-pipeline slices")
         service = SliceService(account, Provenance(run_id="slices"), account.prices, volumes)
         loop = SliceLoop(service, account.clock.now)
         run_until_told(loop.run, loop.stop)
