@@ -36,7 +36,7 @@ def sql(text: str, limit: int, seconds: float, *, as_json: bool) -> None:
 @click.argument("symbol")
 @click.option("--bars", "newest", type=click.IntRange(1), default=10, show_default=True, help="How many bars.")
 @click.option("--known-at", type=str, default=None, help="Only what was known then, e.g. 2024-07-03T21:00:00+00:00.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw all its prices to an .svg or .png.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw all its prices to an .svg.")
 @_AS_JSON
 def inspect(symbol: str, newest: int, known_at: str | None, plot: Path | None, *, as_json: bool) -> None:
     """Show the bars, corporate actions, quarantine and restated versions of SYMBOL."""
@@ -160,13 +160,12 @@ def _brief(title: str, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _draw(lake: Lake, symbol: str, known_at: datetime | None, file: Path) -> None:
-    from trading_pipeline.adapters.price_plot import IMAGES, price_plot  # noqa: PLC0415 - as above
+    from trading_pipeline.adapters.price_plot import price_plot  # noqa: PLC0415 - as above
     from trading_pipeline.services.inspection import price_histories  # noqa: PLC0415
 
-    image = file.suffix.removeprefix(".").lower()
-    if image not in IMAGES:
-        raise click.UsageError(f"--plot {file}: name a file that ends in {' or '.join(f'.{one}' for one in IMAGES)}")
-    content = price_plot(price_histories(lake, [symbol], known_at=known_at), image=image)
+    if file.suffix.lower() != ".svg":
+        raise click.UsageError(f"--plot {file}: name a file that ends in .svg")
+    content = price_plot(price_histories(lake, [symbol], known_at=known_at))
     try:
         file.write_bytes(content)
     except OSError as error:
