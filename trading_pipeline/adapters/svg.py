@@ -13,7 +13,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 _SVG: Final = "http://www.w3.org/2000/svg"
 _FONT_SIZE: Final = 9
-_TICKS: Final = 6
+_DAYS_NAMED: Final = 6
+_NUMBERS: Final = 8
 _DAY_STEPS: Final = (1, 2, 7, 14)
 _MONTH_STEPS: Final = (1, 2, 3, 6, 12, 24, 60, 120)
 _MARKER: Final = 3.0
@@ -135,7 +136,7 @@ def _px(length: float) -> str:
 
 def _round_numbers(low: float, high: float) -> list[float]:
     """Return a few multiples of 1, 2 or 5 times a power of ten."""
-    rough = (high - low) / (_TICKS - 1)
+    rough = (high - low) / _NUMBERS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(one * power for one in (1, 2, 5, 10) if one * power >= rough * (1 - 1e-9))
     return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
@@ -145,12 +146,12 @@ def _round_days(first: date, last: date) -> list[tuple[date, str]]:
     """Return a few days with their names: every so many days of a short time, else firsts of months."""
     span = (last - first).days
     for step in _DAY_STEPS:
-        if span < _TICKS * step:
+        if span < _DAYS_NAMED * step:
             return [(day, str(day)) for day in (first + timedelta(at) for at in range(0, span + 1, step))]
     months = range(12 * first.year + first.month, 12 * last.year + last.month)
     for step in _MONTH_STEPS:
         chosen = [month for month in months if month % step == 0]
-        if len(chosen) <= _TICKS + 1:
+        if len(chosen) <= _DAYS_NAMED + 1:
             break
     starts = [date(month // 12, month % 12 + 1, 1) for month in chosen]
     return [(day, f"{day:%Y-%m}") for day in starts]
