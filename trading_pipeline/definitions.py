@@ -3,6 +3,7 @@
 Nothing imports it but Dagster and the CLI.
 """
 
+import gc
 from typing import Any
 
 import dagster as dg
@@ -132,3 +133,5 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
 
 defs = build_definitions(load_settings())
+
+gc.freeze()  # definitions live as long as the process: no collection, nor its end, need look at them again

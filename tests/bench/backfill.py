@@ -4,9 +4,10 @@
 
 A market of a seeded generator waits in the lake as imported bars and corporate actions, as `import-bars` leaves them.
 For each number of symbols a fresh process materialises `raw_bars`, `corporate_actions`, `bars` and `quarantined_bars`
-of all sessions but the last in one run of Dagster, on a PostgreSQL that the project starts; a second one the last
-session alone; a third one reads all bars adjusted. Times and peaks are those of whole processes. `start_seconds` is a
-process that loads the definitions, opens the instance and does nothing more.
+of all sessions but the last three in one run of Dagster, on a PostgreSQL that the project starts; then three more a
+session each; another one reads all bars adjusted. Times and peaks are those of whole processes. `start_seconds` is a
+process that loads the definitions, opens the instance and does nothing more, one before each of the single sessions;
+of these the medians are told.
 
 References in the same run, for one number of symbols: a plain pandas gate over the same rows in memory, and pyqlib's
 own writer (`FileFeatureStorage`) against `export-qlib` of the same bars. The last line is JSON.
@@ -16,6 +17,7 @@ import argparse
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -48,6 +50,8 @@ from trading_pipeline.adapters.store.adjusted import read_adjusted_bars
 from trading_pipeline.adapters.store.lake import Lake
 print(read_adjusted_bars(Lake(Path(sys.argv[1])), start=date.min, end=date.max).height)
 """
+ALONE = 3
+"""Sessions that have a process of their own."""
 START = "import dagster as dg, trading_pipeline.definitions as d; i = dg.DagsterInstance.get(); i.get_runs_count()"
 
 
@@ -70,6 +74,11 @@ def measured(command: Sequence[str], environment: dict[str, str], log: Path) -> 
     if child.returncode:
         raise RuntimeError(log.read_text()[-3000:])
     return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20)
+
+
+def middle(costs: Sequence[Cost]) -> Cost:
+    """Return the median of each figure."""
+    return Cost(*(statistics.median(figures) for figures in zip(*costs, strict=True)))
 
 
 def materialise(first: date, last: date) -> list[str]:
@@ -103,9 +112,12 @@ def backfill(symbols: int, days: list[date], folder: Path) -> dict[str, float]:
             "UNIVERSE": ",".join(opened.settings.universe),
             "DAGSTER_DISABLE_TELEMETRY": "yes",
         }
-        start = measured([sys.executable, "-c", START], variables, folder / "start.log")
-        whole = measured(materialise(days[0], days[-2]), variables, folder / "backfill.log")
-        one = measured(materialise(days[-1], days[-1]), variables, folder / "session.log")
+        whole = measured(materialise(days[0], days[-ALONE - 1]), variables, folder / "backfill.log")
+        starts, ones = [], []
+        for day in days[-ALONE:]:
+            starts.append(measured([sys.executable, "-c", START], variables, folder / "start.log"))
+            ones.append(measured(materialise(day, day), variables, folder / "session.log"))
+        start, one = middle(starts), middle(ones)
         adjust = [sys.executable, "-c", ADJUST, str(opened.settings.lake_root)]
         adjusting = measured(adjust, variables, folder / "adjust.log")
         kept = opened.lake.read(Dataset.BARS, start=days[0], end=days[-1], columns=["session"]).height

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
-from itertools import accumulate
+from operator import le
 from typing import Final, Self
 
 _FORMAT: Final = 1
@@ -59,15 +59,13 @@ class Catalog:
     parts: tuple[Part, ...] = ()
     retired: tuple[str, ...] = ()
     """Files the last commit stopped using; the next one removes them, so that slow readers find them until then."""
-    live: dict[date, Slice] = field(init=False, compare=False, repr=False)
+    live: dict[date, Slice] = field(default_factory=dict, compare=False, repr=False)
+    """Where each session is, in order: what `of` derives from the parts."""
 
-    def __post_init__(self) -> None:
-        newest: dict[date, Slice] = {}
-        for part in self.parts:
-            offsets = accumulate((count for _, count in part.sessions), initial=0)
-            for (session, count), offset in zip(part.sessions, offsets, strict=False):
-                newest[session] = Slice(part, offset, count, (session,))
-        object.__setattr__(self, "live", dict(sorted(newest.items())))
+    @classmethod
+    def of(cls, parts: tuple[Part, ...], retired: tuple[str, ...] = ()) -> Self:
+        """Return the catalog of parts, oldest first."""
+        return cls(parts, retired, _over({}, parts))
 
     def slices(self, sessions: Iterable[date]) -> list[Slice]:
         """Return where the rows of some written sessions lie, in order of session, neighbours joined."""
@@ -87,14 +85,13 @@ class Catalog:
             joined.append(_joined(start, last, pending))
         return joined
 
-    def replaced_by(self, parts: Sequence[Part], *, without: Iterable[Part] = ()) -> Self:
+    def replaced_by(self, parts: Sequence[Part]) -> Self:
         """Return the catalog after a commit: new parts on top, and those that nothing needs any more retired."""
-        gone = set(without)
-        stacked = type(self)(tuple(part for part in self.parts if part not in gone) + tuple(parts))
-        used = {id(found.part) for found in stacked.live.values()}
-        kept = tuple(part for part in stacked.parts if id(part) in used)
+        live = _over(self.live, parts)
+        used = {id(found.part) for found in live.values()}
+        kept = tuple(part for part in (*self.parts, *parts) if id(part) in used)
         names = {part.name for part in kept}
-        return type(self)(kept, tuple(sorted({part.name for part in self.parts} - names)))
+        return type(self)(kept, tuple(sorted({part.name for part in self.parts} - names)), live)
 
     def to_bytes(self) -> bytes:
         """Return the manifest as JSON."""
@@ -130,9 +127,21 @@ def read_catalog(content: bytes) -> Catalog:
             )
             for part in data["parts"]
         )
-        return Catalog(parts, tuple(data["retired"]))
+        return Catalog.of(parts, tuple(data["retired"]))
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a manifest: {error!r}") from error
+
+
+def _over(live: dict[date, Slice], parts: Iterable[Part]) -> dict[date, Slice]:
+    """Return where each session is once parts lie on top of others."""
+    newest = dict(live)
+    for part in parts:
+        offset = 0
+        for session, count in part.sessions:
+            newest[session] = Slice(part, offset, count, (session,))
+            offset += count
+    days = list(newest)
+    return newest if all(map(le, days, days[1:])) else dict(sorted(newest.items()))
 
 
 def _joined(first: Slice, last: Slice, sessions: Sequence[date]) -> Slice:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from enum import StrEnum
 from hashlib import blake2b
@@ -290,7 +291,7 @@ class Lake:
             after = after.replaced_by(merged)
             made += [part.name for part in merged]
         gone = {part.name for part in catalog.parts} - {part.name for part in after.parts}
-        final = Catalog(after.parts, tuple(sorted(gone)))
+        final = replace(after, retired=tuple(sorted(gone)))
         if not self._store.swap(f"{dataset}/{_MANIFEST}", final.to_bytes(), version):
             return False
         names = {part.name for part in final.parts}

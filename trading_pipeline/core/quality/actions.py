@@ -40,16 +40,14 @@ class Explained:
         known = known.with_columns(pl.Series("day", days_of(known["ex_date"], calendar)))
         # Up to the first session an action can only fall on the first row of its symbol, which has no move to explain.
         known = known.filter(pl.col("day") > int(panel.day.min()), pl.col("day") <= int(panel.day.max()))
-        before = panel.previous(panel.close)
-        for symbol, _, kind, ratio, amount, day in known.iter_rows():
-            at = panel.at_or_after(symbol, day)
-            if at < 0 or panel.first[at]:
-                continue
-            if ratio is None and amount is None:
-                explained.anything[at] |= kind in OPEN_ENDED
-                continue
-            paid = 1 - (amount or 0.0) / before[at]
-            explained.factor[at] *= max(paid, 0.01) / (ratio or 1.0)
+        at = panel.first_on_or_after(known["symbol"], known["day"].to_numpy())
+        followed = (at < len(panel)) & ~panel.first[np.minimum(at, len(panel) - 1)]
+        known, at = known.filter(pl.Series(followed)), at[followed]
+        unsaid = known.select(pl.col("ratio").is_null() & pl.col("amount").is_null()).to_series().to_numpy()
+        ratio, amount = (known[name].fill_null(0.0).cast(pl.Float64).to_numpy() for name in ("ratio", "amount"))
+        left = np.maximum(1 - amount / panel.close[at - 1], 0.01)
+        np.multiply.at(explained.factor, at, np.where(unsaid, 1.0, left / np.where(ratio == 0, 1.0, ratio)))
+        explained.anything[at[unsaid & known["kind"].is_in(list(OPEN_ENDED)).to_numpy()]] = True
         return explained
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from trading_pipeline.core.bars import in_order
 from trading_pipeline.core.quality.config import GateConfig
-from trading_pipeline.core.quality.panel import days_of, session_days
+from trading_pipeline.core.quality.panel import by_symbol, days_of, session_days
 from trading_pipeline.core.quality.reasons import Reason
 from trading_pipeline.core.sessions import SessionCalendar
 
@@ -91,11 +91,10 @@ def session_verdicts(
 
 def _missing(seen: pl.DataFrame, calendar: SessionCalendar, config: GateConfig, last: date | None) -> pl.DataFrame:
     """Return the sessions between two rows of a symbol, and the few after its last one."""
-    ordered = seen.select("session", "symbol").sort("symbol", "session")
-    if ordered.is_empty():
+    if seen.is_empty():
         return VERDICT_SCHEMA.to_frame()
+    code, ordered = by_symbol(seen.select("session", "symbol"))
     days = days_of(ordered["session"], calendar)
-    code = ordered["symbol"].rle_id().to_numpy()
     end = int(days_of(pl.Series([last]), calendar)[0]) if last else int(days.max())
     is_last = np.diff(code, append=-1) != 0
     until = np.where(is_last, np.minimum(days + config.gone_after, end) + 1, np.append(days[1:], 0))

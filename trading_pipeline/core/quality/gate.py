@@ -119,9 +119,7 @@ def judge_bars(
     unsound = _broken_rows(rows, row_rules(_non_sessions(rows, calendar), closes))
     copies = unsound.clear() if ordered else _duplicates(rows, unsound)
     broken = _dated(pl.concat([unsound, copies]), rows, calendar)
-    sound = rows.join(
-        broken.select("row").cast({"row": rows.schema["row"]}), on="row", how="anti", maintain_order="left"
-    )
+    sound = rows.filter(~_is_named(rows, broken))
     judgement = _Judgement(
         panel=Panel.of(sound, calendar, settings.reach, taken_over=taken_over(actions)),
         rows=rows,
@@ -212,8 +210,8 @@ def _require_usable(last_good: Mapping[str, float]) -> None:
 
 
 def _non_sessions(rows: pl.DataFrame, calendar: SessionCalendar) -> list[date]:
-    ended_on = rows["ended_at"].dt.convert_time_zone(EXCHANGE_ZONE).dt.date()
-    days = pl.concat([rows["session"].unique(), ended_on.unique().drop_nulls().rename("session")]).unique()
+    ended_on = rows["ended_at"].unique().dt.convert_time_zone(EXCHANGE_ZONE).dt.date().drop_nulls().rename("session")
+    days = pl.concat([rows["session"].unique(), ended_on]).unique()
     return [day for day in days if not calendar.is_session(day)]
 
 
@@ -226,12 +224,21 @@ def _duplicates(rows: pl.DataFrame, unsound: pl.DataFrame) -> pl.DataFrame:
 
 def _broken_rows(rows: pl.DataFrame, rules: Collection[Rule]) -> pl.DataFrame:
     flags = rows.select(rule.broken.fill_null(value=False).alias(rule.reason) for rule in rules)
+    anything = flags.select(pl.any_horizontal(pl.all())).to_series()
+    rows, flags = rows.filter(anything), flags.filter(anything)
     return pl.concat(
         rows.filter(flags[rule.reason]).select(
             "row", pl.lit(rule.reason.value).alias("reason"), rule.detail.cast(pl.String).alias("detail")
         )
         for rule in rules
     )
+
+
+def _is_named(rows: pl.DataFrame, named: pl.DataFrame) -> pl.Series:
+    """Tell which of all rows, whose `row` is their place, are among those of another frame."""
+    flags = np.zeros(rows.height, dtype=bool)
+    flags[named["row"].to_numpy()] = True
+    return pl.Series(flags)
 
 
 def _dated(broken: pl.DataFrame, rows: pl.DataFrame, calendar: SessionCalendar) -> pl.DataFrame:
@@ -264,7 +271,7 @@ def _result(
         .group_by("row", maintain_order=True)
         .agg(pl.col("reason").str.join(SEPARATOR), pl.col("detail").str.join("; "), pl.col("known_at").min())
     )
-    bars = rows.join(joined, on="row", how="anti", maintain_order="left").drop("row")
+    bars = rows.filter(~_is_named(rows, joined)).drop("row")
     quarantined = rows.join(joined, on="row", how="inner", maintain_order="left").select(QUARANTINE_SCHEMA.names())
     if bars.height + quarantined.height != rows.height:
         raise DataQualityError(

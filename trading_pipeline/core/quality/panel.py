@@ -1,6 +1,5 @@
 """Rows of the bar format as arrays in order of symbol and session, with the shifts and means the rules are made of."""
 
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import pairwise
@@ -49,8 +48,8 @@ class Panel:
 
         `taken_over` has `symbol` and `first_day` of companies under the symbol of another one. None: there are none.
         """
-        ordered = rows.sort("symbol", "session")
-        name, day = ordered["symbol"].rle_id().cast(pl.Int64).to_numpy(), days_of(ordered["session"], calendar)
+        name, ordered = by_symbol(rows)
+        day = days_of(ordered["session"], calendar)
         resumes = (np.diff(name, prepend=-1) != 0) | (np.diff(day, prepend=0) > reach)
         if taken_over is not None and taken_over.height:
             resumes[_first_rows(ordered, name, day, taken_over, calendar)] = True
@@ -85,13 +84,15 @@ class Panel:
         """Whether a series, by its code, is a later one of its symbol."""
         return np.array([one == other for one, other in pairwise(["", *self.symbols])], dtype=bool)
 
-    def at_or_after(self, symbol: str, day: int) -> int:
-        """Return the index of the first row of a symbol at a session or after it, or -1."""
-        for code in range(bisect_left(self.symbols, symbol), bisect_right(self.symbols, symbol)):
-            at = int(np.searchsorted(self.order, code * _SYMBOL_STRIDE + day))
-            if at < len(self) and self.code[at] == code:
-                return at
-        return -1
+    def first_on_or_after(self, symbols: pl.Series, days: Ints) -> Ints:
+        """Return the index of the first row of each symbol on a day or after it; the number of rows where none is."""
+        places = {symbol: place for place, symbol in enumerate(dict.fromkeys(self.symbols))}
+        place_of_series = np.array([places[symbol] for symbol in self.symbols], dtype=np.int64)
+        rows = place_of_series[self.code] * _SYMBOL_STRIDE + self.day
+        wanted = np.array([places.get(symbol, -1) for symbol in symbols], dtype=np.int64)
+        at = np.searchsorted(rows, wanted * _SYMBOL_STRIDE + days)
+        ends = np.searchsorted(rows, (wanted + 1) * _SYMBOL_STRIDE)
+        return np.where((wanted >= 0) & (at < ends), at, len(self))
 
     @cached_property
     def first(self) -> Flags:
@@ -136,11 +137,10 @@ class Panel:
         known = np.isfinite(values)
         total = np.concatenate(([0.0], np.cumsum(np.where(known, values, 0.0))))
         number = np.concatenate(([0], np.cumsum(known)))
-        at = np.arange(len(self))
-        begin = np.maximum(np.maximum(at - count, self.start), self._in_reach)
-        counted = number[at] - number[begin]
+        begin = self._begins(count)
+        counted = number[:-1] - number[begin]
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(counted >= least, (total[at] - total[begin]) / counted, np.nan)
+            return np.where(counted >= least, (total[:-1] - total[begin]) / counted, np.nan)
 
     def largest_before(self, values: Floats, count: int) -> Floats:
         """Return the largest of up to `count` rows before each; 0 where none is known."""
@@ -167,9 +167,35 @@ class Panel:
         table[medians["day"].to_numpy()] = medians["median"].fill_null(0.0).to_numpy()
         return table[self.day]
 
+    def _begins(self, count: int) -> Ints:
+        """Return the index of the first of up to `count` rows before each, within reach."""
+        if count not in self._known_begins:
+            since = np.maximum(self.start, self._in_reach)
+            self._known_begins[count] = np.maximum(np.arange(len(self)) - count, since)
+        return self._known_begins[count]
+
+    @cached_property
+    def _known_begins(self) -> dict[int, Ints]:
+        return {}
+
     @cached_property
     def _in_reach(self) -> Ints:
         return np.searchsorted(self.order, self.order - self.reach)
+
+
+def by_symbol(rows: pl.DataFrame) -> tuple[Ints, pl.DataFrame]:
+    """Return rows in order of symbol and session, and with them the place of each one's symbol among all, from 0.
+
+    Numbers are sorted in place of names, and rows that come in order of session are not sorted by it again.
+    """
+    names = pl.Enum(rows["symbol"].unique().sort())
+    places = rows["symbol"].cast(names).to_physical().to_numpy()
+    if not rows["session"].is_sorted():
+        days = rows["session"].to_physical().to_numpy()
+        order = np.lexsort((days, places))
+    else:
+        order = np.argsort(places, kind="stable")
+    return places[order].astype(np.int64), rows[order]
 
 
 def _first_rows(

@@ -139,7 +139,7 @@ def _groups(at: Ints, columns: tuple[Floats | Ints, ...]) -> list[Ints]:
         bits = values[at].astype(np.float64).view(np.uint64)
         key = (key ^ bits ^ (bits >> np.uint64(29))) * _MIX
         key ^= key >> np.uint64(32)
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)
     borders = np.flatnonzero(np.diff(key[order])) + 1
     starts, ends = np.append(0, borders), np.append(borders, len(at))
     return [at[np.sort(order[starts[one] : ends[one]])] for one in np.flatnonzero(ends - starts > 1)]

@@ -55,14 +55,15 @@ class Scores:
         """Compute them in one pass."""
         with np.errstate(divide="ignore", invalid="ignore"):
             before = panel.previous(panel.close) * factor
+            whole = np.log(panel.close / before)
             gap, usual_gap = _relative(panel, np.log(panel.open / before))
-            move, usual_move = _relative(panel, np.log(panel.close / before))
+            move, usual_move = _relative(panel, whole)
             volume = np.where(panel.volume > 0, np.log(panel.volume), np.nan)
             usual_volume = panel.mean_before(volume, _VOLUME_BARS, 3)
             turnover = volume + np.log(panel.close)
             shares, moved = (
                 np.exp(volume - panel.mean_before(volume, _MOVE_BARS, _VOLUME_BARS)),
-                np.abs(np.log(panel.close / before)),
+                np.abs(whole),
             )
             spread = panel.mean_before(np.abs(volume - usual_volume), _VOLUME_BARS, 5)
             return cls(
