@@ -80,8 +80,8 @@ def test_the_bars_are_drawn_with_what_was_quarantined(in_cents: Pipeline) -> Non
     in_cents.run_range("history", BEFORE, AFTER)
     markdown = str(in_cents.metadata("bars", AFTER)["prices"])
     svg = b64decode(markdown.partition("base64,")[2].removesuffix(")")).decode()
-    drawn = re.findall(r"<!-- (\w+), dollars -->", svg)
-    assert [4, set(CENTS), 2] == [len(drawn), set(drawn[:2]), svg.count("<!-- quarantined -->")]
+    drawn = re.findall(r">(\w+), dollars<", svg)
+    assert [4, set(CENTS), 2] == [len(drawn), set(drawn[:2]), svg.count(">quarantined<")]
 
 
 def test_a_session_that_failed_its_gates_gets_no_prediction_target_or_order(in_cents: Pipeline) -> None:

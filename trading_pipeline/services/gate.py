@@ -121,7 +121,7 @@ class _Question:
             data_start=self.store.sessions(Dataset.RAW_BARS)[0],
         )
         written = self._written(sessions)
-        verdicts = _of(result.verdicts(end), written)
+        verdicts = result.verdicts(end, sessions=written)
         answer = Judged(
             bars=validate_bars(
                 _of(result.bars, written).select(BAR_SCHEMA.names()), where=f"bars {written[0]} to {written[-1]}"

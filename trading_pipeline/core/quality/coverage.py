@@ -34,11 +34,18 @@ USABLE: Final = "usable"
 
 
 def symbol_verdicts(
-    bars: pl.DataFrame, quarantined: pl.DataFrame, calendar: SessionCalendar, config: GateConfig, last: date | None
+    bars: pl.DataFrame,
+    quarantined: pl.DataFrame,
+    calendar: SessionCalendar,
+    config: GateConfig,
+    last: date | None,
+    *,
+    sessions: Sequence[date] | None = None,
 ) -> pl.DataFrame:
     """Return one row a session and symbol, in that order: its verdict, and the reasons joined by `;`.
 
-    A symbol is expected from its first row to its last and `gone_after` sessions on, at most to `last`.
+    A symbol is expected from its first row to its last and `gone_after` sessions on, at most to `last`. Verdicts of
+    other days than `sessions` are left out; None: all are told.
     """
     good = bars.select("session", "symbol", pl.lit(GOOD).alias("verdict"), pl.lit("").alias("reason"))
     named = quarantined.filter(pl.col("symbol").is_not_null())
@@ -49,6 +56,8 @@ def symbol_verdicts(
     )
     seen = pl.concat([good, kept_out])
     verdicts = pl.concat([seen, _missing(seen, calendar, config, last)])
+    if sessions is not None:
+        verdicts = verdicts.filter(pl.col("session").is_in(list(sessions)))
     verdicts = verdicts.select(VERDICT_SCHEMA.names()).cast(VERDICT_SCHEMA)
     return verdicts if in_order(verdicts) else verdicts.sort("session", "symbol")
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -63,9 +64,12 @@ class GateResult:
         """Return the number of quarantined rows by reason; a row with two reasons counts twice."""
         return reason_counts(self.quarantined)
 
-    def verdicts(self, last: date | None = None) -> pl.DataFrame:
-        """Return one verdict a symbol-session (`VERDICT_SCHEMA`), absent ones up to `last` included."""
-        return symbol_verdicts(self.bars, self.quarantined, self.calendar, self.config, last)
+    def verdicts(self, last: date | None = None, *, sessions: Sequence[date] | None = None) -> pl.DataFrame:
+        """Return one verdict a symbol-session (`VERDICT_SCHEMA`), absent ones up to `last` included.
+
+        Those of `sessions`; None: of all.
+        """
+        return symbol_verdicts(self.bars, self.quarantined, self.calendar, self.config, last, sessions=sessions)
 
     def sessions(self, last: date | None = None) -> pl.DataFrame:
         """Return one verdict a session (`SESSION_SCHEMA`)."""
@@ -223,7 +227,7 @@ def _duplicates(rows: pl.DataFrame, unsound: pl.DataFrame) -> pl.DataFrame:
 
 
 def _broken_rows(rows: pl.DataFrame, rules: Collection[Rule]) -> pl.DataFrame:
-    flags = rows.select(rule.broken.fill_null(value=False).alias(rule.reason) for rule in rules)
+    flags = _flags(rows, rules)
     anything = flags.select(pl.any_horizontal(pl.all())).to_series()
     rows, flags = rows.filter(anything), flags.filter(anything)
     return pl.concat(
@@ -232,6 +236,19 @@ def _broken_rows(rows: pl.DataFrame, rules: Collection[Rule]) -> pl.DataFrame:
         )
         for rule in rules
     )
+
+
+def _flags(rows: pl.DataFrame, rules: Collection[Rule]) -> pl.DataFrame:
+    """Tell by reason which rows are broken; what few values decide is asked of each value, not of each row."""
+    flags = rows.select(rule.flag for rule in rules if not rule.decided_by)
+    for columns, group in groupby((rule for rule in rules if rule.decided_by), key=lambda rule: rule.decided_by):
+        judged = rows.select(columns).unique().with_columns(names := [rule.flag for rule in group])
+        if judged.select(pl.any_horizontal(pl.exclude(columns)).any()).item():
+            beside = rows.select(columns).join(judged, on=columns, how="left", nulls_equal=True, maintain_order="left")
+            flags = flags.hstack(beside.drop(columns))
+        else:
+            flags = flags.with_columns(pl.lit(value=False).alias(name.meta.output_name()) for name in names)
+    return flags
 
 
 def _is_named(rows: pl.DataFrame, named: pl.DataFrame) -> pl.Series:
@@ -271,8 +288,10 @@ def _result(
         .group_by("row", maintain_order=True)
         .agg(pl.col("reason").str.join(SEPARATOR), pl.col("detail").str.join("; "), pl.col("known_at").min())
     )
-    bars = rows.filter(~_is_named(rows, joined)).drop("row")
-    quarantined = rows.join(joined, on="row", how="inner", maintain_order="left").select(QUARANTINE_SCHEMA.names())
+    named = _is_named(rows, joined)
+    bars = rows.filter(~named).drop("row")
+    out = rows.filter(named)
+    quarantined = out.join(joined, on="row", how="inner", maintain_order="left").select(QUARANTINE_SCHEMA.names())
     if bars.height + quarantined.height != rows.height:
         raise DataQualityError(
             f"the gate got {rows.height} rows and returned {bars.height} + {quarantined.height}: do not use the result",

@@ -135,12 +135,16 @@ class Panel:
     def mean_before(self, values: Floats, count: int, least: int) -> Floats:
         """Return the mean of up to `count` rows before each, within reach; NaN where fewer than `least` are known."""
         known = np.isfinite(values)
-        total = np.concatenate(([0.0], np.cumsum(np.where(known, values, 0.0))))
-        number = np.concatenate(([0], np.cumsum(known)))
+        total, number = np.zeros(len(self) + 1), np.zeros(len(self) + 1, dtype=np.int64)
+        np.cumsum(np.where(known, values, 0.0), out=total[1:])
+        np.cumsum(known, out=number[1:])
         begin = self._begins(count)
         counted = number[:-1] - number[begin]
+        mean = total[:-1] - total[begin]
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(counted >= least, (total[:-1] - total[begin]) / counted, np.nan)
+            mean /= counted
+        mean[counted < least] = np.nan
+        return mean
 
     def largest_before(self, values: Floats, count: int) -> Floats:
         """Return the largest of up to `count` rows before each; 0 where none is known."""
@@ -226,4 +230,5 @@ def session_days(calendar: SessionCalendar) -> NDArray[np.datetime64]:
 @cache
 def session_closes(calendar: SessionCalendar) -> pl.Series:
     """Return the closes (UTC) of a calendar's sessions by their index."""
-    return pl.Series(calendar.closes, dtype=pl.Datetime("us", "UTC"))
+    seconds = pl.Series([int(close.timestamp()) for close in calendar.closes])
+    return pl.from_epoch(seconds, "s").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")

@@ -15,11 +15,20 @@ _VALUES = [name for name in BAR_SCHEMA if name not in (*BAR_KEY, "source")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One reason with the condition under which a row is broken, and what to tell the reader about the row."""
+    """One reason with the condition under which a row is broken, and what to tell the reader about the row.
+
+    `decided_by` names the columns that the condition reads, where they have few different values.
+    """
 
     reason: Reason
     broken: pl.Expr
     detail: pl.Expr
+    decided_by: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> pl.Expr:
+        """The condition by the name of its reason; what is not known is not broken."""
+        return self.broken.fill_null(value=False).alias(self.reason)
 
 
 def row_rules(non_sessions: Collection[date], closes: Mapping[date, datetime]) -> list[Rule]:
@@ -110,6 +119,7 @@ def _time_rules(non_sessions: Collection[date], closes: Mapping[date, datetime])
     return [
         Rule(
             reason=Reason.NOT_A_SESSION,
+            decided_by=("session", "ended_at"),
             broken=pl.col("session").is_in(closed_days) | ended_on.is_in(closed_days),
             detail=pl.format(
                 "{} is no trading session",
@@ -118,6 +128,7 @@ def _time_rules(non_sessions: Collection[date], closes: Mapping[date, datetime])
         ),
         Rule(
             reason=Reason.WRONG_TIME,
+            decided_by=("session", "ended_at"),
             broken=another_day.fill_null(value=True) | (pl.col("ended_at") > close),
             detail=pl.format("ended at {}, session {}", _text("ended_at"), pl.col("session")),
         ),
