@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 from support.line import Line, Passage, line_to
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from trading_pipeline.adapters.store.ledger import migrate
 from trading_pipeline.adapters.store.postgres import Pool
@@ -55,7 +56,9 @@ def _borrow(pool: Pool) -> None:
         pass
 
 
+@retry(retry=retry_if_exception_type(psycopg.OperationalError), stop=stop_after_delay(60), wait=wait_fixed(0.1))
 def _written(url: str) -> int:
+    """Ask again where the question meets a server that is only about to notice its crash."""
     with psycopg.connect(url) as connection:
         return connection.execute("select count(*) from ledger.alerts").fetchone()[0]
 
