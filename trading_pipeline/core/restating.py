@@ -9,15 +9,16 @@ What lies below a billionth is cut off toward zero and its cost stays with the o
 Worked: 10 at 400, split 4 for 1 -> 40 at 100; 25 at 2, 1 for 10 -> 2.5 at 20; 40 held, 0.25 a share -> 10 realised.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal, localcontext
 from fractions import Fraction
 from typing import Any, Final
 
-from trading_pipeline.core.accounting import ZERO, Booking, Position
+from trading_pipeline.core.accounting import ZERO, Booking, Position, apply_fill
 from trading_pipeline.core.corporate_actions import ActionKind
+from trading_pipeline.core.executions import Executed
 from trading_pipeline.core.sessions import SessionCalendar
 from trading_pipeline.errors import DataQualityError
 
@@ -73,6 +74,11 @@ class Restatement:
         return self.session, self.at, self.key
 
     @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols whose positions it changes."""
+        return (self.symbol, self.new_symbol) if self.new_symbol else (self.symbol,)
+
+    @property
     def changes_shares(self) -> bool:
         """True where the broker must show other shares, or another symbol, after it."""
         return self.ratio != 1 or bool(self.new_symbol)
@@ -87,6 +93,10 @@ class Restatement:
         if self.amount:
             what += f" of {self.amount:f} dollars a share"
         return f"{what} of {self.symbol}, effective {self.session}"
+
+
+Event = Executed | Restatement
+"""What changes positions; each has its moment."""
 
 
 def restatements_of(rows: Iterable[Mapping[str, Any]], calendar: SessionCalendar) -> list[Restatement]:
@@ -136,6 +146,30 @@ def apply_restatement(held: Mapping[str, Position], action: Restatement) -> dict
             action.symbol: Booking(position=_with(after, ZERO, ZERO, ZERO), realised=realised),
             action.new_symbol: Booking(position=moved, realised=ZERO),
         }
+
+
+def apply_event(held: Mapping[str, Position], event: Event) -> dict[str, Booking]:
+    """Return the positions that a fill or an action changes, by symbol."""
+    if isinstance(event, Restatement):
+        return apply_restatement(held, event)
+    symbol = event.fill.symbol
+    return {symbol: apply_fill(held.get(symbol, Position(symbol=symbol)), event.fill)}
+
+
+def replay_events(events: Iterable[Event]) -> dict[str, Position]:
+    """Return the positions, flat ones too, that fills and actions lead to, in whichever order they are given."""
+    held: dict[str, Position] = {}
+    for event in sorted(events, key=lambda one: one.moment):
+        held |= {symbol: booking.position for symbol, booking in apply_event(held, event).items()}
+    return held
+
+
+def related(symbols: Iterable[str], actions: Collection[Restatement]) -> set[str]:
+    """Return these symbols and all that changes of symbol moved their shares to or from."""
+    reached = set(symbols)
+    while more := {name for one in actions if reached.intersection(one.symbols) for name in one.symbols} - reached:
+        reached |= more
+    return reached
 
 
 def restated_shares(qty: Decimal, ratio: Fraction) -> Decimal:

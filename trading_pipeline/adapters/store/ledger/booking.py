@@ -24,7 +24,7 @@ from trading_pipeline.adapters.store.ledger.names import NAMED_FILLS, other_name
 from trading_pipeline.adapters.store.ledger.positions import (
     executed_of,
     locked_positions_in,
-    newest_fills_in,
+    newest_moments_in,
     replay_positions_in,
     store_positions_in,
 )
@@ -158,7 +158,7 @@ def _write(
     if not symbols:
         return {}
     held = locked_positions_in(connection, account, symbols)
-    newest = newest_fills_in(connection, account, symbols)
+    newest = newest_moments_in(connection, account, symbols)
     replayed = {one.fill.symbol for one in superseded}
     bookings: dict[str, Booking] = {}
     for one in (entry.executed for entry in entries):

@@ -82,7 +82,7 @@ class Books:
             OperatorError: `only_first` and the account had a book before, or not `only_first` and it had none.
         """
         with self._pool.connection() as connection:
-            present = _locked(connection, account)
+            present = locked_book_in(connection, account)
             if only_first and present.epoch:
                 raise OperatorError(
                     f"account {account} has a risk book (epoch {present.epoch}): use rebuild-risk-book to replace it",
@@ -96,7 +96,7 @@ class Books:
             first = LimitSet(limits=limits or RiskLimits()) if only_first else present.limit_set
             row = connection.execute(
                 _BEGIN_EPOCH,
-                {"account": account, "gate": gate.value, "gate_reason": gate_reason, **_limit_columns(first)},
+                {"account": account, "gate": gate.value, "gate_reason": gate_reason, **limit_columns(first)},
             ).fetchone()
             if row is None:
                 raise OperatorError(f"account {account} vanished from the ledger", account=account)
@@ -105,7 +105,7 @@ class Books:
             if only_first:
                 for name, text in first.limits.as_text().items():
                     change = LimitChange.from_text(name, text)
-                    _log_limit_change(connection, account, change, None, action)
+                    log_limit_change_in(connection, account, change, None, action)
         return _record(row)
 
     def saw_sequence(self, account: str, epoch: int, sequence: int) -> None:
@@ -124,22 +124,24 @@ class Books:
             OperatorError: it is in that state already.
         """
         with self._pool.connection() as connection:
-            present = _locked(connection, account)
+            present = locked_book_in(connection, account)
             if present.kill_switch is state:
                 raise OperatorError(f"the kill switch of {account} is {state} already", account=account)
             verb = "engage_kill_switch" if state is KillSwitch.ENGAGED else "disengage_kill_switch"
             reason = f"{action.operator}: {action.reason}" if state is KillSwitch.ENGAGED else ""
-            return _change(connection, present, verb, action, kill_switch=state.value, kill_switch_reason=reason)
+            return change_book_in(connection, present, verb, action, kill_switch=state.value, kill_switch_reason=reason)
 
     def trip_breaker(self, account: str, reason: str, action: OperatorAction) -> BookRecord:
         """Trip the breaker; tripping a tripped breaker keeps reason and epoch, and adds only an audit row."""
         verb, tripped = "trip_circuit_breaker", Breaker.TRIPPED.value
         with self._pool.connection() as connection:
-            present = _locked(connection, account)
+            present = locked_book_in(connection, account)
             if present.breaker is Breaker.TRIPPED:
                 _audit(connection, account, verb, action, {"breaker": tripped, "kept": present.breaker_reason})
                 return present
-            return _change(connection, present, verb, action, breaker=tripped, breaker_reason=reason, quiet_until=None)
+            return change_book_in(
+                connection, present, verb, action, breaker=tripped, breaker_reason=reason, quiet_until=None
+            )
 
     def reset_breaker(self, account: str, action: OperatorAction) -> BookRecord:
         """Move a tripped breaker to its quiet period.
@@ -148,7 +150,7 @@ class Books:
             OperatorError: the breaker is not tripped.
         """
         with self._pool.connection() as connection:
-            present = _locked(connection, account)
+            present = locked_book_in(connection, account)
             if present.breaker is not Breaker.TRIPPED:
                 raise OperatorError(
                     f"the breaker of {account} is {present.breaker}: only a tripped one can be reset", account=account
@@ -158,7 +160,9 @@ class Books:
                       set quiet_until = clock_timestamp() + make_interval(secs => %s) where account = %s""",
                 (present.limits.quiet_period_seconds, account),
             )
-            return _change(connection, present, "reset_circuit_breaker", action, breaker=Breaker.QUIET_PERIOD.value)
+            return change_book_in(
+                connection, present, "reset_circuit_breaker", action, breaker=Breaker.QUIET_PERIOD.value
+            )
 
     def set_limits(self, account: str, changes: Sequence[LimitChange], action: OperatorAction) -> BookRecord:
         """Change limits; each change gets a row of its own that says from what to what, and until when.
@@ -169,16 +173,18 @@ class Books:
         if not changes:
             raise OperatorError("no limit is to be changed: each has this value already", account=account)
         with self._pool.connection() as connection:
-            present = _locked(connection, account)
+            present = locked_book_in(connection, account)
             limits = present.limit_set
             for change in changes:
                 if change.until is not None and change.until <= present.read_at:
                     raise OperatorError(f"the change of {change.limit} would have expired at {change.until}")
                 before = limits.effective(present.read_at, change.symbol).value(change.limit)
-                _log_limit_change(connection, account, change, limit_as_text(before), action)
+                log_limit_change_in(connection, account, change, limit_as_text(before), action)
                 limits = limits.changed(change)
-            detail = {"changes": [_change_text(one) for one in changes]}
-            return _change(connection, present, "set_risk_limits", action, detail=detail, **_limit_columns(limits))
+            detail = {"changes": [change_text(one) for one in changes]}
+            return change_book_in(
+                connection, present, "set_risk_limits", action, detail=detail, **limit_columns(limits)
+            )
 
     def limit_changes(self, account: str, limit: int = 50) -> list[DictRow]:
         """Return the changes of limits, newest first."""
@@ -196,17 +202,17 @@ class Books:
             OperatorError: it is in that state already.
         """
         with self._pool.connection() as connection:
-            present = _locked(connection, account)
+            present = locked_book_in(connection, account)
             if present.gate is gate:
                 raise OperatorError(f"the reconciliation gate of {account} is {gate} already", account=account)
             verb = "open_gate" if gate is Gate.OPEN else "close_gate"
             reason = f"{action.operator}: {action.reason}"
-            return _change(connection, present, verb, action, gate=gate.value, gate_reason=reason)
+            return change_book_in(connection, present, verb, action, gate=gate.value, gate_reason=reason)
 
     def quarantine(self, account: str, symbol: str, until: datetime | None, action: OperatorAction) -> BookRecord:
         """Keep a symbol from trading until an instant, or until it is released; only a flatten still clears for it."""
         with self._pool.connection() as connection:
-            present = _locked(connection, account)
+            present = locked_book_in(connection, account)
             connection.execute(
                 """insert into ledger.quarantined_symbols (account, symbol, reason, until) values (%s, %s, %s, %s)
                    on conflict (account, symbol) do update
@@ -214,7 +220,7 @@ class Books:
                 (account, symbol, action.reason, until),
             )
             detail = {"symbol": symbol, "until": None if until is None else until.isoformat()}
-            return _change(connection, present, "quarantine_symbol", action, detail=detail)
+            return change_book_in(connection, present, "quarantine_symbol", action, detail=detail)
 
     def release(self, account: str, symbol: str, action: OperatorAction) -> BookRecord:
         """End the quarantine of a symbol.
@@ -223,7 +229,7 @@ class Books:
             OperatorError: it is not in quarantine.
         """
         with self._pool.connection() as connection:
-            present = _locked(connection, account)
+            present = locked_book_in(connection, account)
             gone = connection.execute(
                 """delete from ledger.quarantined_symbols where account = %s and symbol = %s
                    returning until is null or until > clock_timestamp() as held""",
@@ -231,7 +237,7 @@ class Books:
             ).fetchone()
             if gone is None or not gone["held"]:
                 raise OperatorError(f"{symbol} is not in quarantine", account=account, symbol=symbol)
-            return _change(connection, present, "release_symbol", action, detail={"symbol": symbol})
+            return change_book_in(connection, present, "release_symbol", action, detail={"symbol": symbol})
 
     def quarantined(self, account: str) -> dict[str, datetime | None]:
         """Return the symbols in quarantine with the end of it; None for no end."""
@@ -260,13 +266,13 @@ class Books:
     def block(self, account: str, symbol: str, action: OperatorAction) -> BookRecord:
         """Keep a symbol from trading; only a flatten still clears for it."""
         with self._pool.connection() as connection:
-            present = _locked(connection, account)
+            present = locked_book_in(connection, account)
             connection.execute(
                 """insert into ledger.blocked_symbols (account, symbol, reason) values (%s, %s, %s)
                    on conflict (account, symbol) do update set reason = excluded.reason, at = now()""",
                 (account, symbol, action.reason),
             )
-            return _change(connection, present, "block_symbol", action, detail={"symbol": symbol})
+            return change_book_in(connection, present, "block_symbol", action, detail={"symbol": symbol})
 
     def unblock(self, account: str, symbol: str, action: OperatorAction) -> BookRecord:
         """Let a symbol trade again.
@@ -275,14 +281,14 @@ class Books:
             OperatorError: it is not blocked.
         """
         with self._pool.connection() as connection:
-            present = _locked(connection, account)
+            present = locked_book_in(connection, account)
             gone = connection.execute(
                 "delete from ledger.blocked_symbols where account = %s and symbol = %s returning symbol",
                 (account, symbol),
             ).fetchone()
             if gone is None:
                 raise OperatorError(f"{symbol} is not blocked", account=account, symbol=symbol)
-            return _change(connection, present, "unblock_symbol", action, detail={"symbol": symbol})
+            return change_book_in(connection, present, "unblock_symbol", action, detail={"symbol": symbol})
 
     def blocked(self, account: str) -> dict[str, str]:
         """Return the blocked symbols with their reasons."""
@@ -308,13 +314,14 @@ class Books:
             ).fetchall()
 
 
-def _locked(connection: Connection[DictRow], account: str) -> BookRecord:
+def locked_book_in(connection: Connection[DictRow], account: str) -> BookRecord:
+    """Return the account's book, held by the caller's transaction."""
     connection.execute("insert into ledger.books (account) values (%s) on conflict do nothing", (account,))
     row = connection.execute(_SELECT + " for update", {"account": account}).fetchone()
     return BookRecord(account=account) if row is None else _record(row)
 
 
-def _change(
+def change_book_in(
     connection: Connection[DictRow],
     present: BookRecord,
     verb: str,
@@ -322,6 +329,7 @@ def _change(
     detail: Mapping[str, Any] | None = None,
     **columns: Any,
 ) -> BookRecord:
+    """Change the account's book and write who did it, inside a transaction that holds it; a new epoch begins."""
     # Each change starts an epoch: a book that did not follow is stale from this commit on.
     epoch = f"epoch = case epoch when 0 then 0 else {_NEXT_EPOCH} end"
     assignments = ", ".join([epoch, *(f"{name} = %({name})s" for name in columns)])
@@ -371,12 +379,14 @@ def _record(row: DictRow) -> BookRecord:
     )
 
 
-def _limit_columns(limits: LimitSet) -> dict[str, Jsonb]:
-    overrides = [_change_text(one) for one in limits.changes]
+def limit_columns(limits: LimitSet) -> dict[str, Jsonb]:
+    """Return limits as the columns of the book."""
+    overrides = [change_text(one) for one in limits.changes]
     return {"limits": Jsonb(limits.limits.as_text()), "limit_overrides": Jsonb(overrides)}
 
 
-def _change_text(change: LimitChange) -> dict[str, str | None]:
+def change_text(change: LimitChange) -> dict[str, str | None]:
+    """Return a change of a limit as JSON has it."""
     return {
         "limit": change.limit,
         "symbol": change.symbol,
@@ -395,9 +405,10 @@ def _change_of(texts: Mapping[str, str | None]) -> LimitChange:
     )
 
 
-def _log_limit_change(
+def log_limit_change_in(
     connection: Connection[DictRow], account: str, change: LimitChange, before: str | None, action: OperatorAction
 ) -> None:
+    """Write a change of a limit to the log of changes, inside a transaction the caller holds."""
     connection.execute(
         """insert into ledger.limit_changes
              (account, limit_name, symbol, from_value, to_value, expires_at, operator, reason)

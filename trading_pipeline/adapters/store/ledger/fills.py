@@ -19,11 +19,14 @@ select f.*, f.qty as whole_qty, f.qty - f.told_qty as qty, coalesce(o.chain, f.c
   from ledger.fills f left join ledger.orders o using (client_order_id)
  where f.account = %s and not f.posted order by f.seq
 """
-# From the present backwards: a symbol without later fills, so every one at the newest close, stands as it does now.
+# From the present backwards: a symbol to which nothing happened later, so each at the newest close, stands as now.
 _POSITIONS_AT = f"""
 with later as (
-    select symbol, sum(realised) as realised, sum(fee) as fees
-      from ledger.effective_fills where account = %(account)s and session > %(session)s group by symbol
+    select symbol, sum(realised) as realised, sum(fee) as fees from (
+        select symbol, realised, fee from ledger.effective_fills where account = %(account)s and session > %(session)s
+         union all
+        select symbol, realised, 0 from ledger.restated_positions where account = %(account)s and session > %(session)s
+    ) events group by symbol
 )
 select symbol, qty, average_price, cost, realised, fees
   from ledger.positions where account = %(account)s and symbol not in (select symbol from later)
@@ -31,8 +34,16 @@ select symbol, qty, average_price, cost, realised, fees
 select symbol, coalesce(newest.position_after, 0), coalesce(newest.average_after, 0), coalesce(newest.cost_after, 0),
        p.realised - later.realised, p.fees - later.fees
   from later join ledger.positions p using (symbol) left join lateral (
-       select f.position_after, f.average_after, f.cost_after from ledger.effective_fills f
-        where f.account = p.account and f.symbol = p.symbol and f.session <= %(session)s
+       select * from (
+           (select position_after, average_after, cost_after, session, executed_at, execution_id
+              from ledger.effective_fills f
+             where f.account = p.account and f.symbol = p.symbol and f.session <= %(session)s
+             order by {NEWEST_FIRST} limit 1)
+            union all
+           (select position_after, average_after, cost_after, session, executed_at, execution_id
+              from ledger.restated_positions r
+             where r.account = p.account and r.symbol = p.symbol and r.session <= %(session)s
+             order by {NEWEST_FIRST} limit 1)) either
         order by {NEWEST_FIRST} limit 1) newest on true
  where p.account = %(account)s
  order by symbol

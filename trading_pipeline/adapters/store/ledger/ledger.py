@@ -17,6 +17,7 @@ from trading_pipeline.adapters.store.ledger.fills import Fills
 from trading_pipeline.adapters.store.ledger.inbox import Inbox
 from trading_pipeline.adapters.store.ledger.monitors import Monitors
 from trading_pipeline.adapters.store.ledger.orders import Orders
+from trading_pipeline.adapters.store.ledger.restatements import Restatements
 from trading_pipeline.adapters.store.ledger.seals import Seals
 from trading_pipeline.adapters.store.ledger.sending import Sending
 from trading_pipeline.adapters.store.ledger.session_records import SessionRecords
@@ -44,6 +45,7 @@ class Ledger:
         self.inbox = Inbox(self._pool)
         self.sending = Sending(self._pool)
         self.monitors = Monitors(self._pool)
+        self.restatements = Restatements(self._pool)
         self.seals = Seals(self._pool)
         self.slices = Slices(self._pool)
         self.session_records = SessionRecords(self._pool)

@@ -13,10 +13,11 @@ from typing import Any, Final
 from psycopg import Connection, sql
 from psycopg.rows import DictRow
 
-from trading_pipeline.adapters.store.ledger.positions import IN_ORDER, fill_of
+from trading_pipeline.adapters.store.ledger.positions import IN_ORDER, executed_of, fill_of, restatement_of
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.accounting import Position, apply_fill
 from trading_pipeline.core.orders.states import OrderState, Source, StateEvent, derive_state
+from trading_pipeline.core.restating import Event, Restatement, replay_events
 
 ROWS_AT_ONCE: Final = 2_000
 LISTED: Final = 100
@@ -55,6 +56,7 @@ having o.filled_qty <> coalesce(sum(f.qty), 0) or abs(o.filled_notional - coales
  order by o.client_order_id
 """
 _FILLS = f"select * from ledger.effective_fills order by account, symbol, {IN_ORDER}"  # noqa: S608 - the order is ours
+_RESTATEMENTS = "select * from ledger.restatements order by account, id"
 _POSITIONS = "select * from ledger.positions order by account, symbol"
 
 
@@ -194,12 +196,24 @@ def _check_filled(connection: Connection[DictRow], check: LedgerCheck) -> None:
 def _check_positions(connection: Connection[DictRow], check: LedgerCheck) -> None:
     kept = {(row["account"], row["symbol"]): row for row in connection.execute(_POSITIONS).fetchall()}
     check.positions = len(kept)
+    actions: dict[str, list[Restatement]] = {}
+    for row in connection.execute(_RESTATEMENTS).fetchall():
+        actions.setdefault(row["account"], []).append(restatement_of(row))
+    # Of companies whose shares changed; those of others are never all in memory.
+    touched = {(account, symbol) for account, some in actions.items() for one in some for symbol in one.symbols}
+    events: dict[str, list[Event]] = {account: list(some) for account, some in actions.items()}
     fills = _stream(connection, "fills", _FILLS)
     for (account, symbol), rows in groupby(fills, key=lambda row: (row["account"], row["symbol"])):
+        if (account, symbol) in touched:
+            events[account] += map(executed_of, rows)
+            continue
         position = Position(symbol=symbol)
         for row in rows:
             position = apply_fill(position, fill_of(row)).position
         _compare(check, account, position, kept.pop((account, symbol), None))
+    for account, some in events.items():
+        for symbol, position in replay_events(some).items():
+            _compare(check, account, position, kept.pop((account, symbol), None))
     for (account, symbol), row in kept.items():
         _compare(check, account, Position(symbol=symbol), row)
 
