@@ -35,6 +35,21 @@ def test_processes_share_one_bucket(redis_url: str) -> None:
     assert 12 <= sum(counts) <= 14
 
 
+@pytest.mark.parametrize("per_minute", [1, 2, 20])
+def test_no_minute_sees_more_than_the_budget(redis_url: str, per_minute: int) -> None:
+    """A burst after a rest, then whoever asks whenever there is a place: the burst is no gift on top of the minute."""
+    budget = budget_of(redis_url, per_minute=per_minute)
+    client = redis.Redis.from_url(redis_url, socket_timeout=2)
+    count = taken(budget)
+    (bucket,) = client.keys("alpaca:*:budget")
+    for _ in range(59):
+        client.hincrby(bucket, "at", -1000)  # a second passes
+        count += taken(budget)
+    assert per_minute >= count >= per_minute * 4 // 5
+    client.hincrby(bucket, "at", -62_000)
+    assert taken(budget) >= 1, "the next minute has a place again"
+
+
 def test_keys_and_apis_have_buckets_of_their_own(redis_url: str) -> None:
     """Trading is not slowed by market data, nor one key by another."""
     assert 1 == taken(budget_of(redis_url, per_minute=6))

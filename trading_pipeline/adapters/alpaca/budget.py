@@ -12,11 +12,13 @@ from trading_pipeline.errors import ServerUnavailable, TransientError
 
 _MS_A_SECOND = 1000
 _BURST_SHARE = 10
-"""A tenth of a minute's budget may be asked for at once: the server counts in windows of its own."""
+"""A tenth of a minute's budget may be asked for at once; the rest of it comes evenly."""
+_COUNTED_SECONDS = 62
+"""How long a minute of the server may be: it counts what arrives, and requests travel unevenly."""
 
 
 class RequestBudget:
-    """Hands out requests evenly: never more than `per_minute` in a minute, whoever asks.
+    """Hands out requests evenly: never more than `per_minute` in any minute, what was asked for at once included.
 
     Args:
         client: Redis, with a time-out.
@@ -35,7 +37,9 @@ class RequestBudget:
         digest = hashlib.sha256(key_id.encode()).hexdigest()[:16]
         self._key = f"alpaca:{{{digest}}}:{api}:budget"
         self._script = client.register_script((resources.files(__package__) / "budget.lua").read_text())
-        self._arguments = (max(per_minute // _BURST_SHARE, 1), per_minute)
+        burst = max(per_minute // _BURST_SHARE, 1)
+        # At least one a minute: a burst of one and nothing after it would be a budget for one request ever.
+        self._arguments = (burst, max(per_minute - burst, 1) * 60 / _COUNTED_SECONDS)
         self._sleep = sleep
 
     def take(self, *, patience_seconds: float) -> float:
