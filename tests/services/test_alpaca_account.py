@@ -55,6 +55,24 @@ def test_a_fault_in_the_first_order_leaves_ledger_book_and_broker_alike(
         assert [] == account.ledger.orders.live(ACCOUNT)
 
 
+@pytest.mark.parametrize("orders", [1, 6])
+def test_ends_of_many_orders_read_the_executions_of_the_account_once(
+    orders: int, bench: Bench, database_url: str, redis_url: str
+) -> None:
+    """What is booked already is not read again for each order that ends: its pages are those of the whole account."""
+    with alpaca_account(database_url, redis_url, bench) as account:
+        news = [order(symbol, qty=10 + at) for at in range((orders + 1) // 2) for symbol in ("AAPL", "MSFT")][:orders]
+        for sent in SubmissionService(account, RUN).submit_all(news):
+            bench.exchange.fill(sent.order.client_order_id, 3)
+            bench.exchange.end(sent.order.client_order_id, "canceled")
+        bench.server.requests.clear()
+        settle(account, SESSION)
+        assert [] == account.ledger.orders.live(ACCOUNT)
+        assert [] == compare(account)
+        settled = bench.server.count("GET", "/v2/account/activities/FILL")
+    assert 4 == settled, "two pages, the last one empty, for the settlement and as many for the comparison"
+
+
 def test_a_cancelled_order_frees_what_it_held(bench: Bench, database_url: str, redis_url: str) -> None:
     """A partial fill, then an operator's cancel: the ledger ends the order with what was filled."""
     with alpaca_account(database_url, redis_url, bench) as account:

@@ -127,9 +127,11 @@ def take_over(account: TradingAccount, order: OrderRecord, reported: BrokerOrder
     that is further along already is returned as it is.
     """
     orders = account.ledger.orders
-    if reported.filled_qty:
-        book_executions(account, [order.client_order_id])
     stored = orders.get(order.client_order_id) or order
+    # A broker lists executions of the whole account: they are read only where a share is missing.
+    if stored.filled_qty < reported.filled_qty:
+        book_executions(account, [order.client_order_id])
+        stored = orders.get(order.client_order_id) or order
     if stored.filled_qty < reported.filled_qty:
         # Asked again, so that the figures hold every execution that was just read.
         reported = account.broker.find(order.client_order_id) or reported

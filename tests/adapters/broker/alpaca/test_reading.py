@@ -167,6 +167,23 @@ def test_one_listing_answers_many_look_ups(bench: Bench) -> None:
     assert OrderState.CANCELED is (found and found.state)
 
 
+def test_an_order_that_was_listed_as_over_is_not_asked_for_again_soon(bench: Bench) -> None:
+    """Thousands of look-ups take minutes of the budget; after two of them its end is looked at anew."""
+    broker, orders = bench.broker(), [intent(repeat=number) for number in range(3)]
+    for one in orders:
+        send(broker, one)
+        bench.exchange.end(one.client_order_id, "canceled")
+    ids = [one.client_order_id for one in orders]
+    broker.executions(ids)
+    bench.waits.sleep(60)
+    before = len(bench.server.requests)
+    assert {OrderState.CANCELED} == {found.state for one in ids if (found := broker.find(one))}
+    assert before == len(bench.server.requests)
+    bench.waits.sleep(61)
+    assert broker.find(ids[0]) is not None
+    assert before + 1 == len(bench.server.requests)
+
+
 def test_a_replaced_order_has_ended_and_names_what_replaced_it(bench: Bench) -> None:
     """An order changed by hand at the broker is over under its own id."""
     broker, wanted = bench.broker(), intent(limit_price=Decimal("100.00"))

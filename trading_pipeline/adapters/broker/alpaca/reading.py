@@ -19,6 +19,8 @@ LOOK_BACK: Final = timedelta(days=10)
 """How far back orders are listed; an older one is looked up by its id."""
 FRESH_SECONDS: Final = 3.0
 """How long a listed order stands for a look-up of it. Alpaca's own reads lag behind by more."""
+ENDED_SECONDS: Final = 120.0
+"""The same for an order that was listed as over: nothing more becomes of it, and many look-ups take minutes."""
 _NOT_FOUND: Final = 404
 _NO_ORDER: Final = 40410000
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -60,8 +62,11 @@ class AlpacaOrders:
 
         Only Alpaca's own word for it is an absence: a wrong URL, or a page of somebody in between, is an error.
         """
-        if self._monotonic() - self._listed_at < FRESH_SECONDS and client_order_id in self._listed:
-            return self._listed[client_order_id]
+        listed = self._listed.get(client_order_id)
+        if listed is not None:
+            lasts = ENDED_SECONDS if listed.state.terminal else FRESH_SECONDS
+            if self._monotonic() - self._listed_at < lasts:
+                return listed
         return self.look_up(client_order_id)
 
     def look_up(self, client_order_id: str) -> BrokerOrder | None:
