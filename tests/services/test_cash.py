@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
 from support.alpaca.server import Fault
-from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, trading_kit
+from support.trading import ACCOUNT, ACTION, RICH, RUN, SESSION, Kit, order, trading_kit
 
 from trading_pipeline.adapters.broker.matching import ExchangeCosts
 from trading_pipeline.core.cash import CashBalance, CashComparison, ExpectedCash
@@ -19,7 +19,7 @@ from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import DataQualityError, OperatorError, TieOutFailed, TieOutMissing, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.cash import record_cash
-from trading_pipeline.services.equity import value_session
+from trading_pipeline.services.equity import record_sessions, value_session
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.status import read_status
 from trading_pipeline.services.submission import SubmissionService
@@ -144,12 +144,18 @@ def test_a_fee_posted_the_next_day_is_dated_and_explained_and_no_session_fails(
     _buy(account, bench, Decimal("100.01"))
     bench.waits.instant = AFTER_THE_CLOSE
     assert tie_out(account, ACTION).agrees
+    assert [FIRST] == [one.session for one in record_sessions(account, [FIRST])]
     bench.waits.instant = THE_NEXT_EVENING
     bench.exchange.post("FEE", Decimal("-0.04"), day=FIRST)
     assert tie_out(account, ACTION).agrees
     (fee,) = account.ledger.cash.of_session(ACCOUNT, FIRST)
     assert ("FEE", "fee", Decimal("-0.04")) == (fee["type"], fee["kind"], fee["amount"])
-    assert (Decimal("0.04"), Decimal(0)) == tuple(value_session(account, one).fees for one in (FIRST, SECOND))
+    assert [(FIRST, Decimal("0.04")), (SECOND, Decimal(0))] == [
+        (one.session, one.fees) for one in record_sessions(account, [SECOND])
+    ]
+    kept = account.ledger.fills.session_pnl(ACCOUNT)
+    assert kept[-1]["equity"] - RICH == sum(row["change"] for row in kept) == Decimal("-0.14")
+    assert [SECOND] == [one.session for one in record_sessions(account, [SECOND])]
 
 
 def test_accrued_fees_that_left_the_cash_before_their_activity_are_explained_and_shown(

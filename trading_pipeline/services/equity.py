@@ -1,14 +1,49 @@
 """What an account is worth at the close, or in the middle, of a session."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from decimal import Decimal
+from typing import Final
 
 from trading_pipeline.core.accounting import Position
 from trading_pipeline.core.pnl import SessionPnl, equity_of, session_pnl
 from trading_pipeline.errors import DataQualityError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.valuation import Valuation
+
+AMOUNTS: Final = (
+    "realised",
+    "fees",
+    "dividends",
+    "interest",
+    "other",
+    "transfers",
+    "unrealised",
+    "change",
+    "equity",
+)
+"""What is recorded of a session, dollars."""
+
+
+def record_sessions(account: TradingAccount, sessions: Collection[date]) -> list[SessionPnl]:
+    """Value sessions and record their profit and loss; return them in their order.
+
+    Those before them that were recorded before something was booked that counts for them, a fee charged the next day or
+    a fill that came late, are recorded anew and returned too: so the changes of all sessions add up. The lane is held
+    for each, so that nothing is booked between its valuation and its record.
+
+    Raises:
+        DataQualityError: as `value_session`.
+    """
+    outdated = account.ledger.fills.outdated_pnl(account.account, max(sessions))
+    results = []
+    for session in sorted({*sessions, *outdated}):
+        with account.ledger.lane(account.account):
+            valued = value_session(account, session)
+            amounts = {name: getattr(valued, name) for name in AMOUNTS}
+            account.ledger.fills.record_session_pnl(account.account, session, **amounts)
+        results.append(valued)
+    return results
 
 
 def value_session(account: TradingAccount, session: date) -> SessionPnl:

@@ -49,6 +49,23 @@ select symbol, coalesce(newest.position_after, 0), coalesce(newest.average_after
  order by symbol
 """  # noqa: S608 - the order is ours
 
+# Late is what was booked after a session's P&L was computed and is of that session or one before.
+_OUTDATED = """
+with booked as (
+    select session, booked_at as at from ledger.fills where account = %(account)s
+     union all
+    select session, at from ledger.cash_activities where account = %(account)s and amount <> 0 and not in_opening
+     union all
+    select session, at from ledger.cash_entries where account = %(account)s and amount <> 0 and kind <> 'opening'
+), through as (
+    select session, max(max(at)) over (order by session) as at from booked group by session
+)
+select p.session from ledger.session_pnl p
+ where p.account = %(account)s and p.session <= %(through)s
+   and p.computed_at < (select max(t.at) from through t where t.session <= p.session)
+ order by p.session
+"""
+
 
 class Fills:
     """Statements about fills, positions and session P&L. A fill and all it changes commit together."""
@@ -159,6 +176,11 @@ class Fills:
                           computed_at = now()""",
                 {"account": account, "session": session, **amounts},
             )
+
+    def outdated_pnl(self, account: str, through: date) -> list[date]:
+        """Return the sessions up to one whose P&L was recorded before something was booked that counts for them."""
+        rows = self._pool.rows(_OUTDATED, {"account": account, "through": through})
+        return [row["session"] for row in rows]
 
     def session_pnl(self, account: str) -> list[DictRow]:
         """Return the P&L rows of all sessions, oldest first."""
