@@ -219,6 +219,41 @@ def test_a_fraction_is_kept_and_its_rounding_recorded_so_that_it_never_adds_up(
     assert not tie_out(account, ACTION).agrees
 
 
+def test_fractions_of_shares_are_kept_and_tie_out_with_the_cash_they_moved(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """All nine decimals of a share, long and then less of it."""
+    _begin(account)
+    sent = SubmissionService(account, RUN).submit(order("AAPL", qty=10)).order
+    bench.exchange.fill(sent.client_order_id, qty=Decimal("2.123456789"), price=Decimal("189.46"))
+    bench.exchange.close_session()
+    settle(account, SESSION)
+    bench.waits.instant = AFTER_THE_CLOSE
+    found = tie_out(account, ACTION)
+    assert found.agrees, found.describe()
+    assert {"AAPL": "2.123456789"} == found.positions
+    assert found.cash is not None
+    assert ("-402.31012324394", "999597.69") == (found.cash["fills"], found.cash["broker"])
+    bench.exchange.buy_elsewhere("AAPL", Decimal("0.000000001"))
+    assert "2.12345679" in tie_out(account, ACTION).describe()
+
+
+def test_a_crash_between_recording_a_rounding_and_sealing_the_answer_rounds_once(
+    account: TradingAccount, bench: Bench, database_url: str
+) -> None:
+    """The next tie-out expects what was recorded."""
+    _begin(account)
+    _buy(account, bench, Decimal("189.4612345"), qty=1)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("alter table ledger.tie_outs add constraint failing check (operator <> 'ada') not valid")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        tie_out(account, ACTION)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("alter table ledger.tie_outs drop constraint failing")
+    assert tie_out(account, ACTION).agrees
+    assert ["opening", "rounding"] == [kind for kind, _ in _entries(account)]
+
+
 def test_an_activity_that_says_another_thing_than_it_did_is_named_with_the_difference(
     account: TradingAccount, bench: Bench
 ) -> None:
