@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import psycopg
 import pytest
 import redis
 from support.pipeline import ACTION, HISTORY, LAST, Pipeline, errors_of, last_sessions
@@ -269,3 +270,24 @@ def test_data_that_nobody_restated_would_have_traded_the_same(trained: Pipeline)
     metadata = trained.metadata("restatement_report", FIRST)
     assert [0, 0] == [metadata["targets_that_differ"], metadata["orders_that_differ"]]
     assert metadata["order_dollars"] > 0
+
+
+def test_a_cent_that_the_broker_is_short_of_stops_the_next_session_until_it_is_accepted(trained: Pipeline) -> None:
+    """The page of the asset shows both figures; the job accepts what it named, and the next tie-out succeeds."""
+    with trained.account() as account:
+        session = account.session()
+    assert session is not None
+    with psycopg.connect(trained.environment["DATABASE_URL"]) as connection:
+        connection.execute("update exchange.clocks set opening_cash = opening_cash - 0.01")
+    assert "-0.01 dollars are not explained" in errors_of(trained.run("tie_out", tie_out=OPERATOR))
+    assert "-0.01" in str(trained.metadata("tie_out", session)["cash"].records)
+    stopped = trained.run("trade_session", session=session)
+    assert "tie_out: ledger_book_and_broker_agree" in errors_of(stopped)
+    assert "submitted_orders" not in {event.step_key for event in stopped.filter_events(lambda one: one.is_step_start)}
+
+    assert "" == errors_of(trained.run("accept_cash", accept_cash=OPERATOR))
+    assert "" == errors_of(trained.run("tie_out", tie_out=OPERATOR))
+    assert "" == errors_of(trained.run("trade_session", session=session))
+    (row,) = (one.data for one in trained.metadata("pnl", session)["sessions"].records)
+    assert "-0.01" == str(row["other"])
+    assert 0 == trained.metadata("fills", session)["cash_activities_recorded_now"]
