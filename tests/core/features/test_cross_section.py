@@ -100,3 +100,13 @@ def test_streaming_gives_the_same_rows_symbols_by_symbols(budget: int) -> None:
     whole = compiled.compute(BARS, calendar=DAYS, sessions=DAYS)
     assert whole.equals(pl.concat(frames).sort("session", "symbol"))
     assert (5 if budget == 1 else 1) <= len(frames) <= 5
+
+
+def test_what_is_missing_streams_as_nan_where_nulls_are_not_wanted() -> None:
+    """The same values otherwise, and no column that could hold a null."""
+    compiled = _compiled(*TEXTS)
+    whole = compiled.compute(BARS, calendar=DAYS, sessions=DAYS)
+    (frame,) = compiled.stream(BARS, calendar=DAYS, sessions=DAYS, nulls=False)
+    names = compiled.feature_set.names
+    assert sum(whole.select(names).null_count().row(0)) > 0 == sum(frame.select(names).null_count().row(0))
+    assert whole.equals(frame.with_columns(pl.col(names).fill_nan(None)))

@@ -79,18 +79,19 @@ class Columns:
 
         return sink
 
-    def frame(self, names: Sequence[str]) -> pl.DataFrame:
-        """Return the frame; NaN becomes null."""
+    def frame(self, names: Sequence[str], *, nulls: bool) -> pl.DataFrame:
+        """Return the frame; with `nulls` NaN becomes null."""
         symbols = self._panel.symbols.slice(self._symbols.start, len(self._symbols))
         sessions = self._panel.sessions.gather(pl.Series(self._position_of))
+        arrow = _with_nulls if nulls else pa.array
         with ThreadPoolExecutor(self._threads) as pool:
-            answers = pl.from_arrow(pa.table(list(pool.map(_arrow, self._values)), names=list(names)))
+            answers = pl.from_arrow(pa.table(list(pool.map(arrow, self._values)), names=list(names)))
         assert isinstance(answers, pl.DataFrame)  # noqa: S101  from_arrow's answer for a table
         keys = pl.DataFrame([sessions.alias(SESSION), symbols.gather(pl.Series(self._symbol_of)).alias(SYMBOL)])
         return keys.hstack(answers)
 
 
-def _arrow(values: Values) -> pa.Array:
+def _with_nulls(values: Values) -> pa.Array:
     present = np.empty((len(values) + 7) // 8, dtype=np.uint8)
     missing = layout.mark_present(values, present)
     bits = pa.py_buffer(present) if missing else None

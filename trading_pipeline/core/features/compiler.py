@@ -104,11 +104,14 @@ class CompiledFeatures:
         threads: int | None = None,
         memory_budget_bytes: int = MEMORY_BUDGET_BYTES,
         float32_steps: bool | None = None,
+        nulls: bool = True,
     ) -> Iterator[pl.DataFrame]:
         """Compute as `compute` does, some symbols at a time.
 
         Takes what `compute` takes, but `memory_budget_bytes` covers the answers of a frame as well: half of it is
         theirs. A single symbol that needs more takes it.
+
+        With `nulls` off what is missing is NaN: columns that cannot be null are written to Parquet in half the time.
 
         Yields:
             Frames of consecutive symbols, each sorted by session and symbol; together the rows of `compute`.
@@ -123,7 +126,8 @@ class CompiledFeatures:
         while symbol < symbols:
             end = int(np.searchsorted(bounds, bounds[symbol] + most, side="right")) - 1
             end = min(max(end, symbol + 1), symbols)
-            yield computation.frame(range(symbol, end), sessions=sessions, names=self.feature_set.names, dtype=dtype)
+            names, some = self.feature_set.names, range(symbol, end)
+            yield computation.frame(some, sessions=sessions, names=names, dtype=dtype, nulls=nulls)
             symbol = end
 
     def _prepare(

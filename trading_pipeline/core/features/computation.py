@@ -50,8 +50,12 @@ class Computation:
         sessions: Collection[date],
         names: Sequence[str],
         dtype: type[pl.Float32 | pl.Float64],
+        nulls: bool = True,
     ) -> pl.DataFrame:
-        """Return the named answers of some symbols for the wanted sessions, by session and symbol."""
+        """Return the named answers of some symbols for the wanted sessions, by session and symbol.
+
+        What is missing is null, or NaN without `nulls`.
+        """
         wanted = pl.Series(sorted(set(sessions)), dtype=pl.Date)
         columns = Columns(
             self.panel,
@@ -62,7 +66,7 @@ class Computation:
             threads=self._options.threads,
         )
         self._run(self._program, symbols, columns.prepare)
-        return columns.frame(names)
+        return columns.frame(names, nulls=nulls)
 
     def _run(self, program: Program, symbols: range, prepare: Callable[[Block], Sink]) -> None:
         run(program, self.panel, symbols=symbols, derived=self._derived, options=self._options, prepare=prepare)
