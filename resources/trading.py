@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +21,7 @@ from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.prices import opening_bars
 from trading_pipeline.core.pricing import PriceSource
 from trading_pipeline.core.sessions import xnys
+from trading_pipeline.core.submission_window import SubmissionWindow
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.valuation import Valuation
 
@@ -27,7 +29,8 @@ from trading_pipeline.services.valuation import Valuation
 class TradingResource(dg.ConfigurableResource[Any]):
     """Builds the account from its parts: on Alpaca where that is given, else on the simulated exchange.
 
-    `capital` is dollars, as text so that no float touches them.
+    `capital` is dollars, as text so that no float touches them. A session's orders are sent to Alpaca from
+    `submission_opens_minutes` until `submission_ends_minutes` before the open.
     """
 
     ledger: LedgerResource
@@ -36,6 +39,8 @@ class TradingResource(dg.ConfigurableResource[Any]):
     strategy_id: str
     capital: str
     exchange_url: str = Field(repr=False)
+    submission_opens_minutes: int = 360
+    submission_ends_minutes: int = 5
     alpaca: AlpacaTradingResource | None = None
     _account: TradingAccount | None = PrivateAttr(default=None)
 
@@ -55,6 +60,10 @@ class TradingResource(dg.ConfigurableResource[Any]):
                 clock=SystemClock(),
                 valuation=Valuation.of_lake(lake, Decimal(self.capital)),
                 prices=prices,
+                window=SubmissionWindow(
+                    opens_before=timedelta(minutes=self.submission_opens_minutes),
+                    ends_before=timedelta(minutes=self.submission_ends_minutes),
+                ),
             )
             yield self
 

@@ -120,6 +120,14 @@ def test_the_stream_is_where_it_is_said_to_be_or_beside_the_trading_api(
     assert url == configure(monkeypatch, PAPER | variables).stream_url
 
 
+def test_a_window_of_submission_that_is_empty_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one that ends after the auction takes no more orders."""
+    with pytest.raises(ConfigError, match="SUBMISSION_OPENS_MINUTES must be more than"):
+        configure(monkeypatch, PAPER | {"SUBMISSION_OPENS_MINUTES": "5"})
+    with pytest.raises(ConfigError, match="SUBMISSION_ENDS_MINUTES"):
+        configure(monkeypatch, PAPER | {"SUBMISSION_ENDS_MINUTES": "1"})
+
+
 def test_a_live_account_is_live(monkeypatch: pytest.MonkeyPatch) -> None:
     """With everything named, in production."""
     assert configure(monkeypatch, LIVE).live

@@ -74,6 +74,8 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             strategy_id=settings.strategy_id,
             capital=str(settings.capital),
             exchange_url=database,
+            submission_opens_minutes=settings.submission_opens_minutes,
+            submission_ends_minutes=settings.submission_ends_minutes,
             alpaca=_alpaca_account(settings),
         ),
     }

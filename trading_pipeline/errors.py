@@ -37,6 +37,7 @@ PipelineError
 │   ├── OrderStateUnknown    the answer was lost; reconcile, never resend
 │   ├── IllegalTransition    an event that the order's state cannot follow
 │   └── SessionNotTradable   orders for this session may not be sent now
+│       └── OutsideSubmissionWindow  too early before the open it trades at, or too late
 ├── SqlRefused               a question to the lake that is not read-only, is wrong, or takes too long
 └── OperatorError            an operator action that the present state does not allow
 """
@@ -226,6 +227,10 @@ class IllegalTransition(OrderError):
 
 class SessionNotTradable(OrderError):
     """Orders decided from this session may not be sent now."""
+
+
+class OutsideSubmissionWindow(SessionNotTradable):
+    """The orders of this session may be sent in a window before its open only, and this is not in it."""
 
 
 class SqlRefused(PipelineError):

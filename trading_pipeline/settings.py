@@ -13,6 +13,7 @@ from trading_pipeline.core.portfolio import PortfolioConfig
 from trading_pipeline.core.pricing import PriceRules
 from trading_pipeline.core.risk.limits import LIMIT_NAMES, OFF, RiskLimits
 from trading_pipeline.core.risk.monitor_limits import MonitorLimits
+from trading_pipeline.core.submission_window import SubmissionWindow
 from trading_pipeline.errors import ConfigError
 
 PAPER_URL = "https://paper-api.alpaca.markets"
@@ -62,6 +63,8 @@ class Settings(BaseSettings):
     """Where UNIVERSE names a file; `universe` is empty then."""
     strategy_id: str = "alpha_baseline"
     account: str = SIMULATED
+    submission_opens_minutes: int = Field(default=360, ge=1)
+    submission_ends_minutes: int = Field(default=5, ge=2)
     capital: Decimal = Field(default=Decimal(100_000), gt=0)
     long_count: int = Field(default=2, ge=0)
     short_count: int = Field(default=1, ge=0)
@@ -135,6 +138,13 @@ class Settings(BaseSettings):
     def _some_universe(self) -> Self:
         if not self.universe and self.universe_file is None:
             msg = "UNIVERSE must list at least one symbol, or name a .csv or .parquet file"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _some_window(self) -> Self:
+        if self.submission_opens_minutes <= self.submission_ends_minutes:
+            msg = "SUBMISSION_OPENS_MINUTES must be more than SUBMISSION_ENDS_MINUTES: both count back from the open"
             raise ValueError(msg)
         return self
 
@@ -215,6 +225,14 @@ class Settings(BaseSettings):
         """What makes a quote or a trade fit for an order."""
         return PriceRules(
             max_age=timedelta(seconds=self.price_max_age_seconds), max_spread_bps=self.price_max_spread_bps
+        )
+
+    @property
+    def submission_window(self) -> SubmissionWindow:
+        """When a session's orders may be sent to a broker of real time."""
+        return SubmissionWindow(
+            opens_before=timedelta(minutes=self.submission_opens_minutes),
+            ends_before=timedelta(minutes=self.submission_ends_minutes),
         )
 
     @property

@@ -82,6 +82,7 @@ def opened_account(settings: Settings, environment: dict[str, str]) -> Iterator[
                 clock=SystemClock(),
                 valuation=Valuation.of_lake(lake, settings.capital),
                 prices=prices,
+                window=settings.submission_window,
             )
     finally:
         client.close()

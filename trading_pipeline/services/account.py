@@ -11,6 +11,7 @@ from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.orders.model import ReferencePrice
 from trading_pipeline.core.pricing import PriceSource
 from trading_pipeline.core.sessions import SessionCalendar
+from trading_pipeline.core.submission_window import SubmissionWindow
 from trading_pipeline.errors import PriceUnavailable
 from trading_pipeline.services.valuation import Valuation
 
@@ -24,7 +25,8 @@ class TradingAccount:
 
     `valuation` is what the risk monitor values the account by. Without one nobody watches its losses: the composition
     roots always give it. `prices` are those of order time on a broker of real time; without them, and on the simulated
-    exchange, orders are judged at the closes their targets were sized at.
+    exchange, orders are judged at the closes their targets were sized at. `window` is when a session's
+    orders may be sent where the broker's time is real: composition roots always give it as well.
     """
 
     account: str
@@ -36,6 +38,7 @@ class TradingAccount:
     clock: Clock
     valuation: Valuation | None = None
     prices: PriceSource | None = None
+    window: SubmissionWindow | None = None
 
     def session(self) -> date | None:
         """Return the session that profit and loss count for: the broker's, or today's where its time is ours.
@@ -49,6 +52,15 @@ class TradingAccount:
         if self.calendar.is_session(today) and self.calendar.open_at(today) <= now:
             return today
         return self.calendar.latest_closed(now)
+
+    def require_in_window(self, session: date) -> None:
+        """Check that orders decided from a session may be sent now; the simulated exchange has no time of day.
+
+        Raises:
+            OutsideSubmissionWindow: they may not.
+        """
+        if self.window is not None and self.broker.real_time:
+            self.window.require_open(session, self.clock.now(), self.calendar)
 
     def prices_now(self, symbols: Collection[str]) -> dict[str, ReferencePrice | PriceUnavailable] | None:
         """Return the prices of order time, or why a symbol has none; None where orders are not made at such prices."""

@@ -94,6 +94,7 @@ class SubmissionService:
         Raises:
             SessionNotTradable: the run is not of this session, or the broker takes no orders decided from it now;
                 nothing is recorded.
+            OutsideSubmissionWindow: a session's own orders are sent before its open only; nothing is recorded.
             TieOutFailed, TieOutMissing: the newest tie-out found differences, or the last session wants one, and not
                 every order that may still have to be sent flattens; nothing is recorded.
             OperatorError: an order flattens, and no operator asks for it; nothing is recorded.
@@ -264,7 +265,7 @@ class SubmissionService:
         return [Submission(order=seen)]
 
     def _expire(self, order: OrderRecord) -> list[Submission]:
-        reason = "its session passed before it was sent"
+        reason = "its session, or the window before its open, passed before it was sent"
         expired = self._account.ledger.sending.withdraw(order.client_order_id, reason)
         if expired is None or not expired.state.terminal:
             return []
@@ -286,10 +287,14 @@ class SubmissionService:
         known = self._orders.get_many([new.intent.client_order_id for new in news])
         stored = [(new.intent, known.get(new.intent.client_order_id)) for new in news]
         unsent = [intent for intent, order in stored if order is None or _unfinished(order)]
+        replacing = {new.intent.client_order_id for new in news if new.replaces is not None}
         if any(intent.purpose is not Purpose.FLATTEN for intent in unsent):
             require_tied_out(self._account)
         for session in sorted({intent.session for intent in unsent}):
             self._account.broker.require_tradable(session)
+        for intent in unsent:
+            if _keeps_the_window(intent) and intent.client_order_id not in replacing:
+                self._account.require_in_window(intent.session)
 
     def _sendable(self, order: OrderRecord) -> bool:
         if order.intent.purpose is Purpose.SLICE:
@@ -299,6 +304,8 @@ class SubmissionService:
     def _tradable(self, order: OrderRecord) -> bool:
         try:
             self._account.broker.require_tradable(order.intent.session)
+            if _keeps_the_window(order.intent) and order.replaces is None:
+                self._account.require_in_window(order.intent.session)
         except SessionNotTradable:
             return False
         return True
@@ -398,6 +405,11 @@ def find_at_broker(account: TradingAccount, order: OrderRecord) -> BrokerOrder |
     if order.replaces is None:
         return account.broker.find(order.client_order_id)
     return account.broker.find_replacement(order.replaces, order.client_order_id)
+
+
+def _keeps_the_window(intent: OrderIntent) -> bool:
+    """Tell a session's own orders from those of people and of large orders, whose time is the session itself."""
+    return intent.purpose is Purpose.REBALANCE
 
 
 def _unfinished(order: OrderRecord) -> bool:
