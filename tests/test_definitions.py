@@ -9,7 +9,13 @@ import pytest
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.partitions import SESSIONS
-from trading_pipeline.schedules import features_schedule, reconcile_schedule, session_schedule, tie_out_schedule
+from trading_pipeline.schedules import (
+    features_schedule,
+    pre_open_schedule,
+    reconcile_schedule,
+    session_schedule,
+    tie_out_schedule,
+)
 from trading_pipeline.settings import Settings
 
 
@@ -69,6 +75,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "reset_circuit_breaker",
         "set_risk_limits",
         "reset_equity_peak",
+        "pre_open_checks",
         "verify_book",
         "accept_external",
         "redrive_inbox",
@@ -181,6 +188,34 @@ def test_the_account_is_reconciled_while_the_exchange_is_open_and_shortly_around
 
 
 @pytest.mark.parametrize(
+    ("tick", "utc", "asked"),
+    [
+        ("2023-09-05T09:00", "13:00", True),
+        ("2023-09-05T04:25", "08:25", True),
+        ("2023-07-03T09:00", "13:00", True),  # a half day
+        ("2023-07-04T09:00", "13:00", False),
+        ("2023-09-09T09:00", "13:00", False),
+        ("2023-03-10T09:00", "14:00", True),  # before the clocks go forward
+        ("2023-03-13T09:00", "13:00", True),
+        ("2023-11-03T09:00", "13:00", True),  # before they go back
+        ("2023-11-06T09:00", "14:00", True),
+    ],
+)
+def test_the_checks_before_the_open_are_asked_for_on_every_session(
+    defs: dg.Definitions, tick: str, utc: str, *, asked: bool
+) -> None:
+    """Twice, in New York's own time; a day on which the exchange does not open is named."""
+    at = datetime.fromisoformat(tick).replace(tzinfo=ZoneInfo("America/New_York"))
+    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=defs.get_repository_def())
+    answer = pre_open_schedule.evaluate_tick(context)
+    assert utc == at.astimezone(ZoneInfo("UTC")).strftime("%H:%M")
+    assert ([f"pre_open_checks:{at.isoformat()}"] if asked else []) == [one.run_key for one in answer.run_requests]
+    assert asked or tick[:10] in (answer.skip_message or "")
+    ticks = {f"{minute}" for minute in pre_open_schedule.cron_schedule}
+    assert {"25 4 * * *", "0 9 * * *"} == ticks
+
+
+@pytest.mark.parametrize(
     ("tick", "asked"),
     [
         ("2023-09-05T16:45", True),
@@ -205,7 +240,9 @@ def test_every_session_is_tied_out_after_its_close(
     assert all(dg.validate_run_config(job, request.run_config) for request in requests)
 
 
-@pytest.mark.parametrize("name", ["features_schedule", "session_schedule", "reconcile_schedule", "tie_out_schedule"])
+@pytest.mark.parametrize(
+    "name", ["features_schedule", "session_schedule", "pre_open_schedule", "reconcile_schedule", "tie_out_schedule"]
+)
 def test_the_schedules_are_stopped_until_someone_starts_them(defs: dg.Definitions, name: str) -> None:
     """Nothing trades because it was deployed."""
     assert dg.DefaultScheduleStatus.STOPPED is defs.resolve_schedule_def(name).default_status

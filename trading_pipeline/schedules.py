@@ -69,6 +69,24 @@ def tie_out_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | d
     return _after_close(context, "tie_out")
 
 
+@dg.schedule(
+    job_name="pre_open_checks",
+    cron_schedule=["25 4 * * *", "0 9 * * *"],
+    execution_timezone=EXCHANGE_TIME_ZONE,
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="At 04:25 New York, before the orders of the session, and at 09:00, before the open: the checks.",
+)
+def pre_open_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the checks before today's open, or say that the exchange does not open."""
+    now = context.scheduled_execution_time
+    today = now.astimezone(ZoneInfo(EXCHANGE_TIME_ZONE)).date()
+    try:
+        xnys().require(today)
+    except NotASession as closed:
+        return dg.SkipReason(closed.message)
+    return dg.RunRequest(run_key=f"pre_open_checks:{now.isoformat()}")
+
+
 def _after_close(context: dg.ScheduleEvaluationContext, job: str) -> dg.RunRequest | dg.SkipReason:
     """Ask for an operator's job within the hour after the close of today's session, whenever that is."""
     now, calendar = context.scheduled_execution_time, xnys()
@@ -91,4 +109,4 @@ def _request(context: dg.ScheduleEvaluationContext, purpose: str) -> dg.RunReque
     return dg.RunRequest(run_key=f"{purpose}:{session}", partition_key=session.isoformat())
 
 
-ALL_SCHEDULES = (features_schedule, session_schedule, reconcile_schedule, tie_out_schedule)
+ALL_SCHEDULES = (features_schedule, session_schedule, pre_open_schedule, reconcile_schedule, tie_out_schedule)

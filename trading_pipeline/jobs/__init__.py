@@ -2,6 +2,7 @@
 
 from trading_pipeline.jobs.features import FEATURES_CELERY, FEATURES_SHARDED
 from trading_pipeline.jobs.operator import OPERATOR_JOBS
+from trading_pipeline.jobs.pre_open import pre_open_checks
 from trading_pipeline.jobs.sessions import (
     COMPARE_RESTATED,
     DAILY_SESSION,
@@ -26,7 +27,7 @@ ASSET_JOBS = (
     TRADE_SESSION,
     TRAIN_MODEL,
 )
-CHECK_JOBS = (verify_book,)
+CHECK_JOBS = (pre_open_checks, verify_book)
 
 __all__ = [
     "ASSET_JOBS",
