@@ -76,6 +76,7 @@ def test_assets_and_jobs_have_the_agreed_names(defs: dg.Definitions) -> None:
         "set_risk_limits",
         "reset_equity_peak",
         "pre_open_checks",
+        "close_session",
         "verify_book",
         "accept_external",
         "redrive_inbox",
@@ -233,10 +234,10 @@ def test_every_session_is_tied_out_after_its_close(
     at = datetime.fromisoformat(tick).replace(tzinfo=ZoneInfo("America/New_York"))
     context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=defs.get_repository_def())
     requests = tie_out_schedule.evaluate_tick(context).run_requests
-    assert ([f"tie_out:{tick[:10]}"] if asked else []) == [request.run_key for request in requests]
+    assert ([f"close_session:{tick[:10]}"] if asked else []) == [request.run_key for request in requests]
     for name in ("DATABASE_URL", "REDIS_URL"):
         monkeypatch.setenv(name, "for validation only")
-    job = defs.resolve_job_def("tie_out")
+    job = defs.resolve_job_def("close_session")
     assert all(dg.validate_run_config(job, request.run_config) for request in requests)
 
 

@@ -58,15 +58,15 @@ def reconcile_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest |
 
 
 @dg.schedule(
-    job_name="tie_out",
+    job_name="close_session",
     cron_schedule="45 13,16 * * *",
     execution_timezone=EXCHANGE_TIME_ZONE,
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="45 minutes after the close, at 16:45 New York or on half days at 13:45: ties the session out.",
+    description="45 minutes after the close, at 16:45 New York or on half days at 13:45: sweep, cancels, tie-out.",
 )
 def tie_out_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Ask for the tie-out of the session that has just closed, or say that there was none."""
-    return _after_close(context, "tie_out")
+    """Ask for the end of the session that has just closed, its tie-out among it, or say that there was none."""
+    return _after_close(context, "close_session")
 
 
 @dg.schedule(

@@ -107,8 +107,20 @@ CONFIGS: Mapping[Takes, type[OperatorConfig]] = {
 
 
 ORDER_VERBS = frozenset(
-    {"cancel_all_orders", "cancel_order", "replace_order", "close_position", "cancel_twap", "flatten_positions"}
+    {
+        "cancel_all_orders",
+        "cancel_order",
+        "close_session",
+        "replace_order",
+        "close_position",
+        "cancel_twap",
+        "flatten_positions",
+    }
 )
+
+
+TIE_OUTS = frozenset({"tie_out", "close_session"})
+"""What shows its answer on the asset of the tie-out."""
 
 
 def _operator_job(name: str, verb: Verb) -> dg.JobDefinition:
@@ -125,7 +137,7 @@ def _operator_job(name: str, verb: Verb) -> dg.JobDefinition:
                 yield from _newest_tie_out(on)
             fields = {key: str(value) for key, value in error.fields.items()}
             raise dg.Failure(error.message, metadata=fields, allow_retries=False) from error
-        if name == "tie_out":
+        if name in TIE_OUTS:
             yield from _newest_tie_out(on)
         context.log.info("%s by %s: %s", name, config.operator, config.reason)
         context.add_output_metadata({"result": table(pl.DataFrame(rows)), "rows": len(rows)})

@@ -15,6 +15,7 @@ from trading_pipeline.errors import ConfigError, OperatorError, PriceUnavailable
 from trading_pipeline.services.acceptances import accept_bars, revoke_acceptance
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.arguments import Arguments, Takes, twap_request
+from trading_pipeline.services.closing import close_session
 from trading_pipeline.services.inbox import redrive_inbox
 from trading_pipeline.services.monitor import reset_equity_peak
 from trading_pipeline.services.operations import RiskOperations
@@ -116,6 +117,12 @@ def _tie_out(on: OperatorContext, action: OperatorAction) -> Rows:
     return [{"session": found.session.isoformat(), "tie_out": "ledger, book and broker agree to the cent"}]
 
 
+def _close_session(on: OperatorContext, action: OperatorAction) -> Rows:
+    done = close_session(on.account, action)
+    require_agreement(done.tie_out)
+    return done.rows()
+
+
 def _order_time_price(on: OperatorContext, session: date, symbols: Collection[str]) -> dict[str, ReferencePrice]:
     """Return prices for an order that nobody needs to get out: no other price stands in for one that is missing."""
     now = on.account.prices_now(symbols)
@@ -195,6 +202,10 @@ OPERATOR_VERBS: Mapping[str, Verb] = {
     "tie_out": Verb(
         description="Compare ledger, book and broker and seal the answer; no order is sent after one that failed.",
         act=_tie_out,
+    ),
+    "close_session": Verb(
+        description="After the close: sweep once more, cancel what is left of the session's orders, and tie it out.",
+        act=_close_session,
     ),
     "accept_cash": Verb(
         description="Accept the cash difference, or the activities of unknown types, that the newest tie-out named.",

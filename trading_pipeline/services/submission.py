@@ -116,7 +116,7 @@ class SubmissionService:
         for. A cleared slice of a larger order is left to its sender, which knows whether it is too late. Absent: a
         cleared one of the session the broker trades now goes on through the guard unless its cancellation was asked
         for; any other ends when it was absent twice, a grace time apart. While a tie-out that succeeds is wanted it
-        stays cleared, its exposure held, unless it flattens. Intents never sent, of sessions that passed, expire.
+        stays cleared, its exposure held, unless it flattens. Intents that came too late expire.
         """
         account = self._account.account
         touched: list[Submission] = []
