@@ -9,10 +9,11 @@ import polars as pl
 
 from assets.context import sessions_of, table
 from assets.submitted_orders import ORDER_LANE
-from resources import TradingResource
+from resources import LakeResource, TradingResource
 from trading_pipeline.adapters.store.ledger.tie_outs import TieOut
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.partitions import SESSIONS
+from trading_pipeline.services.restating import restate_as_the_broker
 from trading_pipeline.services.tie_out import tie_out_session
 
 AGREEMENT = "ledger_book_and_broker_agree"
@@ -34,7 +35,7 @@ AGREEMENT = "ledger_book_and_broker_agree"
         )
     ],
 )
-def tie_out(context: dg.AssetExecutionContext, trading: TradingResource) -> dg.MaterializeResult:
+def tie_out(context: dg.AssetExecutionContext, trading: TradingResource, lake: LakeResource) -> dg.MaterializeResult:
     """Shares and cash of ledger, book and broker compared after the close, and the answer sealed in the ledger.
 
     Until it agrees no order of a later session is sent, in this run or any other. The job `tie_out` makes it right
@@ -42,6 +43,7 @@ def tie_out(context: dg.AssetExecutionContext, trading: TradingResource) -> dg.M
     """
     session = sessions_of(context)[0]
     action = OperatorAction(operator=f"run {context.run.run_id}", reason="the session is over and wants its tie-out")
+    restate_as_the_broker(trading.account, lake.lake())
     found = tie_out_session(trading.account, session, action)
     if found is not None and not found.agrees:
         context.log.error(found.describe())

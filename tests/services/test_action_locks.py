@@ -1,30 +1,44 @@
-"""What is held over a corporate action that changes its shares gets no order until a person has released it."""
+"""What is held over a corporate action is restated in ledger and book, and trades when the broker agrees."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from support.alpaca.bench import Bench
+from support.dying import Crash
 from support.session_lake import session_lake, target
-from support.trading import ACCOUNT, ACTION, SESSION
+from support.trading import ACCOUNT, ACTION, SESSION, Kit, order
 
+from trading_pipeline.adapters.broker.alpaca.broker import AlpacaBroker
+from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.store.actions import record_actions
 from trading_pipeline.adapters.store.lake import Lake
-from trading_pipeline.adapters.store.ledger import Ledger
-from trading_pipeline.core.corporate_actions import ACTION_SCHEMA
-from trading_pipeline.errors import ServerUnavailable
+from trading_pipeline.adapters.store.ledger.books import Books
+from trading_pipeline.adapters.store.ledger.restatements import Restatements
+from trading_pipeline.core.corporate_actions import ACTION_SCHEMA, ActionKind
+from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.restating import Restatement
+from trading_pipeline.core.risk.halts import Gate
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.action_locks import lock_restated
+from trading_pipeline.services.action_locks import restate_or_lock
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebalance import Rebalance, rebalance
 from trading_pipeline.services.reconciliation import accept_external, reconcile
+from trading_pipeline.services.restating import finish, record, restate_as_the_broker
+from trading_pipeline.services.settlement import settle
+from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.verification import verify_book
 
 EX_DATE = date(2023, 9, 5)
 SPLIT = {"kind": "split", "ratio": 4.0}
+HELD_OVER = date(2023, 9, 6)
+"""The session after the one in which the fixture buys."""
 
 
 @pytest.fixture
@@ -48,9 +62,15 @@ def _trade(account: TradingAccount, lake: Lake) -> Rebalance:
     return rebalance(account, lake, SESSION, provenance=Provenance(run_id="run"))
 
 
+def _restate(account: TradingAccount, lake: Lake) -> dict[str, str]:
+    """Do what comes before the orders that are decided from the session in which the fixture buys."""
+    with account.ledger.lane(ACCOUNT):
+        return restate_or_lock(account, lake, account.calendar.previous(HELD_OVER), {}, frozenset({"AAPL"}))
+
+
 @pytest.fixture
 def holding(account: TradingAccount, bench: Bench, lake: Lake) -> TradingAccount:
-    """The account with ten shares of AAPL, and a target of twenty."""
+    """The account with ten shares of AAPL, bought on September 5, and a target of twenty."""
     _trade(account, lake)
     bench.exchange.fill_all()
     reconcile(account, ACTION)
@@ -66,45 +86,122 @@ def _locked_in_ledger_and_book(account: TradingAccount) -> set[str]:
     return locked
 
 
-def test_a_split_before_the_open_locks_what_is_held_and_says_what_to_compare(
+def test_a_split_before_the_open_restates_all_at_once_and_the_symbol_trades_on(
     holding: TradingAccount, bench: Bench, lake: Lake
 ) -> None:
-    """No order is made of a target in shares of before; ledger and book hold the lock, an alert names the shares."""
-    _act(lake, **SPLIT)
-    done = _trade(holding, lake)
-    assert 1 == len(bench.exchange.accepted)
-    assert "its target was sized before" in {one.symbol: one.reason for one in done.skipped}["AAPL"]
+    """40 at a quarter of the price in ledger, book and at the broker: no lock, no external fill, nothing realised."""
+    cost = holding.ledger.fills.positions(ACCOUNT)["AAPL"].cost
+    _act(lake, **SPLIT, ex_date=HELD_OVER)
+    bench.exchange.restate("AAPL", "40")
+    left_out = _restate(holding, lake)
+    assert "its target was sized before" in left_out["AAPL"]
+    assert set() == _locked_in_ledger_and_book(holding)
+    position = holding.ledger.fills.positions(ACCOUNT)["AAPL"]
+    assert (Decimal(40), cost, Decimal(0)) == (position.qty, position.cost, position.realised)
+    assert _agreed(holding)
+    assert [] == holding.ledger.externals.fills(ACCOUNT)
+
+
+def test_a_broker_that_has_not_split_locks_the_symbol_with_both_numbers_until_it_has(
+    holding: TradingAccount, bench: Bench, lake: Lake
+) -> None:
+    """Reconciling books no loss and leaves the gate open for the others; when the broker follows, the lock ends."""
+    _act(lake, **SPLIT, ex_date=HELD_OVER)
+    _restate(holding, lake)
     assert {"AAPL"} == _locked_in_ledger_and_book(holding)
     (alert,) = [one for one in holding.ledger.alerts.latest() if one["kind"] == "corporate_action"]
-    assert "split 4:1 of AAPL, effective 2023-09-05; the ledger has 10, 40 after it" in alert["message"]
+    assert "split 4:1 of AAPL, effective 2023-09-06; AAPL: the ledger has 40, the broker 10" in alert["message"]
+    found = reconcile(holding, ACTION)
+    assert "the broker 10" in found.unresolved["AAPL"]
+    assert () == found.external == found.unexplained
+    assert Gate.OPEN is found.record.gate
+    bench.exchange.restate("AAPL", "40")
+    assert {} == reconcile(holding, ACTION).unresolved
+    assert set() == _locked_in_ledger_and_book(holding)
+    assert _agreed(holding)
 
 
-@pytest.mark.parametrize("splits", [True, False])
-def test_a_lock_ends_by_an_operator_only_whether_the_broker_split_or_not(
-    holding: TradingAccount, bench: Bench, lake: Lake, *, splits: bool
-) -> None:
-    """Reconciling and accepting do not end it, and once released the same action does not lock again."""
-    _act(lake, **SPLIT)
-    _trade(holding, lake)
-    if splits:
-        bench.exchange.buy_elsewhere("AAPL", Decimal(30))
-        reconcile(holding, ACTION)
-        accept_external(holding, "AAPL", ACTION)
-    else:
-        reconcile(holding, ACTION)
+def test_an_operator_may_accept_what_the_broker_has_instead(holding: TradingAccount, bench: Bench, lake: Lake) -> None:
+    """A fraction paid in cash: the ledger has 7.5 and the broker 7; accepted, the half share is booked as others'."""
+    _act(lake, kind="reverse_split", ratio=0.75, ex_date=HELD_OVER)
+    bench.exchange.restate("AAPL", "7")
+    _restate(holding, lake)
+    assert {"AAPL"} == _locked_in_ledger_and_book(holding)
+    (alert,) = [one for one in holding.ledger.alerts.latest() if one["kind"] == "corporate_action"]
+    assert "the ledger has 7.5, the broker 7" in alert["message"]
+    accept_external(holding, "AAPL", ACTION)
+    assert set() == _locked_in_ledger_and_book(holding)
+    assert Decimal(7) == holding.ledger.fills.positions(ACCOUNT)["AAPL"].qty
+    assert _agreed(holding)
+
+
+def test_a_release_of_the_lock_alone_does_not_let_it_trade(holding: TradingAccount, lake: Lake) -> None:
+    """As long as the numbers differ the next reconciliation locks again: accepting says that they may."""
+    _act(lake, **SPLIT, ex_date=HELD_OVER)
+    _restate(holding, lake)
+    RiskOperations(holding).release_symbol("AAPL", ACTION)
+    reconcile(holding, ACTION)
+    assert {"AAPL"} == _locked_in_ledger_and_book(holding)
+
+
+def test_a_change_of_symbol_moves_the_position(holding: TradingAccount, bench: Bench, lake: Lake) -> None:
+    """Both names are locked until the broker has moved it too; neither is bought meanwhile, so that nothing doubles."""
+    _act(lake, kind="symbol_change", other_symbol="UNSEEN", ex_date=HELD_OVER)
+    left_out = _restate(holding, lake)
+    assert {"AAPL", "UNSEEN"} == _locked_in_ledger_and_book(holding)
+    assert {"AAPL", "UNSEEN"} == left_out.keys()
+    bench.exchange.prices["UNSEEN"] = Decimal(100)
+    bench.exchange.restate("AAPL", "10", new_symbol="UNSEEN")
+    reconcile(holding, ACTION)
+    assert set() == _locked_in_ledger_and_book(holding)
+    assert {"UNSEEN": Decimal(10)} == {name: one.qty for name, one in holding.ledger.fills.positions(ACCOUNT).items()}
+
+
+def test_what_no_number_restates_is_locked_for_an_operator(holding: TradingAccount, lake: Lake) -> None:
+    """A merger: reconciling does not end it, a release does, and the same action does not lock again."""
+    _act(lake, kind="merger", ex_date=HELD_OVER)
+    _restate(holding, lake)
+    reconcile(holding, ACTION)
     assert {"AAPL"} == _locked_in_ledger_and_book(holding)
     RiskOperations(holding).release_symbol("AAPL", ACTION)
-    _trade(holding, lake)
+    _restate(holding, lake)
     assert set() == _locked_in_ledger_and_book(holding)
-    assert Decimal(40 if splits else 10) == holding.ledger.fills.positions(ACCOUNT)["AAPL"].qty
 
 
-def test_a_change_of_symbol_locks_both_names(holding: TradingAccount, lake: Lake) -> None:
-    """Neither the old nor the new name is bought while the shares move, so that nothing doubles."""
-    _act(lake, kind="symbol_change", other_symbol="UNSEEN")
-    done = _trade(holding, lake)
-    assert {"AAPL", "UNSEEN"} == _locked_in_ledger_and_book(holding)
-    assert not {one.order.intent.symbol for one in done.submissions if one.order.broker_order_id is None}
+def test_what_the_broker_has_restated_already_is_restated_before_it_is_compared(
+    holding: TradingAccount, bench: Bench, lake: Lake
+) -> None:
+    """So a tie-out or a reconciliation between the broker's split and the session's orders finds nothing."""
+    ex_date = holding.calendar.next(holding.session() or SESSION)
+    _act(lake, **SPLIT | {"ex_date": ex_date})
+    restate_as_the_broker(holding, lake)
+    assert Decimal(10) == holding.ledger.fills.positions(ACCOUNT)["AAPL"].qty
+    bench.exchange.restate("AAPL", "40")
+    restate_as_the_broker(holding, lake)
+    assert _agreed(holding)
+    assert () == reconcile(holding, ACTION).external
+
+
+def test_the_simulated_exchange_books_an_action_once(kit: Kit) -> None:
+    """Where nobody else does: on what was held before its session, so that ledger and exchange agree."""
+    service = SubmissionService(kit.account, Provenance(run_id="run", sessions=(SESSION,)))
+    service.submit_all([order("AAPL", Side.BUY, 10)])
+    traded = kit.account.calendar.next(SESSION)
+    settle(kit.account, traded)
+    action = Restatement(
+        action_id="a",
+        kind=ActionKind.SPLIT,
+        symbol="AAPL",
+        session=kit.account.calendar.next(traded),
+        at=datetime(2023, 9, 6, 4, tzinfo=UTC),
+        ratio=Fraction(4),
+    )
+    for _ in range(2):
+        record(kit.account, action)
+        finish(kit.account)
+    assert {"AAPL": Decimal(40)} == kit.account.broker.positions() == kit.positions()
+    assert verify_book(kit.account).agrees
+    assert {} == kit.account.ledger.books.quarantined(ACCOUNT)
 
 
 def test_a_target_of_a_split_symbol_that_is_not_held_gets_no_order_and_no_lock(
@@ -137,45 +234,79 @@ def test_what_changes_no_shares_that_are_held_over_it_locks_nothing(
     assert set() == _locked_in_ledger_and_book(holding)
 
 
-def test_an_action_that_becomes_known_late_locks_what_was_held_over_it(holding: TradingAccount, lake: Lake) -> None:
+def test_an_action_that_becomes_known_late_restates_what_was_held_over_it(
+    holding: TradingAccount, bench: Bench, lake: Lake
+) -> None:
     """Held at the close before it, known only at the close of the session after it."""
     (fill,) = holding.ledger.query("select session from ledger.fills")
     ex_date = holding.calendar.next(fill["session"])
     _act(lake, **SPLIT | {"ex_date": ex_date})
-    assert {} == lock_restated(holding, lake, holding.calendar.next(ex_date), {}, frozenset())
-    assert {"AAPL"} == _locked_in_ledger_and_book(holding)
+    bench.exchange.restate("AAPL", "40")
+    assert {} == restate_or_lock(holding, lake, holding.calendar.next(ex_date), {}, frozenset())
+    assert _agreed(holding)
 
 
-def test_a_crash_before_the_lock_is_remembered_locks_again_once(
-    holding: TradingAccount, lake: Lake, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [
+        (Restatements, "record"),
+        (AlpacaBroker, "restate"),
+        (Books, "begin_epoch"),
+        (RiskGuard, "rebuild"),
+        (Restatements, "in_book"),
+        (Books, "release"),
+        (Restatements, "agree"),
+    ],
+)
+def test_a_crash_before_or_after_any_step_is_finished_by_the_next_run(
+    holding: TradingAccount,
+    bench: Bench,
+    lake: Lake,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    step: str,
+    *,
+    done: bool,
 ) -> None:
-    """The symbol is locked before anything remembers it; the retry finishes, and leaves the lock as it is."""
-    _act(lake, **SPLIT)
+    """One action, one position, one book, no lock left; and no order of the symbol in between."""
+    _act(lake, **SPLIT, ex_date=HELD_OVER)
+    bench.exchange.restate("AAPL", "40")
+    whole = getattr(owner, step)
 
-    def lost(**_: object) -> None:
-        raise ServerUnavailable("the connection broke")
+    def dies(*args: Any, **named: Any) -> None:
+        if done:
+            whole(*args, **named)
+        raise Crash(step)
 
-    with monkeypatch.context() as broken:
-        broken.setattr(holding.ledger.alerts, "record", lost)
-        with pytest.raises(ServerUnavailable):
-            _trade(holding, lake)
-    assert {"AAPL"} == _locked_in_ledger_and_book(holding)
-    _trade(holding, lake)
-    _trade(holding, lake)
-    assert {"AAPL"} == _locked_in_ledger_and_book(holding)
-    assert 2 == _locks(holding.ledger)
+    with monkeypatch.context() as dying:
+        dying.setattr(owner, step, dies)
+        with pytest.raises(Crash):
+            _restate(holding, lake)
+    if holding.ledger.restatements.outside_book(ACCOUNT):
+        assert "AAPL" in holding.ledger.books.quarantined(ACCOUNT)
+    _restate(holding, lake)
+    _restate(holding, lake)
+    assert Decimal(40) == holding.ledger.fills.positions(ACCOUNT)["AAPL"].qty
+    assert 1 == len(holding.ledger.restatements.all(ACCOUNT))
+    if (step, done) == ("release", True):
+        RiskOperations(holding).rebuild_risk_book(ACTION)  # a release the book did not hear of leaves it stale
+    assert _agreed(holding)
+    assert holding.ledger.seals.verify().sound
 
 
-def test_two_runs_at_once_lock_once(holding: TradingAccount, lake: Lake) -> None:
+def test_two_runs_at_once_restate_once(holding: TradingAccount, bench: Bench, lake: Lake) -> None:
     """The account's lane lets one after the other."""
-    _act(lake, **SPLIT)
+    _act(lake, **SPLIT, ex_date=HELD_OVER)
+    bench.exchange.restate("AAPL", "40")
     with ThreadPoolExecutor(2) as pool:
-        for run in [pool.submit(_trade, holding, lake) for _ in range(2)]:
+        for run in [pool.submit(_restate, holding, lake) for _ in range(2)]:
             run.result()
-    assert {"AAPL"} == _locked_in_ledger_and_book(holding)
-    assert 1 == _locks(holding.ledger)
+    assert 1 == len(holding.ledger.restatements.all(ACCOUNT))
+    assert _agreed(holding)
 
 
-def _locks(ledger: Ledger) -> int:
-    (row,) = ledger.query("select count(*) from ledger.operator_actions where action = 'quarantine_symbol'")
-    return int(row["count"])
+def _agreed(account: TradingAccount) -> bool:
+    """Tell whether ledger, book and broker say the same, and nothing waits."""
+    assert (differences := verify_book(account).rows()) == [], differences
+    return not account.ledger.restatements.awaiting(ACCOUNT) and not _locked_in_ledger_and_book(account)

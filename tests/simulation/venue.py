@@ -13,6 +13,7 @@ from trading_pipeline.core.accounting import Fill
 from trading_pipeline.core.cash import CashActivity, CashBalance
 from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.restating import Restatement
 from trading_pipeline.core.risk.clearance import Clearance
 from trading_pipeline.errors import OrderRejected, SessionNotTradable
 
@@ -155,6 +156,9 @@ class Venue:
         """Return what our executions cost and brought."""
         moved = (one.fill.signed_qty * one.fill.price for one in self.executed)
         return CashBalance(cash=-sum(moved, Decimal(0)))
+
+    def restate(self, action: Restatement) -> None:
+        """Do nothing: no action is told here."""
 
     def cash_activities(self, since: date) -> list[CashActivity]:
         """Return none: nothing else moves cash here."""

@@ -1,39 +1,38 @@
-"""Symbols whose shares a corporate action changes are kept from trading until compared with the broker by a person.
+"""What a corporate action changes is restated before any order of the session, or locked until a person has looked.
 
-Nothing here restates the ledger. A broker that has changed its shares and one that has not look the same until its
-positions are read, so what is held over the action is locked either way, before any order of the session.
+Splits, stock dividends and changes of symbol restate the ledger; the lock ends when the broker agrees. Of other kinds
+no number here is known: what is held over one is locked for an operator, and so is a large order sized before.
 """
 
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 
-import polars as pl
 import structlog
 
-from trading_pipeline.adapters.store.actions import read_actions
 from trading_pipeline.adapters.store.lake import Lake
-from trading_pipeline.core.restating import TO_DO, Restatement, restated_shares, restatements_of
+from trading_pipeline.core.restating import TO_DO, Restatement
 from trading_pipeline.core.risk.halts import LONGEST_REASON, OperatorAction
-from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
+from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.following import follow
+from trading_pipeline.services.restating import LOCKER, actions_near, finish, lock_key, record
+from trading_pipeline.services.twap import planned_shares
 
-LOCKER = "corporate-actions"
 OF_ACTIONS = "corporate action: "
 _ZERO = Decimal(0)
-_COMPARE = "compare with the broker's shares, reconcile, accept-external what it changed, then release-symbol"
+_LARGE_ORDER = "a large order was sized before it: cancel-twap it, then release-symbol"
 
 log = structlog.get_logger(__name__)
 
 
-def lock_restated(
+def restate_or_lock(
     account: TradingAccount, lake: Lake, session: date, pending: Mapping[str, Decimal], targets: frozenset[str]
 ) -> dict[str, str]:
-    """Quarantine what is held over an action that changes its shares; return the symbols that get no order, and why.
+    """Restate or lock what is held over an action; return the symbols that get no order, and why.
 
-    Each action locks once: a release by an operator holds. A crash between the quarantine and the alert that remembers
-    it has the next call quarantine again. A symbol of an action effective on the session the orders are for gets no
-    order, held or not: its target was sized in shares of before. The caller holds the account's lane.
+    Each action counts once: a release by an operator holds. A crash anywhere has the next call finish. A symbol of an
+    action effective on the session the orders are for gets no order, held or not: its target was sized in shares of
+    before. The caller holds the account's lane.
 
     Args:
         account: the account.
@@ -49,42 +48,41 @@ def lock_restated(
     trade_session = account.calendar.next(session)
     held = {symbol: one.qty for symbol, one in account.ledger.fills.positions(account.account).items()}
     under_way = {symbol for symbol, shares in pending.items() if shares}
+    planned = {symbol for symbol, shares in planned_shares(account).items() if shares}
     out: dict[str, str] = {}
-    for action in _actions(account, lake, session, held.keys() | under_way | targets):
-        symbols = [one for one in (action.symbol, action.new_symbol) if one]
+    for action in actions_near(account, lake, session, held.keys() | under_way | targets):
+        if not action.changes_shares and action.kind not in TO_DO:
+            continue
         if action.session == trade_session:
-            out |= dict.fromkeys(symbols, f"{action.describe()}: its target was sized before")
-            over = held.keys() | under_way
-        else:
-            before = account.ledger.fills.positions_at(account.account, account.calendar.previous(action.session))
-            over = {symbol for symbol, one in before.items() if one.qty and symbol in held}
-        if over.intersection(symbols):
-            _lock(account, action, symbols, held.get(action.symbol, _ZERO))
+            out |= dict.fromkeys(action.symbols, f"{action.describe()}: its target was sized before")
+        if action.changes_shares:
+            new = record(account, action) or action.session == trade_session
+            if new and planned.intersection(action.symbols):
+                _lock(account, action, held.get(action.symbol, _ZERO), _LARGE_ORDER)
+        elif _over(account, action, trade_session, held, under_way).intersection(action.symbols):
+            _lock(account, action, held.get(action.symbol, _ZERO), TO_DO[action.kind])
+    finish(account)
     return out
 
 
-def _actions(account: TradingAccount, lake: Lake, session: date, symbols: set[str]) -> list[Restatement]:
-    calendar = account.calendar
-    first, last = calendar.shift(session, -LATE_SESSIONS), calendar.next(session)
-    # A day without trading counts for the session after it: those after the session before `first` are read too.
-    known = read_actions(lake, start=calendar.previous(first), end=last)
-    concerned = known.filter(pl.any_horizontal(pl.col("symbol", "other_symbol").is_in(sorted(symbols))))
-    found = restatements_of(concerned.iter_rows(named=True), calendar)
-    return [one for one in found if (one.changes_shares or one.kind in TO_DO) and first <= one.session <= last]
+def _over(
+    account: TradingAccount, action: Restatement, trade_session: date, held: Mapping[str, Decimal], under_way: set[str]
+) -> set[str]:
+    if action.session == trade_session:
+        return held.keys() | under_way
+    before = account.ledger.fills.positions_at(account.account, account.calendar.previous(action.session))
+    return {symbol for symbol, one in before.items() if one.qty and symbol in held}
 
 
-def _lock(account: TradingAccount, action: Restatement, symbols: list[str], qty: Decimal) -> None:
-    key = f"corporate_action:{account.account}:{action.action_id}:{action.session}"
+def _lock(account: TradingAccount, action: Restatement, qty: Decimal, to_do: str) -> None:
+    key = lock_key(account, action)
     if account.ledger.alerts.known(key):
         return
-    reason = f"{OF_ACTIONS}{action.describe()}; the ledger has {qty:f}"
-    if action.ratio != 1:
-        reason += f", {restated_shares(qty, action.ratio):f} after it"
-    reason = f"{reason}: {TO_DO.get(action.kind, _COMPARE)}"
+    reason = f"{OF_ACTIONS}{action.describe()}; the ledger has {qty:f}: {to_do}"
     cause = OperatorAction(operator=LOCKER, reason=reason[:LONGEST_REASON])
-    for symbol in symbols:
+    for symbol in action.symbols:
         log.warning("a symbol is kept from trading", symbol=symbol, reason=reason)
-        record = account.ledger.books.quarantine(account.account, symbol, None, cause)
-        follow(account, record, lambda guard, symbol=symbol: guard.quarantine(symbol, None))  # type: ignore[misc]
-    detail = {"action_id": action.action_id, "symbols": symbols, "session": action.session.isoformat()}
+        locked = account.ledger.books.quarantine(account.account, symbol, None, cause)
+        follow(account, locked, lambda guard, symbol=symbol: guard.quarantine(symbol, None))  # type: ignore[misc]
+    detail = {"action_id": action.action_id, "symbols": list(action.symbols), "session": action.session.isoformat()}
     account.ledger.alerts.record(key=key, kind="corporate_action", message=reason, detail=detail)

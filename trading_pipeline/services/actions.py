@@ -22,6 +22,7 @@ from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.reconciliation import accept_external, reconcile
 from trading_pipeline.services.reports import book_row, cancellation_rows, flattening_rows, submission_rows
+from trading_pipeline.services.restating import restate_as_the_broker
 from trading_pipeline.services.session_story import explain_session
 from trading_pipeline.services.single_orders import cancel_order, close_position, replace_order
 from trading_pipeline.services.tie_out import accept_cash_difference, require_agreement, tie_out
@@ -106,12 +107,14 @@ def _decide(on: OperatorContext, action: OperatorAction, decide: Callable[..., R
 
 
 def _reconcile(on: OperatorContext, action: OperatorAction) -> Rows:
+    restate_as_the_broker(on.account, on.lake)
     done = reconcile(on.account, action)
     done.require_explained()
     return done.rows()
 
 
 def _tie_out(on: OperatorContext, action: OperatorAction) -> Rows:
+    restate_as_the_broker(on.account, on.lake)
     found = tie_out(on.account, action)
     require_agreement(found)
     return [{"session": found.session.isoformat(), "tie_out": "ledger, book and broker agree to the cent"}]

@@ -18,7 +18,7 @@ from trading_pipeline.core.orders.planning import OrderPlan, Skipped, TargetShar
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.errors import PipelineError, SessionNotTradable
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.action_locks import lock_restated
+from trading_pipeline.services.action_locks import restate_or_lock
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.session_gate import SessionGate, session_gate
 from trading_pipeline.services.session_story import record_refusal
@@ -102,7 +102,7 @@ def _rebalance_in_lane(account: TradingAccount, lake: Lake, session: date, prove
     settle_in_lane(account, session)
     target = lake.read_session(Dataset.TARGET_PORTFOLIO, session)
     pending = _pending(account, account.ledger.orders.exposure(account.account))
-    restated = lock_restated(account, lake, session, pending, frozenset(target["symbol"]))
+    restated = restate_or_lock(account, lake, session, pending, frozenset(target["symbol"]))
     service = SubmissionService(account, provenance)
     resumed = service.resume()
     plan, origins = _plan(account, target, session_gate(lake, session), session, restated)

@@ -21,7 +21,7 @@ from trading_pipeline.errors import OperatorError
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.differences import Difference, broker_differences
 from trading_pipeline.services.settlement import book_executions, take_over, tell_guard
-from trading_pipeline.services.verification import read_views
+from trading_pipeline.services.verification import read_views, unawaited
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +105,7 @@ def rebuild_book(account: TradingAccount, action: OperatorAction, *, cause: str 
 def _reconcile(account: TradingAccount, action: OperatorAction, beginning: str) -> Reconciliation:
     """Bring the broker's news home, then quarantine every symbol in which ledger and broker still differ."""
     bring_home(account)
-    found = Reconciliation(unexplained=tuple(broker_differences(*read_views(account))))
+    found = Reconciliation(unexplained=unawaited(account, broker_differences(*read_views(account))))
     in_quarantine = account.ledger.books.quarantined(account.account)
     for symbol, why in found.symbols.items():
         log.warning("ledger and broker differ: the symbol is kept from trading", symbol=symbol, difference=why)
@@ -145,7 +145,8 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
     ledger, name = account.ledger, account.account
     live = ledger.orders.live(name)
     positions = ledger.fills.positions(name)
-    prices = ledger.externals.prices(name) | ledger.orders.last_references(name)
+    known = ledger.externals.prices(name) | ledger.orders.last_references(name)
+    prices = ledger.restatements.restated_prices(name, known)
     external = [_external_reservation(account, one, record) for one in ledger.externals.working(name).values()]
     sessions = ledger.books.cleared_by_session(name)
     return BookState(

@@ -17,6 +17,7 @@ import structlog
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
 from trading_pipeline.adapters.store.ledger import BookRecord, ExternalOrder
+from trading_pipeline.adapters.store.ledger.restatements import RESTATED
 from trading_pipeline.core.accounting import Fill
 from trading_pipeline.core.risk.halts import LONGEST_REASON, Gate, OperatorAction
 from trading_pipeline.errors import NotReconciled, OperatorError, TransientError
@@ -24,9 +25,10 @@ from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.differences import Difference, DifferenceKind, broker_differences
 from trading_pipeline.services.following import follow
 from trading_pipeline.services.rebuilding import bring_home, rebuild_book
+from trading_pipeline.services.restating import release_agreed
 from trading_pipeline.services.settlement import tell_guard
 from trading_pipeline.services.surprises import OF_OTHERS, report_open_orders
-from trading_pipeline.services.verification import compare, compare_book, read_views
+from trading_pipeline.services.verification import compare, compare_book, read_views, unawaited
 
 SECOND_LOOK = timedelta(seconds=15)
 """How far apart the two looks are that must show the same foreign shares: orders and positions of a broker have been
@@ -120,13 +122,16 @@ def reconcile_in_lane(account: TradingAccount, action: OperatorAction) -> Reconc
     _alert_shares(account)
     tell_guard(account)
     _hold_orders(account, action)
-    found = tuple(compare(account))
+    awaited = release_agreed(account)
+    found = unawaited(account, compare(account))
     unresolved = ledger.externals.unresolved(name)
     held_for = {one.symbol: one.describe() for one in reversed(found) if one.symbol} | unresolved
     _quarantine(account, held_for, action)
-    released = _release(account, set(held_for), action)
+    released = _release(account, held_for.keys() | awaited.keys(), action)
     record = _gate(account, found, action)
-    return Reconciled(record=record, external=external, unresolved=unresolved, released=released, unexplained=found)
+    return Reconciled(
+        record=record, external=external, unresolved=awaited | unresolved, released=released, unexplained=found
+    )
 
 
 def accept_external(account: TradingAccount, symbol: str, action: OperatorAction) -> Reconciled:
@@ -139,6 +144,10 @@ def accept_external(account: TradingAccount, symbol: str, action: OperatorAction
         ServerUnavailable: a server or the broker did not answer; repeat it.
     """
     with account.ledger.lane(account.account):
+        if symbol in account.ledger.restatements.awaiting(account.account):
+            done = _accept_restated(account, symbol, action)
+            if symbol not in done.unresolved:
+                return done
         if symbol in account.ledger.externals.unresolved(account.account):
             net = account.ledger.externals.accept(account.account, symbol, action)
             detail = {"symbol": symbol, "net_external_shares": str(net)}
@@ -150,6 +159,25 @@ def accept_external(account: TradingAccount, symbol: str, action: OperatorAction
                 symbol=symbol,
             )
         return reconcile_in_lane(account, action)
+
+
+def _accept_restated(account: TradingAccount, symbol: str, action: OperatorAction) -> Reconciled:
+    """Take what the broker holds after a corporate action for right; what it differs by is then booked as others'."""
+    books, name = account.ledger.books, account.account
+    symbols = account.ledger.restatements.awaiting(name)[symbol].symbols
+    detail = {"symbols": list(symbols), "after": account.ledger.restatements.awaiting(name)[symbol].describe()}
+    books.record_action(name, "accept_restated", action, detail)
+    for one in symbols:
+        if one in books.quarantined_because(name, RESTATED):
+            record = books.quarantine(
+                name,
+                one,
+                None,
+                OperatorAction(operator=action.operator, reason=f"{OF_OTHERS}accepted after a corporate action"),
+            )
+            follow(account, record, lambda guard, one=one: guard.quarantine(one, None))  # type: ignore[misc]
+    account.ledger.restatements.agree(name, symbols)
+    return reconcile_in_lane(account, action)
 
 
 def _record_orders(account: TradingAccount) -> None:
@@ -187,13 +215,18 @@ def _book_shares(account: TradingAccount) -> tuple[Fill, ...]:
     bring_home(account)
     confirmed = {symbol: shares for symbol, shares in _foreign_shares(account).items() if first.get(symbol) == shares}
     prices = _prices(account, set(confirmed))
+    actions = account.ledger.restatements.moments(account.account)
     booked: list[Fill] = []
     for symbol, (held, there) in confirmed.items():
         if symbol not in prices:
             log.warning("shares of others have no price: the gate closes", symbol=symbol, shares=str(there - held))
             continue
+        # Shares of after an action that takes effect only later are booked right after it.
+        when = (session, at)
+        if symbol in actions:
+            when = max(when, (actions[symbol][0], actions[symbol][1] + timedelta(microseconds=1)))
         fill = account.ledger.externals.book(
-            account.account, symbol, held=held, there=there, price=prices[symbol], session=session, at=at
+            account.account, symbol, held=held, there=there, price=prices[symbol], session=when[0], at=when[1]
         )
         if fill is not None:
             booked.append(fill)
@@ -207,6 +240,8 @@ def _foreign_shares(account: TradingAccount) -> dict[str, tuple[Decimal, Decimal
     apart = {one.symbol for one in found if one.kind is DifferenceKind.POSITION}
     conflicting = {one.symbol for one in found if one.kind is DifferenceKind.EXECUTION_DIFFERS}
     conflicting |= {one.fill.symbol for one in broker.unbooked}
+    # Shares that the broker has not restated yet are nobody's trade.
+    conflicting |= account.ledger.restatements.awaiting(account.account).keys()
     zero = Decimal(0)
     return {
         symbol: (ledger.positions.get(symbol, zero), broker.positions.get(symbol, zero))
@@ -268,9 +303,14 @@ def _prices(account: TradingAccount, symbols: set[str]) -> dict[str, Decimal]:
     if not symbols:
         return {}
     known = account.ledger.externals.prices(account.account) | account.ledger.orders.last_references(account.account)
-    session = account.session()
+    known = account.ledger.restatements.restated_prices(account.account, known)
+    session, actions = account.session(), account.ledger.restatements.moments(account.account)
     if account.valuation is not None and session is not None:
-        known |= {symbol: one.price for symbol, one in account.valuation.quotes(session, symbols).items()}
+        quotes = account.valuation.quotes(session, symbols)
+        # A price of before an action is none of the shares after it.
+        known |= {
+            name: one.price for name, one in quotes.items() if name not in actions or one.as_of >= actions[name][1]
+        }
     return {symbol: price for symbol, price in known.items() if symbol in symbols}
 
 

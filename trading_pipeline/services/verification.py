@@ -1,7 +1,8 @@
 """Compares ledger, book and broker at any time, also while orders are in flight, and names each difference."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -100,6 +101,22 @@ def read_views(account: TradingAccount) -> tuple[LedgerView, BrokerView]:
         booked=booked,
     )
     return ledger_view, broker_view
+
+
+def apart_from_broker(account: TradingAccount) -> dict[str, tuple[Decimal, Decimal]]:
+    """Return signed shares of ledger and broker where they differ and no execution on its way explains it."""
+    ledger, broker = read_views(account)
+    apart = {one.symbol for one in broker_differences(ledger, broker) if one.kind is DifferenceKind.POSITION}
+    zero = Decimal(0)
+    return {one: (ledger.positions.get(one, zero), broker.positions.get(one, zero)) for one in sorted(apart)}
+
+
+def unawaited(account: TradingAccount, found: Iterable[Difference]) -> tuple[Difference, ...]:
+    """Leave out shares that the broker was not yet seen to restate: their symbol is locked until it has."""
+    awaited = account.ledger.restatements.awaiting(account.account)
+    return tuple(
+        one for one in found if not (one.kind is DifferenceKind.POSITION and one.broker and one.symbol in awaited)
+    )
 
 
 def _compare_quietly(account: TradingAccount, seconds: int) -> tuple[list[Difference], bool]:

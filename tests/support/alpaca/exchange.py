@@ -96,6 +96,7 @@ class Books:
     activities: list[PaperActivity] = field(default_factory=list)
     cash: Decimal = ZERO
     accrued_fees: Decimal = ZERO
+    restated: dict[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -238,8 +239,9 @@ class PaperExchange:
 
     def positions(self, books: Books | None = None) -> dict[str, Decimal]:
         """Return signed shares by symbol, flat ones left out."""
-        held: dict[str, Decimal] = {}
-        for fill in (books or self.books).fills:
+        books = books or self.books
+        held = dict(books.restated)
+        for fill in books.fills:
             held[fill.symbol] = held.get(fill.symbol, ZERO) + (fill.qty if fill.side == "buy" else -fill.qty)
         return {symbol: qty for symbol, qty in held.items() if qty}
 
@@ -264,6 +266,15 @@ class PaperExchange:
             order = self.new_order(symbol=symbol, side=side, qty=abs(qty), client_order_id=str(uuid.uuid4()))
             self.books.orders[order.id] = order
             self._execute(order, order.qty, self.prices[symbol])
+
+    def restate(self, symbol: str, qty: Decimal | str, *, new_symbol: str = "") -> None:
+        """Let a corporate action leave so many shares of a symbol, or of the new one; no order and no fill shows it."""
+        with self.lock:
+            present, to = self.positions(), new_symbol or symbol
+            restated = self.books.restated
+            if to != symbol:
+                restated[symbol] = restated.get(symbol, ZERO) - present.get(symbol, ZERO)
+            restated[to] = restated.get(to, ZERO) + Decimal(qty) - present.get(to, ZERO)
 
     def new_order(self, *, symbol: str, side: str, qty: Decimal, client_order_id: str, **more: Any) -> PaperOrder:
         """Make an order object of the present instant; `accept` takes it on."""

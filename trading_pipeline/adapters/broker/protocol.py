@@ -10,6 +10,7 @@ from trading_pipeline.core.accounting import Fill
 from trading_pipeline.core.cash import CashActivity, CashBalance
 from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.restating import Restatement
 from trading_pipeline.core.risk.clearance import Clearance
 
 
@@ -158,6 +159,10 @@ class Broker(Protocol):
 
     def cash(self) -> CashBalance:
         """Return the cash of the account now, as it moves on the trade date."""
+        ...
+
+    def restate(self, action: Restatement) -> None:
+        """Book a corporate action where nobody else does: at an exchange of simulated time. Once for each action."""
         ...
 
     def cash_activities(self, since: date) -> list[CashActivity]:

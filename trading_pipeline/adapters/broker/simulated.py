@@ -15,10 +15,11 @@ from trading_pipeline.adapters.broker.matching import ExchangeCosts, Match, Open
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution, require_cover
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.adapters.store.rows import write_rows
-from trading_pipeline.core.accounting import Fill
+from trading_pipeline.core.accounting import Fill, Position
 from trading_pipeline.core.cash import CashActivity, CashBalance
 from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.restating import Restatement, apply_restatement
 from trading_pipeline.core.risk.clearance import Clearance
 from trading_pipeline.core.sessions import SessionCalendar
 from trading_pipeline.errors import (
@@ -67,6 +68,19 @@ _CASH = """
 select coalesce((select opening_cash from exchange.clocks where account = %(account)s), 0)
      + coalesce((select sum(case side when 'buy' then -qty else qty end * price - fee)
                    from exchange.executions where account = %(account)s), 0) as cash
+"""
+_POSITIONS = """
+select symbol, sum(qty) as qty from (
+    select symbol, case side when 'buy' then qty else -qty end as qty from exchange.executions
+     where account = %(account)s and session < %(before)s
+     union all
+    select symbol, qty from exchange.restatements where account = %(account)s) moved
+ group by symbol having sum(qty) <> 0 order by symbol
+"""
+_RESTATED = "select from exchange.restatements where account = %(account)s and action_id = %(action_id)s"
+_RESTATE = """
+insert into exchange.restatements (account, action_id, symbol, qty)
+values (%(account)s, %(action_id)s, %(symbol)s, %(qty)s)
 """
 _LOCKED_CLOCK = "select last_session from exchange.clocks where account = %s for update"
 
@@ -210,14 +224,22 @@ class SimulatedExchange:
         return [_execution(row) for row in self._pool.rows(ours, (list(client_order_ids),))]
 
     def positions(self) -> dict[str, Decimal]:
-        """Return what all executions add up to, flat symbols left out."""
-        rows = self._pool.rows(
-            """select symbol, sum(case side when 'buy' then qty else -qty end) as qty
-                 from exchange.executions where account = %s group by symbol
-               having sum(case side when 'buy' then qty else -qty end) <> 0 order by symbol""",
-            (self._account,),
-        )
+        """Return what all executions and corporate actions add up to, flat symbols left out."""
+        rows = self._pool.rows(_POSITIONS, {"account": self._account, "before": date.max})
         return {row["symbol"]: row["qty"] for row in rows}
+
+    def restate(self, action: Restatement) -> None:
+        """Book a corporate action on what was held at the close before its session, once."""
+        with self._pool.connection() as connection:
+            connection.execute(_LOCKED_CLOCK, (self._account,))
+            asked = {"account": self._account, "action_id": action.action_id}
+            if connection.execute(_RESTATED, asked).fetchone():
+                return
+            rows = connection.execute(_POSITIONS, {"account": self._account, "before": action.session}).fetchall()
+            held = {row["symbol"]: Position(symbol=row["symbol"], qty=row["qty"]) for row in rows}
+            for symbol, after in apply_restatement(held, action).items():
+                before = held[symbol].qty if symbol in held else Decimal(0)
+                connection.execute(_RESTATE, asked | {"symbol": symbol, "qty": after.position.qty - before})
 
     def cash(self) -> CashBalance:
         """Return what the account began with and all executions and their fees made of it, exactly."""

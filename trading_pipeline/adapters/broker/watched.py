@@ -12,6 +12,7 @@ import structlog
 from trading_pipeline.adapters.broker.protocol import Broker, BrokerOrder, Execution
 from trading_pipeline.core.cash import CashActivity, CashBalance
 from trading_pipeline.core.orders.model import OrderIntent
+from trading_pipeline.core.restating import Restatement
 from trading_pipeline.core.risk.clearance import Clearance
 from trading_pipeline.errors import OrderStateUnknown, PipelineError, TransientError
 
@@ -122,6 +123,11 @@ class WatchedBroker:
         """Pass on."""
         with self._call("cash"):
             return self._broker.cash()
+
+    def restate(self, action: Restatement) -> None:
+        """Pass on."""
+        with self._call("restate"):
+            self._broker.restate(action)
 
     def cash_activities(self, since: date) -> list[CashActivity]:
         """Pass on."""

@@ -20,6 +20,7 @@ from trading_pipeline.core.cash import CashActivity, CashBalance
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.orders.model import OrderIntent
 from trading_pipeline.core.orders.rules import AssetFacts, OrderFacts, broken_rules
+from trading_pipeline.core.restating import Restatement
 from trading_pipeline.core.risk.clearance import Clearance
 from trading_pipeline.core.sessions import SessionCalendar
 from trading_pipeline.errors import (
@@ -192,6 +193,9 @@ class AlpacaBroker:
         """Return the cash of the account now, settled or not, and the fees that Alpaca has not charged yet."""
         self._gate.require_ours()
         return self._cash.balance()
+
+    def restate(self, action: Restatement) -> None:
+        """Do nothing: Alpaca books corporate actions itself."""
 
     def cash_activities(self, since: date) -> list[CashActivity]:
         """Return what moved cash beside fills from a day on: see `AlpacaCash.activities`."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date, datetime
+from decimal import ROUND_UP, Decimal
 from fractions import Fraction
 from math import floor
 from typing import Any, Final
@@ -52,6 +54,18 @@ _OUTCOMES = """
 insert into ledger.restated_positions (restatement_id, account, symbol, session, executed_at, execution_id)
 select %(id)s, %(account)s, unnest(%(symbols)s::text[]), %(session)s, %(executed_at)s, %(execution_id)s
 """
+_MOMENTS = """
+select distinct on (symbol) symbol, session, executed_at from ledger.restated_positions where account = %s
+ order by symbol, session desc, executed_at desc
+"""
+_SINCE_ORDERS = """
+select symbol, new_symbol, ratio_new, ratio_old from ledger.restatements r
+ where account = %s and not exists (
+       select from ledger.orders o where o.account = r.account and o.session >= r.session
+          and o.symbol = coalesce(nullif(r.new_symbol, ''), r.symbol))
+ order by session, executed_at, rank, action_id
+"""
+_TICK: Final = Decimal("0.0001")
 _QUARANTINE = """
 insert into ledger.quarantined_symbols (account, symbol, reason, until)
 select %(account)s, unnest(%(symbols)s::text[]), %(reason)s, null
@@ -154,6 +168,23 @@ class Restatements:
                     where account = %s and agreed_at is null and (symbol = any(%s) or new_symbol = any(%s))""",
                 (account, list(symbols), list(symbols)),
             )
+
+    def moments(self, account: str) -> dict[str, tuple[date, datetime]]:
+        """Return the session and the instant of the newest action of each symbol."""
+        rows = self._pool.rows(_MOMENTS, (account,))
+        return {row["symbol"]: (row["session"], row["executed_at"]) for row in rows}
+
+    def restated_prices(self, account: str, prices: Mapping[str, Decimal]) -> dict[str, Decimal]:
+        """Return prices of orders as they are after the actions since; dollars a share, rounded up to 1/10,000.
+
+        The shares that moved to a new symbol take their price along.
+        """
+        restated = dict(prices)
+        for row in self._pool.rows(_SINCE_ORDERS, (account,)):
+            if row["symbol"] in restated:
+                price = restated[row["symbol"]] * row["ratio_old"] / row["ratio_new"]
+                restated[row["new_symbol"] or row["symbol"]] = price.quantize(_TICK, rounding=ROUND_UP)
+        return restated
 
     def all(self, account: str) -> list[DictRow]:
         """Return what was recorded, oldest first."""
