@@ -28,7 +28,7 @@ from trading_pipeline.services.rebuilding import bring_home, rebuild_book
 from trading_pipeline.services.restating import release_agreed
 from trading_pipeline.services.settlement import tell_guard
 from trading_pipeline.services.surprises import OF_OTHERS, report_open_orders
-from trading_pipeline.services.verification import compare, compare_book, read_views, unawaited
+from trading_pipeline.services.verification import compare, compare_book, read_ledger, read_views, unawaited
 
 SECOND_LOOK = timedelta(seconds=15)
 """How far apart the two looks are that must show the same foreign shares: orders and positions of a broker have been
@@ -251,8 +251,7 @@ def _foreign_shares(account: TradingAccount) -> dict[str, tuple[Decimal, Decimal
 
 def _hold_orders(account: TradingAccount, action: OperatorAction) -> None:
     """Make the book hold the orders of others, where these alone are what it lacks or holds too much."""
-    ledger, _ = read_views(account)
-    apart = compare_book(account, ledger)
+    apart = compare_book(account, read_ledger(account))
     of_others = account.ledger.externals.ids(account.account)
     if apart and all(one.subject in of_others for one in apart):
         rebuild_book(account, action, cause=OF_OTHERS)

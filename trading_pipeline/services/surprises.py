@@ -26,8 +26,10 @@ log = structlog.get_logger(__name__)
 
 def report_open_orders(account: TradingAccount) -> None:
     """Name the working orders at the broker that the ledger does not know, or holds for ended."""
-    for reported in account.broker.open_orders():
-        stored = account.ledger.orders.get(reported.client_order_id)
+    working = account.broker.open_orders()
+    known = account.ledger.orders.get_many([one.client_order_id for one in working])
+    for reported in working:
+        stored = known.get(reported.client_order_id)
         if stored is None or stored.intent.account != account.account:
             _foreign(account, reported)
         elif stored.state.terminal:

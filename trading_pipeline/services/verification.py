@@ -1,6 +1,6 @@
 """Compares ledger, book and broker at any time, also while orders are in flight, and names each difference."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -71,27 +71,12 @@ def compare(account: TradingAccount) -> list[Difference]:
 
 def read_views(account: TradingAccount) -> tuple[LedgerView, BrokerView]:
     """Read what ledger and broker say of the account now."""
-    name, ledger, broker = account.account, account.ledger, account.broker
+    ledger, broker = account.ledger, account.broker
     working = broker.open_orders()
     there = {one.client_order_id for one in working}
-    live = ledger.orders.live(name)
-    stored = {order: ledger.orders.get(order) for order in there - {one.client_order_id for one in live}}
-    ledger_view = LedgerView(
-        book=ledger.books.get(name),
-        positions={symbol: one.qty for symbol, one in ledger.fills.positions(name).items()},
-        live=live,
-        known={order: one.state for order, one in stored.items() if one is not None},
-        unposted=ledger.fills.unposted(name),
-        unreleased=ledger.orders.unreleased(name),
-        unsettled={one.holder: one.client_order_id for one in ledger.chains.unsettled(name)},
-        blocked=frozenset(ledger.books.blocked(name)),
-        quarantined=frozenset(ledger.books.quarantined(name)),
-        cleared_by_session={session: orders for session, (orders, _) in ledger.books.cleared_by_session(name).items()},
-        inferred=ledger.fills.inferred(name),
-        external=ledger.externals.working(name),
-    )
-    absent = [order for order in live if order.client_order_id not in there]
-    executions = broker.executions(_ids(account, live))
+    ledger_view = read_ledger(account, there)
+    absent = [order for order in ledger_view.live if order.client_order_id not in there]
+    executions = broker.executions(_ids(account, ledger_view.live))
     booked = ledger.fills.booked([one.fill.execution_id for one in executions])
     broker_view = BrokerView(
         positions=broker.positions(),
@@ -116,6 +101,27 @@ def unawaited(account: TradingAccount, found: Iterable[Difference]) -> tuple[Dif
     awaited = account.ledger.restatements.awaiting(account.account)
     return tuple(
         one for one in found if not (one.kind is DifferenceKind.POSITION and one.broker and one.symbol in awaited)
+    )
+
+
+def read_ledger(account: TradingAccount, working: Collection[str] = ()) -> LedgerView:
+    """Read what the ledger says of the account now, and of orders that are open at the broker, given by their ids."""
+    name, ledger = account.account, account.ledger
+    live = ledger.orders.live(name)
+    others = set(working) - {one.client_order_id for one in live}
+    return LedgerView(
+        book=ledger.books.get(name),
+        positions={symbol: one.qty for symbol, one in ledger.fills.positions(name).items()},
+        live=live,
+        known={order_id: one.state for order_id, one in ledger.orders.get_many(others).items()},
+        unposted=ledger.fills.unposted(name),
+        unreleased=ledger.orders.unreleased(name),
+        unsettled={one.holder: one.client_order_id for one in ledger.chains.unsettled(name)},
+        blocked=frozenset(ledger.books.blocked(name)),
+        quarantined=frozenset(ledger.books.quarantined(name)),
+        cleared_by_session={session: orders for session, (orders, _) in ledger.books.cleared_by_session(name).items()},
+        inferred=ledger.fills.inferred(name),
+        external=ledger.externals.working(name),
     )
 
 

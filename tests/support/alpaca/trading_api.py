@@ -47,12 +47,18 @@ class TradingApi:
             raise invalid("page_size must be between 1 and 100")
         fills = list(self.exchange.view("activities").fills)
         if "after" in query:
-            fills = [fill for fill in fills if fill.at > _instant(query["after"])]
+            after = _instant(query["after"])
+            fills = [fill for fill in fills if fill.at > after]
         if "until" in query:
-            fills = [fill for fill in fills if fill.at < _instant(query["until"])]
+            until = _instant(query["until"])
+            fills = [fill for fill in fills if fill.at < until]
         if query.get("direction", "desc") == "desc":
             fills.reverse()
-        return _page([fill_json(self.exchange, fill) for fill in fills], query, size)
+        if "page_token" in query:
+            ids = [fill.id for fill in fills]
+            last = query["page_token"].rpartition("::")[2]
+            fills = fills[ids.index(last) + 1 :] if last in ids else []
+        return [fill_json(self.exchange, fill) for fill in fills[:size]]
 
     def _moved_cash(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         if query.get("category") != "non_trade_activity":
@@ -86,9 +92,11 @@ class TradingApi:
         if "side" in query:
             orders = [one for one in orders if one.side == query["side"]]
         if "after" in query:
-            orders = [one for one in orders if one.submitted_at > _instant(query["after"])]
+            after = _instant(query["after"])
+            orders = [one for one in orders if one.submitted_at > after]
         if "until" in query:
-            orders = [one for one in orders if one.submitted_at < _instant(query["until"])]
+            until = _instant(query["until"])
+            orders = [one for one in orders if one.submitted_at < until]
         newest_first = query.get("direction", "desc") == "desc"
         return sorted(orders, key=lambda one: one.submitted_at, reverse=newest_first)[
             : min(limit, self.exchange.largest_page)
