@@ -32,8 +32,10 @@ update ledger.books set epoch = {_NEXT_EPOCH}, limits = %(limits)s, limit_overri
 
 _CLEARED = """
 select trade_session, count(*) as orders,
-       sum(case when released or exists (select from ledger.orders later where later.replaces = o.client_order_id
-                                           and later.state in ('accepted', 'partially_filled', 'filled'))
+       sum(case when released or client_order_id in (
+                  select replaces from ledger.orders
+                   where account = %(account)s and replaces is not null
+                     and state in ('accepted', 'partially_filled', 'filled'))
                 then ceil(filled_qty) else qty - carried_qty end
            * greatest(reference_price, limit_price, stop_price)) as notional
   from ledger.orders o
