@@ -39,8 +39,8 @@ class TradingResource(dg.ConfigurableResource[Any]):
     strategy_id: str
     capital: str
     exchange_url: str = Field(repr=False)
-    submission_opens_minutes: int = 360
-    submission_ends_minutes: int = 5
+    submission_opens_minutes: int
+    submission_ends_minutes: int
     alpaca: AlpacaTradingResource | None = None
     _account: TradingAccount | None = PrivateAttr(default=None)
 

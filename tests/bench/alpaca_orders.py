@@ -39,10 +39,10 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 import numpy as np
 import polars as pl
-from support.alpaca.bench import Bench, Waits, alpaca_bench
+from support.alpaca.bench import Bench, Waits, alpaca_bench, alpaca_variables
 from support.alpaca.data_api import latest_routes, quote_json, trade_json
-from support.alpaca.exchange import ACCOUNT_ID, Asset
-from support.alpaca.server import KEY_ID, SECRET, Application, Refusal, Request
+from support.alpaca.exchange import Asset
+from support.alpaca.server import Application, Refusal, Request
 from support.alpaca.trading_api import TradingApi
 from support.commands import run_command
 from support.servers import fresh_database
@@ -182,17 +182,8 @@ def _figures(counted: Counted, signal: datetime, orders: int, per_minute: int) -
 
 
 def _variables(bench: Bench, database_url: str, redis_url: str, orders: int, per_minute: int) -> dict[str, str]:
-    return {
-        "DRY_RUN": "false",
-        "ALPACA_BASE_URL": bench.server.url,
-        "ALPACA_DATA_URL": bench.server.url,
-        "ALPACA_API_KEY_ID": KEY_ID,
-        "ALPACA_API_SECRET_KEY": SECRET,
-        "ALPACA_ACCOUNT_ID": ACCOUNT_ID,
+    return alpaca_variables(bench.server, database_url, redis_url) | {
         "ALPACA_REQUESTS_PER_MINUTE": str(per_minute),
-        "ACCOUNT": ACCOUNT,
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url,
         "CAPITAL": str(2_000 * orders),
         "LONG_COUNT": str(orders),
         "SHORT_COUNT": "0",

@@ -38,7 +38,7 @@ from support.alpaca.bench import Bench, Waits, alpaca_account, alpaca_bench
 from support.alpaca.exchange import ACCOUNT_ID, Asset, PaperExchange
 from support.alpaca.server import KEY_ID, SECRET
 from support.servers import fresh_database
-from support.trading import ACCOUNT, ACTION, RUN, SESSION, order, valuation
+from support.trading import ACCOUNT, ACTION, BROAD, RUN, SESSION, order, valuation
 
 from trading_pipeline.adapters.alpaca.budget import RequestBudget
 from trading_pipeline.adapters.alpaca.transport import AlpacaReader, Bounds
@@ -51,7 +51,6 @@ from trading_pipeline.adapters.store.ledger import Ledger
 from trading_pipeline.core.orders.model import OrderIntent
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import Clearance
-from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import embedded_servers, stop_embedded
 from trading_pipeline.services.account import TradingAccount
@@ -62,18 +61,6 @@ from trading_pipeline.services.submission import SubmissionService
 SYMBOLS = 500
 BUDGET_A_MINUTE = 200
 STEP = timedelta(milliseconds=1)
-BROAD = RiskLimits(
-    max_order_shares=10**6,
-    max_position_shares=10**7,
-    max_position_notional=Decimal(10**10),
-    max_gross_notional=Decimal(10**10),
-    max_long_notional=Decimal(10**10),
-    max_net_notional=Decimal(10**10),
-    max_orders_per_session=10**6,
-    max_notional_per_session=Decimal(10**10),
-    max_orders_per_second=10**6,
-    max_orders_per_minute=10**6,
-)
 
 
 class Entrance:
@@ -130,9 +117,9 @@ def prepare(account: TradingAccount, bench: Bench, orders: int) -> None:
             del exchange.books.orders[one.id]
         elif at % 20 < 16:
             for qty in (Decimal(4), one.qty - 4):
-                exchange._execute(one, qty, Decimal(100))
+                exchange.execute(one, qty, Decimal(100))
         elif at % 20 < 18:
-            exchange._execute(one, Decimal(3), Decimal(100))
+            exchange.execute(one, Decimal(3), Decimal(100))
             if at % 20 == 16:
                 exchange.finish(one, "canceled")
         if at % 200 == 100:

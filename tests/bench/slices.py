@@ -16,7 +16,6 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -26,24 +25,14 @@ import structlog
 from support.alpaca.bench import OPEN, Waits, alpaca_account, alpaca_bench
 from support.servers import fresh_database
 from support.slices import Prices, request
-from support.trading import ACCOUNT, ACTION, RUN
+from support.trading import ACCOUNT, ACTION, BROAD, RUN
 
-from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.embedded import embedded_servers, stop_embedded
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.slices import SliceLoop, SliceService
 from trading_pipeline.services.twap import start
 
 SYMBOLS = ("AAPL", "MSFT", "NVDA", "F")
-BROAD = RiskLimits(
-    max_orders_per_session=10**6,
-    max_orders_per_second=10**6,
-    max_orders_per_minute=10**6,
-    max_gross_notional=Decimal(10**9),
-    max_long_notional=Decimal(10**9),
-    max_net_notional=Decimal(10**9),
-    max_notional_per_session=Decimal(10**9),
-)
 
 
 @dataclass

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from statistics import median
 
@@ -21,9 +20,8 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 import psycopg
 import structlog
 from support.servers import fresh_database
-from support.trading import ACCOUNT, RUN, SESSION, Kit, order, trading_kit
+from support.trading import ACCOUNT, BROAD, RUN, SESSION, Kit, order, trading_kit
 
-from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import embedded_servers, stop_embedded
 from trading_pipeline.services.settlement import settle
@@ -32,15 +30,6 @@ from trading_pipeline.services.submission import SubmissionService
 ORDERS = 250
 ROUNDS = 2
 REPEATS = 1_000
-BROAD = RiskLimits(
-    max_gross_notional=Decimal(10**9),
-    max_long_notional=Decimal(10**9),
-    max_net_notional=Decimal(10**9),
-    max_orders_per_session=10**6,
-    max_notional_per_session=Decimal(10**9),
-    max_orders_per_second=10**6,
-    max_orders_per_minute=10**6,
-)
 
 
 class Stopwatch:

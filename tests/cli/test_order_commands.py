@@ -6,12 +6,10 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
-from support.alpaca.exchange import ACCOUNT_ID
-from support.alpaca.server import KEY_ID, SECRET
+from support.alpaca.bench import Bench, alpaca_account, alpaca_bench, alpaca_variables
 from support.commands import run_command
 from support.slices import Prices, request
-from support.trading import ACCOUNT, ACTION, RUN, order
+from support.trading import ACTION, RUN, order
 
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.services.account import TradingAccount
@@ -41,17 +39,7 @@ def account(database_url: str, redis_url: str, bench: Bench):
 def run(account: TradingAccount, bench: Bench, database_url: str, redis_url: str, tmp_path: Path) -> Run:
     """Run a command on it."""
     assert account
-    variables = {
-        "DRY_RUN": "false",
-        "ALPACA_BASE_URL": bench.server.url,
-        "ALPACA_DATA_URL": bench.server.url,
-        "ALPACA_API_KEY_ID": KEY_ID,
-        "ALPACA_API_SECRET_KEY": SECRET,
-        "ALPACA_ACCOUNT_ID": ACCOUNT_ID,
-        "ACCOUNT": ACCOUNT,
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url,
-    }
+    variables = alpaca_variables(bench.server, database_url, redis_url)
     return lambda *arguments: run_command(*arguments, folder=tmp_path, home=tmp_path / "home", **variables)
 
 

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
-from support.alpaca.bench import alpaca_account, alpaca_bench
-from support.alpaca.exchange import ACCOUNT_ID
-from support.alpaca.server import KEY_ID, SECRET
+from support.alpaca.bench import alpaca_account, alpaca_bench, alpaca_variables
 from support.alpaca.stream import trade_updates
 from support.commands import PASSED_ON, run_command
 from support.trading import ACCOUNT, RUN, order
@@ -58,17 +56,9 @@ def test_a_killed_stream_process_loses_nothing(database_url: str, redis_url: str
         trade_updates(bench.exchange) as updates,
         alpaca_account(database_url, redis_url, bench) as account,
     ):
-        variables = {
+        variables = alpaca_variables(bench.server, database_url, redis_url) | {
             "PIPELINE_HOME": str(tmp_path / "home"),
-            "DRY_RUN": "false",
-            "ALPACA_BASE_URL": bench.server.url,
             "ALPACA_STREAM_URL": updates.url,
-            "ALPACA_API_KEY_ID": KEY_ID,
-            "ALPACA_API_SECRET_KEY": SECRET,
-            "ALPACA_ACCOUNT_ID": ACCOUNT_ID,
-            "ACCOUNT": ACCOUNT,
-            "DATABASE_URL": database_url,
-            "REDIS_URL": redis_url,
         }
         sent = SubmissionService(account, RUN).submit_all([order("AAPL"), order("MSFT")])
         apple, microsoft = (one.order.client_order_id for one in sent)

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 
 from trading_pipeline.core.accounting import Position
 from trading_pipeline.core.corporate_actions import ActionKind
-from trading_pipeline.core.orders.model import ReferencePrice
-from trading_pipeline.core.orders.planning import TargetShares, restated_targets
-from trading_pipeline.core.restating import Restatement, apply_restatement, factors, restated_shares, restatements_of
+from trading_pipeline.core.restating import Restatement, apply_restatement, restated_shares, restatements_of
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import DataQualityError
 
@@ -161,18 +159,3 @@ def test_a_ratio_is_the_fraction_it_was_divided_from() -> None:
     assert Fraction(1, 3) == one.ratio
     with pytest.raises(DataQualityError, match="no fraction"):
         restatements_of([_row(ActionKind.REVERSE_SPLIT, ratio=1e-12)], xnys())
-
-
-def test_factors_of_several_actions_multiply_under_the_name_of_now() -> None:
-    """Two splits and a change of symbol."""
-    assert {"META": Fraction(6)} == factors(
-        [_action("2", symbol="FB"), _action("3", symbol="FB"), _action(symbol="FB", new_symbol="META")]
-    )
-
-
-def test_targets_of_before_a_split_are_sized_in_shares_of_after_it() -> None:
-    """Ten at 400 are forty at 100, under the new name."""
-    reference = ReferencePrice(price=Decimal(400), source="close", as_of=datetime(2023, 9, 1, 20, tzinfo=UTC))
-    targets = [TargetShares(symbol="FB", shares=10, reference=reference)]
-    (one,) = restated_targets(targets, [_action("4", symbol="FB"), _action(symbol="FB", new_symbol="META")])
-    assert ("META", 40, Decimal(100)) == (one.symbol, one.shares, one.reference.price)

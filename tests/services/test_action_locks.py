@@ -24,8 +24,11 @@ from trading_pipeline.core.corporate_actions import ACTION_SCHEMA, ActionKind
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.restating import Restatement
 from trading_pipeline.core.risk.halts import Gate
+from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.action_locks import restate_or_lock
+from trading_pipeline.services.actions import OPERATOR_VERBS, OperatorContext
+from trading_pipeline.services.arguments import Arguments
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebalance import Rebalance, rebalance
@@ -180,6 +183,17 @@ def test_what_the_broker_has_restated_already_is_restated_before_it_is_compared(
     restate_as_the_broker(holding, lake)
     assert _agreed(holding)
     assert () == reconcile(holding, ACTION).external
+
+
+def test_a_session_that_is_closed_late_is_restated_first(holding: TradingAccount, bench: Bench, lake: Lake) -> None:
+    """The broker has split the shares overnight: the tie-out that ends the session agrees all the same."""
+    _act(lake, **SPLIT | {"ex_date": holding.calendar.next(holding.session() or SESSION)})
+    bench.exchange.restate("AAPL", "40")
+    bench.waits.instant = datetime(2023, 9, 6, 3, tzinfo=UTC)
+    context = OperatorContext.of(holding, lake, RiskLimits(), Arguments())
+    (row,) = OPERATOR_VERBS["close_session"].act(context, ACTION)
+    assert "2023-09-05" == row["session"]
+    assert Decimal(40) == holding.ledger.fills.positions(ACCOUNT)["AAPL"].qty
 
 
 def test_the_simulated_exchange_books_an_action_once(kit: Kit) -> None:

@@ -30,6 +30,19 @@ RUN = Provenance(run_id="run", sessions=())
 RICH = Decimal(100_000_000)
 """Capital that no loss of a test makes a dent in."""
 FREE = ExchangeCosts(slippage_bps=Decimal(0), commission_per_share=Decimal(0), minimum_commission=Decimal(0))
+BROAD = RiskLimits(
+    max_order_shares=10**6,
+    max_position_shares=10**7,
+    max_position_notional=Decimal(10**10),
+    max_gross_notional=Decimal(10**10),
+    max_long_notional=Decimal(10**10),
+    max_net_notional=Decimal(10**10),
+    max_orders_per_session=10**6,
+    max_notional_per_session=Decimal(10**10),
+    max_orders_per_second=10**6,
+    max_orders_per_minute=10**6,
+)
+"""Limits that no benchmark reaches."""
 
 
 def intent(

@@ -18,5 +18,7 @@ def trading_resource(
         strategy_id="tested",
         capital="100000",
         exchange_url=database_url,
+        submission_opens_minutes=360,
+        submission_ends_minutes=5,
         alpaca=alpaca,
     )

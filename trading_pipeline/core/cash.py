@@ -15,9 +15,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
+from trading_pipeline.core.accounting import ZERO
 from trading_pipeline.core.money import cents
 
-ZERO = Decimal(0)
 HALF_A_CENT: Final = Decimal("0.005")
 _FEES: Final = frozenset({"FEE", "CFEE", "PTC", "PTR"})
 _TRANSFERS: Final = frozenset({"CSD", "CSW", "JNL", "JNLC", "TRANS", "ACATC"})

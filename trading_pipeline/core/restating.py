@@ -179,17 +179,6 @@ def restated_shares(qty: Decimal, ratio: Fraction) -> Decimal:
         return exact.quantize(SMALLEST_SHARE, rounding=ROUND_DOWN).normalize() + 0
 
 
-def factors(actions: Iterable[Restatement]) -> dict[str, Fraction]:
-    """Return new shares for one old share by symbol over all these actions; symbols whose number stays are absent."""
-    product: dict[str, Fraction] = {}
-    for one in actions:
-        if one.ratio != 1:
-            product[one.symbol] = product.get(one.symbol, Fraction(1)) * one.ratio
-        if one.new_symbol and one.symbol in product:
-            product[one.new_symbol] = product.pop(one.symbol)
-    return product
-
-
 def _with(position: Position, qty: Decimal, cost: Decimal, realised: Decimal) -> Position:
     return replace(
         position,

@@ -121,6 +121,7 @@ def _tie_out(on: OperatorContext, action: OperatorAction) -> Rows:
 
 
 def _close_session(on: OperatorContext, action: OperatorAction) -> Rows:
+    restate_as_the_broker(on.account, on.lake)
     done = close_session(on.account, action)
     require_agreement(done.tie_out)
     return done.rows()

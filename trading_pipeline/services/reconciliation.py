@@ -164,8 +164,9 @@ def accept_external(account: TradingAccount, symbol: str, action: OperatorAction
 def _accept_restated(account: TradingAccount, symbol: str, action: OperatorAction) -> Reconciled:
     """Take what the broker holds after a corporate action for right; what it differs by is then booked as others'."""
     books, name = account.ledger.books, account.account
-    symbols = account.ledger.restatements.awaiting(name)[symbol].symbols
-    detail = {"symbols": list(symbols), "after": account.ledger.restatements.awaiting(name)[symbol].describe()}
+    restated = account.ledger.restatements.awaiting(name)[symbol]
+    symbols = restated.symbols
+    detail = {"symbols": list(symbols), "after": restated.describe()}
     books.record_action(name, "accept_restated", action, detail)
     for one in symbols:
         if one in books.quarantined_because(name, RESTATED):

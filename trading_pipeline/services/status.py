@@ -12,13 +12,13 @@ from trading_pipeline.core.risk.clearance import VerdictCode
 from trading_pipeline.core.risk.halts import TradingState
 from trading_pipeline.errors import TradingHalted, TransientError
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.equity import AMOUNTS
 from trading_pipeline.services.monitor import Assessment, assess
 from trading_pipeline.services.reports import book_row, order_row
 from trading_pipeline.services.session_story import last_stories, unexplained
 from trading_pipeline.services.tie_out import kept_back
 
 Rows = list[dict[str, Any]]
-_PNL = ("session", "realised", "fees", "dividends", "interest", "other", "transfers", "unrealised", "change", "equity")
 LAST_SESSIONS = 5
 
 
@@ -187,7 +187,7 @@ def _exposure(account: TradingAccount, snapshot: BookSnapshot | None) -> Rows:
 
 def _sessions(account: TradingAccount) -> Rows:
     return [
-        {name: str(row[name]) for name in _PNL}
+        {name: str(row[name]) for name in ("session", *AMOUNTS)}
         for row in account.ledger.fills.session_pnl(account.account)[-LAST_SESSIONS:]
     ]
 

@@ -37,6 +37,21 @@ QUICK = Bounds(
 )
 
 
+def alpaca_variables(server: AlpacaServer, database_url: str, redis_url: str) -> dict[str, str]:
+    """Return what a process of its own trades this account by."""
+    return {
+        "DRY_RUN": "false",
+        "ALPACA_BASE_URL": server.url,
+        "ALPACA_DATA_URL": server.url,
+        "ALPACA_API_KEY_ID": KEY_ID,
+        "ALPACA_API_SECRET_KEY": SECRET,
+        "ALPACA_ACCOUNT_ID": ACCOUNT_ID,
+        "ACCOUNT": ACCOUNT,
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+    }
+
+
 @dataclass
 class Waits:
     """A clock that moves only when somebody waits."""

@@ -249,7 +249,7 @@ class PaperExchange:
         """Execute some of an order, all that is left unless told otherwise, at its symbol's price unless told."""
         with self.lock:
             order = self.order(client_order_id)
-            return self._execute(
+            return self.execute(
                 order, order.remaining if qty is None else Decimal(qty), price or self.prices[order.symbol]
             )
 
@@ -257,7 +257,7 @@ class PaperExchange:
         """Execute whatever the prices allow: market orders, limits that are met, stops that are reached."""
         with self.lock:
             ready = [order for order in self.books.orders.values() if order.working and self._marketable(order)]
-            return [self._execute(order, order.remaining, self.prices[order.symbol]) for order in ready]
+            return [self.execute(order, order.remaining, self.prices[order.symbol]) for order in ready]
 
     def buy_elsewhere(self, symbol: str, qty: Decimal) -> None:
         """Let a position appear that no order of this client explains; negative shares are sold."""
@@ -265,7 +265,7 @@ class PaperExchange:
             side = "buy" if qty > 0 else "sell"
             order = self.new_order(symbol=symbol, side=side, qty=abs(qty), client_order_id=str(uuid.uuid4()))
             self.books.orders[order.id] = order
-            self._execute(order, order.qty, self.prices[symbol])
+            self.execute(order, order.qty, self.prices[symbol])
 
     def restate(self, symbol: str, qty: Decimal | str, *, new_symbol: str = "") -> None:
         """Let a corporate action leave so many shares of a symbol, or of the new one; no order and no fill shows it."""
@@ -334,7 +334,8 @@ class PaperExchange:
             return False
         return order.limit_price is None or (order.limit_price - price) * order.sign >= 0
 
-    def _execute(self, order: PaperOrder, qty: Decimal, price: Decimal) -> PaperFill:
+    def execute(self, order: PaperOrder, qty: Decimal, price: Decimal) -> PaperFill:
+        """Execute some of an order that is at hand; the caller holds the lock, or is alone."""
         order.filled_qty += qty
         order.paid += qty * price
         order.updated_at = self.now()

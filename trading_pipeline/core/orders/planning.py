@@ -1,14 +1,12 @@
 """From a target portfolio to orders: target minus position minus what is pending."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
-from trading_pipeline.core.money import round_price
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
 from trading_pipeline.core.orders.rules import first_leg
-from trading_pipeline.core.restating import Restatement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,27 +48,6 @@ class OrderPlan:
 
     intents: tuple[OrderIntent, ...]
     skipped: tuple[Skipped, ...]
-
-
-def restated_targets(targets: Sequence[TargetShares], actions: Iterable[Restatement]) -> list[TargetShares]:
-    """Return targets as shares are counted after actions of the session to come: whole shares, toward zero.
-
-    They were sized at prices of before it: 10 at 400 are 40 at 100 after a split of 4 for 1. A target under an old
-    symbol is one of the new.
-    """
-    found = list(targets)
-    for action in actions:
-        for at, one in enumerate(found):
-            if one.symbol != action.symbol:
-                continue
-            price = one.reference.price * action.ratio.denominator / action.ratio.numerator
-            found[at] = replace(
-                one,
-                symbol=action.new_symbol or one.symbol,
-                shares=int(one.shares * action.ratio),
-                reference=replace(one.reference, price=round_price(price)),
-            )
-    return found
 
 
 def plan_orders(

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import ROUND_UP, Decimal
-from fractions import Fraction
 from math import floor
 from typing import Any, Final
 
@@ -136,11 +135,6 @@ class Restatements:
             change_book_in(connection, present, "restate_position", cause, detail=detail, **limit_columns(limits))
         return row
 
-    def find(self, account: str, action_id: str) -> Restatement | None:
-        """Return an action as it was recorded; None when it was not."""
-        rows = self._pool.rows(_KNOWN, (account, action_id))
-        return restatement_of(rows[0]) if rows else None
-
     def outside_book(self, account: str) -> list[int]:
         """Return the numbers of those the risk book was not made anew after."""
         rows = self._pool.rows(
@@ -203,15 +197,11 @@ def _limit_changes(limits: LimitSet, action: Restatement) -> list[LimitChange]:
     for one in limits.changes:
         if one.symbol != action.symbol or one.value is None:
             continue
-        value = _restated(int(one.value), action.ratio) if one.limit in _IN_SHARES else one.value
+        value = floor(int(one.value) * action.ratio) if one.limit in _IN_SHARES else one.value
         to = action.new_symbol or action.symbol
         if (value, to) != (one.value, one.symbol):
             changes.append(replace(one, value=value, symbol=to))
     return changes
-
-
-def _restated(shares: int, ratio: Fraction) -> int:
-    return floor(shares * ratio)
 
 
 def _told(positions: Mapping[str, Position], symbols: Sequence[str]) -> dict[str, dict[str, str]]:
