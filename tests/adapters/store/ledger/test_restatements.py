@@ -136,7 +136,9 @@ def test_the_cancellation_of_orders_sized_before_is_asked_for(holding: Ledger) -
     assert stored is not None
     assert stored.cancel_requested_at is not None
     assert 30 == stored.intent.qty
-    assert first.state is not OrderState.FILLED or first.cancel_requested_at is None
+    ended = holding.orders.get(first.client_order_id)
+    assert ended is not None
+    assert (OrderState.FILLED, None) == (ended.state, ended.cancel_requested_at)
 
 
 def test_a_change_of_symbol_moves_the_position_and_what_was_realised_stays(holding: Ledger) -> None:
