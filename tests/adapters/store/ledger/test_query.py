@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+from support.trading import ACCOUNT
 
 from trading_pipeline.adapters.store.ledger import Ledger, migrate
 
@@ -22,3 +23,13 @@ def test_a_query_that_would_write_is_refused_and_the_ledger_writes_on(database_u
             ledger.query("delete from ledger.alerts returning key")
         ledger.alerts.record(key="one", kind="test", message="written", detail={})
         assert ["one"] == [row["key"] for row in ledger.alerts.latest()]
+
+
+def test_whoever_holds_the_lane_keeps_no_dead_rows(ledger: Ledger) -> None:
+    """A snapshot kept for as long would keep every version of every row that is changed meanwhile."""
+    with ledger.lane(ACCOUNT):
+        held = ledger.query(
+            """select backend_xmin from pg_stat_activity
+                where datname = current_database() and state = 'idle in transaction'"""
+        )
+    assert [None] == [row["backend_xmin"] for row in held]
