@@ -1,6 +1,6 @@
 """The line between a process and the venue: it loses what it is told to lose."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
@@ -52,6 +52,11 @@ class Line:
         found = self._world.venue.find(client_order_id)
         self._world.boundary("find done")
         return found
+
+    def find_many(self, client_order_ids: Collection[str]) -> dict[str, BrokerOrder]:
+        """Look orders up, each on its own: what happens between two answers happens here too."""
+        found = {order_id: self.find(order_id) for order_id in client_order_ids}
+        return {order_id: one for order_id, one in found.items() if one is not None}
 
     def cancel(self, client_order_id: str) -> BrokerOrder | None:
         """Cancel an order."""

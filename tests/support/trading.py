@@ -137,8 +137,12 @@ class FaultyBroker:
 
     def find(self, client_order_id: str) -> BrokerOrder | None:
         """Pass on, without the average price if that is hidden."""
-        found = self._broker.find(client_order_id)
-        return replace(found, average_price=None) if found and self.hides_averages else found
+        return self.find_many([client_order_id]).get(client_order_id)
+
+    def find_many(self, client_order_ids: Collection[str]) -> dict[str, BrokerOrder]:
+        """Pass on, without average prices if they are hidden."""
+        found = self._broker.find_many(client_order_ids)
+        return {key: replace(one, average_price=None) for key, one in found.items()} if self.hides_averages else found
 
     def open_orders(self) -> list[BrokerOrder]:
         """Show what others placed as well."""

@@ -1,6 +1,6 @@
 """What a broker is to this system. `submit` needs a clearance: there is no second door."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -8,6 +8,7 @@ from typing import Protocol
 
 from trading_pipeline.core.accounting import Fill
 from trading_pipeline.core.cash import CashActivity, CashBalance
+from trading_pipeline.core.executions import Executed
 from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.restating import Restatement
@@ -48,6 +49,16 @@ class Execution:
     fill: Fill
     executed_at: datetime
     filled_after: Decimal | None = None
+
+    @property
+    def executed(self) -> Executed:
+        """The same in the words of the ledger."""
+        return Executed(
+            client_order_id=self.client_order_id,
+            fill=self.fill,
+            executed_at=self.executed_at,
+            filled_after=self.filled_after,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +150,10 @@ class Broker(Protocol):
 
     def find(self, client_order_id: str) -> BrokerOrder | None:
         """Return the broker's view of an order, None when it has never seen it."""
+        ...
+
+    def find_many(self, client_order_ids: Collection[str]) -> dict[str, BrokerOrder]:
+        """Return the broker's view of these orders, asked for now; those it has never seen are left out."""
         ...
 
     def open_orders(self) -> list[BrokerOrder]:

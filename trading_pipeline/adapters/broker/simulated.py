@@ -199,8 +199,12 @@ class SimulatedExchange:
 
     def find(self, client_order_id: str) -> BrokerOrder | None:
         """Return the order, None when the exchange has never seen it."""
-        rows = self._pool.rows(f"{_ORDERS} where client_order_id = %s", (client_order_id,))
-        return _reported(rows[0]) if rows else None
+        return self.find_many([client_order_id]).get(client_order_id)
+
+    def find_many(self, client_order_ids: Collection[str]) -> dict[str, BrokerOrder]:
+        """Return these orders, those the exchange has never seen left out."""
+        rows = self._pool.rows(f"{_ORDERS} where client_order_id = any(%s)", (list(client_order_ids),))
+        return {row["client_order_id"]: _reported(row) for row in rows}
 
     def open_orders(self) -> list[BrokerOrder]:
         """Return the orders that wait for the open of their session."""

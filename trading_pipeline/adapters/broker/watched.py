@@ -1,7 +1,7 @@
 """A broker whose silence is counted: the row of unanswered calls is what one of the monitor's rules goes by."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -98,6 +98,11 @@ class WatchedBroker:
         """Pass on."""
         with self._call("find"):
             return self._broker.find(client_order_id)
+
+    def find_many(self, client_order_ids: Collection[str]) -> dict[str, BrokerOrder]:
+        """Pass on."""
+        with self._call("find_many"):
+            return self._broker.find_many(client_order_ids)
 
     def cancel(self, client_order_id: str) -> BrokerOrder | None:
         """Pass on."""

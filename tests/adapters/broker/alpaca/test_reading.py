@@ -10,6 +10,7 @@ from support.alpaca.server import Fault
 from support.trading import intent
 
 from trading_pipeline.adapters.broker.alpaca.documents import broker_order, decimal_of, session_of
+from trading_pipeline.adapters.broker.alpaca.reading import READ_SECONDS
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import DataQualityError, TransientError
@@ -67,6 +68,73 @@ def test_executions_of_other_orders_are_left_out(bench: Bench) -> None:
     assert [second.client_order_id] == [
         one.client_order_id for one in broker.executions([second.client_order_id, "never sent"])
     ]
+
+
+def test_executions_that_were_read_stand_and_only_what_follows_is_asked_for(bench: Bench) -> None:
+    """The second reading begins behind the last execution of the first; after a while all are read anew."""
+    broker, wanted = bench.broker(), intent(qty=300)
+    send(broker, wanted)
+    for _ in range(150):
+        bench.exchange.fill(wanted.client_order_id, 1)
+    assert 150 == len(broker.executions([wanted.client_order_id]))
+    bench.exchange.fill(wanted.client_order_id, 1)
+    bench.server.requests.clear()
+    assert 151 == len(broker.executions([wanted.client_order_id]))
+    assert 2 == _pages(bench)
+    bench.waits.sleep(READ_SECONDS + 1)
+    bench.server.requests.clear()
+    assert 151 == len(broker.executions([wanted.client_order_id]))
+    assert 3 == _pages(bench)
+
+
+def test_an_execution_that_appears_late_before_others_is_missed_by_no_reading(bench: Bench) -> None:
+    """What was read does not add up to what the order says is filled: all is read once more."""
+    broker, wanted = bench.broker(), intent(qty=10)
+    send(broker, wanted)
+    for qty in (1, 2, 3):
+        bench.exchange.fill(wanted.client_order_id, qty)
+    late = bench.exchange.books.fills.pop(0)
+    assert [2, 3] == [one.fill.qty for one in broker.executions([wanted.client_order_id])]
+    bench.exchange.books.fills.insert(0, late)
+    broker.find_many([wanted.client_order_id])
+    assert [1, 2, 3] == [one.fill.qty for one in broker.executions([wanted.client_order_id])]
+
+
+def test_many_orders_are_found_in_pages_and_those_they_leave_out_by_their_ids(bench: Bench) -> None:
+    """Listing ends with the last one wanted; one that Alpaca has none of is left out, and asked for each time."""
+    broker, orders = bench.broker(), [intent(repeat=number) for number in range(9)]
+    bench.exchange.largest_page = 3
+    for one in orders:
+        bench.waits.sleep(1)
+        send(broker, one)
+    ids = [one.client_order_id for one in orders]
+    bench.server.requests.clear()
+    assert set(ids[6:]) == set(broker.find_many(ids[6:]))
+    assert ["/v2/orders"] == [one.path for one in bench.server.requests]
+    bench.server.requests.clear()
+    assert set(ids) == set(broker.find_many([*ids, "never sent"]))
+    looked_up = [one.query["client_order_id"] for one in bench.server.requests if "client_order_id" in one.query]
+    assert ["never sent"] == looked_up
+
+
+def test_fewer_orders_than_the_pages_of_all_are_looked_up_at_once(bench: Bench) -> None:
+    """Of an account with many orders, two are not worth all its pages."""
+    broker, orders = bench.broker(), [intent(repeat=number) for number in range(9)]
+    bench.exchange.largest_page = 3
+    for one in orders:
+        bench.waits.sleep(1)
+        send(broker, one)
+    ids = [one.client_order_id for one in orders]
+    broker.find_many(ids)
+    bench.exchange.end(ids[0], "canceled")
+    bench.server.requests.clear()
+    found = broker.find_many(ids[:2])
+    assert (OrderState.CANCELED, OrderState.ACCEPTED) == (found[ids[0]].state, found[ids[1]].state)
+    assert 2 == len(bench.server.requests)
+
+
+def _pages(bench: Bench) -> int:
+    return sum(one.path == FILLS for one in bench.server.requests)
 
 
 def test_all_open_orders_are_read_also_many_of_one_instant(bench: Bench) -> None:

@@ -1,7 +1,7 @@
 """An Alpaca account behind the `Broker` protocol."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
@@ -153,6 +153,11 @@ class AlpacaBroker:
         """Return Alpaca's view of an order, None when Alpaca says that it has none of this id."""
         self._gate.require_ours()
         return self._orders.find(client_order_id)
+
+    def find_many(self, client_order_ids: Collection[str]) -> dict[str, BrokerOrder]:
+        """Return Alpaca's view of these orders now, those it has none of left out: see `AlpacaOrders.find_many`."""
+        self._gate.require_ours()
+        return self._orders.find_many(client_order_ids)
 
     def open_orders(self) -> list[BrokerOrder]:
         """Return every working order of the account, those that are not ours included."""

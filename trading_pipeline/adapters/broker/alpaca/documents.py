@@ -1,6 +1,5 @@
 """Alpaca's JSON and our words for it: exact decimals both ways, unknown statuses never an end."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -40,7 +39,6 @@ _WORKING: Final = frozenset(
     }
 )
 _SIDES: Final = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
-_FRACTION: Final = re.compile(r"(\.\d{6})\d+")
 _EXECUTION: Final = "::"
 
 log = structlog.get_logger(__name__)
@@ -120,16 +118,16 @@ def execution(activity: Mapping[str, Any], client_order_id: str, calendar: Sessi
         )
 
 
-def sequence_of(activity: Mapping[str, Any]) -> tuple[datetime, Decimal]:
-    """Return what FILL activities are sorted by.
-
-    Within a millisecond Alpaca does not keep the order they happened in: what an order had got in all tells it.
-
-    Raises:
-        DataQualityError: a field is missing or is not what it should be.
-    """
+def executed_at(activity: Mapping[str, Any]) -> datetime:
+    """Return the instant (UTC) of a FILL activity; raises DataQualityError when it does not say."""
     with readable("an execution"):
-        return instant_of(activity["transaction_time"]), decimal_of(activity["cum_qty"])
+        return instant_of(activity["transaction_time"])
+
+
+def shares_of(activity: Mapping[str, Any]) -> Decimal:
+    """Return the shares of a FILL activity; raises DataQualityError when it does not say."""
+    with readable("an execution"):
+        return decimal_of(activity["qty"])
 
 
 def submitted_at(document: Mapping[str, Any]) -> datetime:
@@ -169,7 +167,7 @@ def instant_of(text: object) -> datetime:
     Raises:
         ValueError: it is no instant, or has no time zone.
     """
-    at = datetime.fromisoformat(_FRACTION.sub(r"\1", str(text)))
+    at = datetime.fromisoformat(str(text))
     if at.utcoffset() is None:
         msg = f"{text} has no time zone"
         raise ValueError(msg)
