@@ -1,5 +1,7 @@
 """The JSON of Alpaca's trading API: every decimal a string, instants with nine digits, null where nothing is."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -97,15 +99,22 @@ def activity_json(activity: PaperActivity) -> dict[str, Any]:
     return written
 
 
-def position_json(exchange: PaperExchange, books: Books, symbol: str, qty: Decimal) -> dict[str, Any]:
-    """Write a position."""
-    held_for_orders = sum(
-        (one.remaining for one in books.orders.values() if one.working and one.symbol == symbol and one.sign * qty < 0),
-        Decimal(0),
-    )
-    paid = sum(
-        (f.qty * f.price * (1 if f.side == "buy" else -1) for f in books.fills if f.symbol == symbol), Decimal(0)
-    )
+def positions_json(exchange: PaperExchange, books: Books) -> dict[str, dict[str, Any]]:
+    """Write all positions, by symbol."""
+    held = exchange.positions(books)
+    orders: defaultdict[str, list[PaperOrder]] = defaultdict(list)
+    for one in books.orders.values():
+        orders[one.symbol].append(one)
+    paid: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for fill in books.fills:
+        paid[fill.symbol] += fill.qty * fill.price * (1 if fill.side == "buy" else -1)
+    return {symbol: _position(exchange, symbol, qty, orders[symbol], paid[symbol]) for symbol, qty in held.items()}
+
+
+def _position(
+    exchange: PaperExchange, symbol: str, qty: Decimal, orders: Iterable[PaperOrder], paid: Decimal
+) -> dict[str, Any]:
+    held_for_orders = sum((one.remaining for one in orders if one.working and one.sign * qty < 0), Decimal(0))
     price = exchange.prices[symbol]
     return {
         "asset_id": "b0b6dd9d-8b9b-48a9-ba46-b9d54906e415",

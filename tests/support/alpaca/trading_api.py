@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from support.alpaca.documents import account_json, activity_json, asset_json, fill_json, order_json, position_json
+from support.alpaca.documents import account_json, activity_json, asset_json, fill_json, order_json, positions_json
 from support.alpaca.exchange import PaperExchange, PaperOrder
 from support.alpaca.order_entry import decimal, enter, invalid, require_tick
 from support.alpaca.server import Refusal, Request
@@ -160,13 +160,12 @@ class TradingApi:
 
     def _get_positions(self, request: Request, rest: Sequence[str]) -> Reply:
         del request
-        books = self.exchange.view("positions")
-        held = self.exchange.positions(books)
+        held = positions_json(self.exchange, self.exchange.view("positions"))
         if not rest:
-            return 200, [position_json(self.exchange, books, symbol, qty) for symbol, qty in held.items()]
+            return 200, list(held.values())
         if rest[0] not in held:
             raise Refusal(404, {"code": 40410000, "message": "position does not exist"})
-        return 200, position_json(self.exchange, books, rest[0], held[rest[0]])
+        return 200, held[rest[0]]
 
     def _delete_positions(self, request: Request, rest: Sequence[str]) -> Reply:
         held = self.exchange.positions()
