@@ -1,5 +1,6 @@
 """What the risk book holds, as plain values: what it is rebuilt from and what a snapshot shows. No I/O."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -186,20 +187,19 @@ class BookState:
         Raises:
             ValueError: a position or a mark that is not exact, or a symbol at risk without a mark.
         """
-        at_risk = {name for name, shares in self.positions.items() if shares} | {r.symbol for r in self.reservations}
-        return {name: self._symbol(name, at_risk=name in at_risk) for name in sorted(at_risk | set(self.marks))}
-
-    def _symbol(self, name: str, *, at_risk: bool) -> SymbolState:
-        return SymbolState(
-            position=quantity(f"position in {name}", self.positions.get(name, 0)).decimal,
-            pending_buy=self._pending(name, Side.BUY),
-            pending_sell=self._pending(name, Side.SELL),
-            mark_ticks=whole(f"mark of {name}", self.marks.get(name, 0), at_least=1 if at_risk else 0),
-        )
-
-    def _pending(self, symbol: str, side: Side) -> Decimal:
-        pending = (held.remaining for held in self.reservations if (held.symbol, held.side) == (symbol, side))
-        return sum(pending, start=Decimal(0))
+        pending: defaultdict[tuple[str, Side], Decimal] = defaultdict(Decimal)
+        for held in self.reservations:
+            pending[held.symbol, held.side] += held.remaining
+        at_risk = {name for name, shares in self.positions.items() if shares} | {symbol for symbol, _ in pending}
+        return {
+            name: SymbolState(
+                position=quantity(f"position in {name}", self.positions.get(name, 0)).decimal,
+                pending_buy=pending[name, Side.BUY],
+                pending_sell=pending[name, Side.SELL],
+                mark_ticks=whole(f"mark of {name}", self.marks.get(name, 0), at_least=1 if name in at_risk else 0),
+            )
+            for name in sorted(at_risk | set(self.marks))
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
