@@ -85,13 +85,13 @@ def test_a_mute_stream_is_found_by_a_sweep_and_opened_anew(
 ) -> None:
     """The connection stands and answers pings, but tells nothing: an alert says so."""
     (apple,) = _send(account, "AAPL")
-    swept = bench.server.count("GET", "/v2/account/activities/FILL")
+    swept = bench.server.count("GET", "/v2/orders")
     service = _service(account, updates, sweep=0.2)
     with running(service):
         updates.wait_for_listener()
         updates.mute = True
         # Two sweeps of an open order: the second is not the one that follows connecting.
-        until(lambda: bench.server.count("GET", "/v2/account/activities/FILL") >= swept + 2)
+        until(lambda: bench.server.count("GET", "/v2/orders") >= swept + 2)
         bench.exchange.fill(apple)
         bench.waits.sleep(30)
         updates.wait_for_listener(2)
@@ -110,7 +110,7 @@ def test_an_end_that_only_a_sweep_saw_shows_a_mute_stream_too(
     with running(service):
         updates.wait_for_listener()
         updates.mute = True
-        until(lambda: bench.server.count("GET", "/v2/account/activities/FILL") >= 5)
+        until(lambda: bench.server.count("GET", "/v2/orders") >= 5)
         bench.exchange.lag("activities")
         bench.exchange.fill(apple)
         bench.waits.sleep(30)

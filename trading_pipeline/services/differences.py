@@ -350,9 +350,9 @@ def _orders(ledger: LedgerView, broker: BrokerView) -> Iterator[Difference]:
             yield _order(DifferenceKind.ORDER_STATE, subject, working.symbol, state, there)
     for order_id, reported in broker.ended.items():
         order = live[order_id]
-        if reported is not None:
+        if reported is not None and reported.state.terminal:
             yield _order(DifferenceKind.ORDER_STATE, order_id, order.intent.symbol, order.state, f"{reported.state}")
-        elif order.state in _AT_THE_BROKER:
+        elif reported is None and order.state in _AT_THE_BROKER:
             yield _order(
                 DifferenceKind.ORDER_UNKNOWN_TO_BROKER, order_id, order.intent.symbol, order.state, "never seen"
             )

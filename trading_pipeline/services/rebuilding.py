@@ -10,6 +10,7 @@ from decimal import ROUND_CEILING
 
 import structlog
 
+from trading_pipeline.adapters.broker.protocol import Execution
 from trading_pipeline.adapters.guards.book import BookState, Reservation, SessionCount
 from trading_pipeline.adapters.store.ledger import BookRecord, Chain, ExternalOrder, OrderRecord, chains_of
 from trading_pipeline.core.money import to_ticks
@@ -18,9 +19,10 @@ from trading_pipeline.core.risk.clearance import judged_ticks, limit_ticks
 from trading_pipeline.core.risk.halts import LONGEST_REASON, Gate, OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.errors import OperatorError
-from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
+from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.differences import Difference, broker_differences
-from trading_pipeline.services.settlement import book_executions, take_over, tell_guard
+from trading_pipeline.services.looking import Look, look
+from trading_pipeline.services.settlement import book_executions, take_over_many, tell_guard
 from trading_pipeline.services.verification import read_views, unawaited
 
 log = structlog.get_logger(__name__)
@@ -91,8 +93,23 @@ def rebuild_book(account: TradingAccount, action: OperatorAction, *, cause: str 
     if not books.get(name).epoch:
         raise OperatorError(f"account {name} never had a risk book: run initialize-risk-book first", account=name)
     found = _reconcile(account, action, cause)
+    return _write_anew(account, action, found.gate, found.reason)
+
+
+def rewrite_book(account: TradingAccount, action: OperatorAction) -> BookRecord:
+    """Write the book anew as `rebuild_book` does, for who has brought the broker's news home and compares afterwards.
+
+    The broker is not asked. The gate stays as it is, as it does while anything else of a reconciliation is under way.
+    """
+    account.guard.check_server()
+    present = account.ledger.books.get(account.account)
+    return _write_anew(account, action, present.gate, present.gate_reason)
+
+
+def _write_anew(account: TradingAccount, action: OperatorAction, gate: Gate, reason: str) -> BookRecord:
+    books, name = account.ledger.books, account.account
     record = books.begin_epoch(
-        name, action=action, verb="rebuild_risk_book", only_first=False, gate=found.gate, gate_reason=found.reason
+        name, action=action, verb="rebuild_risk_book", only_first=False, gate=gate, gate_reason=reason
     )
     unposted = _unposted(account)
     sequence = account.guard.rebuild(_book_state(account, record, unposted))
@@ -116,21 +133,28 @@ def _reconcile(account: TradingAccount, action: OperatorAction, beginning: str) 
     return found
 
 
-def bring_home(account: TradingAccount) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What was brought home: the look it came from, and the executions that contradict what is booked."""
+
+    seen: Look
+    refused: tuple[Execution, ...]
+
+
+def bring_home(account: TradingAccount) -> News:
     """Book executions and ends of our orders, those whose answer a crash lost among them, as the broker has them.
 
     An execution that contradicts what is booked is a difference, and keeps neither the others nor the book.
     """
-    orders = account.ledger.orders
-    current = account.broker.current_session
-    since = None if current is None else account.calendar.shift(current, -LATE_SESSIONS)
-    ended = [] if since is None else orders.recently_ended(account.account, since)
-    book_executions(account, [*orders.live_ids(account.account), *ended])
-    working = {one.client_order_id: one for one in account.broker.open_orders()}
-    for stored in orders.live(account.account):
-        reported = working.get(stored.client_order_id) or account.broker.find(stored.client_order_id)
-        if reported is not None and (reported.state, reported.filled_qty) != (stored.state, stored.filled_qty):
-            take_over(account, stored, reported)
+    seen = look(account, account.broker.current_session)
+    booked = book_executions(account, seen.unsettled)
+    live = account.ledger.orders.live(account.account)
+    reported = [(order, seen.found[order.client_order_id]) for order in live if order.client_order_id in seen.found]
+    changed = [
+        (order, now) for order, now in reported if (now.state, now.filled_qty) != (order.state, order.filled_qty)
+    ]
+    take_over_many(account, changed)
+    return News(seen=seen, refused=tuple(booked.refused))
 
 
 def _unposted(account: TradingAccount) -> list[str]:

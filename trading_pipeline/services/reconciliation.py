@@ -7,7 +7,7 @@ until they are over or an operator accepts them. What neither explains, or has n
 A book that is missing, stale or wrong is never made anew here: that is an operator's `rebuild_risk_book`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -24,11 +24,11 @@ from trading_pipeline.errors import NotReconciled, OperatorError, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.differences import Difference, DifferenceKind, broker_differences
 from trading_pipeline.services.following import follow
-from trading_pipeline.services.rebuilding import bring_home, rebuild_book
+from trading_pipeline.services.rebuilding import News, bring_home, rewrite_book
 from trading_pipeline.services.restating import release_agreed
 from trading_pipeline.services.settlement import tell_guard
 from trading_pipeline.services.surprises import OF_OTHERS, report_open_orders
-from trading_pipeline.services.verification import compare, compare_book, read_ledger, read_views, unawaited
+from trading_pipeline.services.verification import compare_book, compare_since, read_ledger, read_views, unawaited
 
 SECOND_LOOK = timedelta(seconds=15)
 """How far apart the two looks are that must show the same foreign shares: orders and positions of a broker have been
@@ -115,15 +115,16 @@ def reconcile_in_lane(account: TradingAccount, action: OperatorAction) -> Reconc
     name, ledger = account.account, account.ledger
     if not ledger.books.get(name).epoch:
         raise OperatorError(f"account {name} never had a risk book: run initialize-risk-book first", account=name)
-    bring_home(account)
-    report_open_orders(account)
-    _record_orders(account)
-    external = _book_shares(account)
+    news = bring_home(account)
+    working = account.broker.open_orders()
+    report_open_orders(account, working)
+    _record_orders(account, working)
+    external, news = _book_shares(account, news)
     _alert_shares(account)
     tell_guard(account)
     _hold_orders(account, action)
     awaited = release_agreed(account)
-    found = unawaited(account, compare(account))
+    found = _compare(account, news)
     unresolved = ledger.externals.unresolved(name)
     held_for = {one.symbol: one.describe() for one in reversed(found) if one.symbol} | unresolved
     _quarantine(account, held_for, action)
@@ -132,6 +133,20 @@ def reconcile_in_lane(account: TradingAccount, action: OperatorAction) -> Reconc
     return Reconciled(
         record=record, external=external, unresolved=awaited | unresolved, released=released, unexplained=found
     )
+
+
+def _compare(account: TradingAccount, news: News) -> tuple[Difference, ...]:
+    """Compare the three. What differs may have happened since the look: it is brought home once more before it counts.
+
+    An order that the broker does not know stays unknown to it, and a book that is wrong stays wrong: for these alone
+    nobody is asked again.
+    """
+    found = unawaited(account, compare_since(account, news.seen, news.refused))
+    if all(one.kind is DifferenceKind.ORDER_UNKNOWN_TO_BROKER or not one.broker for one in found):
+        return found
+    again = bring_home(account)
+    tell_guard(account)
+    return unawaited(account, compare_since(account, again.seen, again.refused))
 
 
 def accept_external(account: TradingAccount, symbol: str, action: OperatorAction) -> Reconciled:
@@ -181,12 +196,11 @@ def _accept_restated(account: TradingAccount, symbol: str, action: OperatorActio
     return reconcile_in_lane(account, action)
 
 
-def _record_orders(account: TradingAccount) -> None:
-    """Record the working orders of others.
+def _record_orders(account: TradingAccount, working: Sequence[BrokerOrder]) -> None:
+    """Record those of the broker's working orders that are others'.
 
     One whose symbol has no price is left, and one of dollars, which says no shares: a difference, so the gate closes.
     """
-    working = account.broker.open_orders()
     ours = account.ledger.orders.get_many([one.client_order_id for one in working])
     others = [one for one in working if one.client_order_id not in ours and one.qty > one.filled_qty]
     prices = _prices(account, {one.symbol for one in others})
@@ -206,14 +220,14 @@ def _external(order: BrokerOrder, price: Decimal) -> ExternalOrder:
     )
 
 
-def _book_shares(account: TradingAccount) -> tuple[Fill, ...]:
-    """Book the shares at the broker that two looks in a row cannot explain by our orders."""
+def _book_shares(account: TradingAccount, news: News) -> tuple[tuple[Fill, ...], News]:
+    """Book the shares at the broker that two looks in a row cannot explain by our orders; return the last look, too."""
     first = _foreign_shares(account)
     session, at = account.session(), account.instant()
     if not first or session is None or at is None:
-        return ()
+        return (), news
     account.clock.pause(SECOND_LOOK)
-    bring_home(account)
+    news = bring_home(account)
     confirmed = {symbol: shares for symbol, shares in _foreign_shares(account).items() if first.get(symbol) == shares}
     prices = _prices(account, set(confirmed))
     actions = account.ledger.restatements.moments(account.account)
@@ -231,11 +245,17 @@ def _book_shares(account: TradingAccount) -> tuple[Fill, ...]:
         )
         if fill is not None:
             booked.append(fill)
-    return tuple(booked)
+    return tuple(booked), news
 
 
 def _foreign_shares(account: TradingAccount) -> dict[str, tuple[Decimal, Decimal]]:
-    """Return signed shares of ledger and broker where they differ and no execution on its way may explain it."""
+    """Return signed shares of ledger and broker where they differ and no execution on its way may explain it.
+
+    All else is read only where shares differ.
+    """
+    booked = {symbol: one.qty for symbol, one in account.ledger.fills.positions(account.account).items()}
+    if account.broker.positions() == booked:
+        return {}
     ledger, broker = read_views(account)
     found = list(broker_differences(ledger, broker))
     apart = {one.symbol for one in found if one.kind is DifferenceKind.POSITION}
@@ -255,7 +275,7 @@ def _hold_orders(account: TradingAccount, action: OperatorAction) -> None:
     apart = compare_book(account, read_ledger(account))
     of_others = account.ledger.externals.ids(account.account)
     if apart and all(one.subject in of_others for one in apart):
-        rebuild_book(account, action, cause=OF_OTHERS)
+        rewrite_book(account, action)
 
 
 def _quarantine(account: TradingAccount, held_for: Mapping[str, str], action: OperatorAction) -> None:

@@ -1,7 +1,7 @@
 """What the broker did, brought home: fills booked and posted, ended orders released. Safe to repeat at any time."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 
@@ -10,14 +10,15 @@ from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
 from trading_pipeline.adapters.guards.telling import Lowering, Posting, Told
-from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord
+from trading_pipeline.adapters.store.ledger import BookRecord, OrderRecord, Report
 from trading_pipeline.core.batches import batches
-from trading_pipeline.core.executions import Cumulative, Executed
+from trading_pipeline.core.executions import Cumulative
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.errors import ExecutionConflict, IllegalTransition, OrderConflict, TradingHalted, TransientError
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
+from trading_pipeline.services.looking import look
 from trading_pipeline.services.monitor import watch_fills
 from trading_pipeline.services.surprises import (
     report_conflict,
@@ -27,8 +28,11 @@ from trading_pipeline.services.surprises import (
     report_open_orders,
 )
 
-BOOKED_TOGETHER = 128
-"""Executions committed together."""
+BOOKED_TOGETHER = 512
+"""Executions committed together. Far more would cost more each: within a transaction each sealed row passes over all
+versions of the chain's head before it."""
+MOVED_TOGETHER = 256
+"""Orders brought together to where the broker has them."""
 TOLD_TOGETHER = 256
 """Fills or ends in one message to the guard."""
 
@@ -36,6 +40,14 @@ Misfit = tuple[str, str, OrderConflict]
 """An execution the guard does not take, its symbol, and why."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booked:
+    """What became of executions: those booked now, and those that contradict what is booked under their ids."""
+
+    new: list[Execution] = field(default_factory=list)
+    refused: list[Execution] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +72,20 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
     and for losses: the risk monitor looks at what was booked before anything else is decided.
     """
     account.broker.advance(session)
-    live = account.ledger.orders.live_ids(account.account)
-    since = account.calendar.shift(session, -LATE_SESSIONS)
-    booked = book_executions(account, [*live, *account.ledger.orders.recently_ended(account.account, since)])
-    working = account.ledger.orders.live(account.account)
-    ended = [order.client_order_id for order in working if _ended_at_the_broker(account, order)]
+    seen = look(account, session)
+    booked = book_executions(account, seen.unsettled).new
+    live = account.ledger.orders.live(account.account)
+    reported = [(order, seen.found[order.client_order_id]) for order in live if order.client_order_id in seen.found]
+    after = take_over_many(account, [(order, over) for order, over in reported if over.state.terminal])
+    for order, still in reported:
+        if not still.state.terminal:
+            report_larger(account, order, still)
     tell_guard(account)
-    report_fills(account, since)
-    report_open_orders(account)
+    report_fills(account, account.calendar.shift(session, -LATE_SESSIONS))
+    report_open_orders(account, account.broker.open_orders())
     judge_losses(account)
-    return Settlement(booked=tuple(booked), ended=tuple(ended))
+    ended = tuple(one.client_order_id for one in after if one.state.terminal)
+    return Settlement(booked=tuple(booked), ended=ended)
 
 
 def judge_losses(account: TradingAccount) -> None:
@@ -80,43 +96,57 @@ def judge_losses(account: TradingAccount) -> None:
         account.ledger.monitors.watched(account.account, newest)
 
 
-def book_executions(account: TradingAccount, client_order_ids: Sequence[str]) -> list[Execution]:
-    """Book every execution of these orders that the ledger does not know, and return those.
+def book_executions(account: TradingAccount, client_order_ids: Sequence[str]) -> Booked:
+    """Read the executions of these orders and book every one that the ledger does not know.
 
-    One that contradicts what was booked under its id is left out, reported, and keeps no other from being booked.
+    One that contradicts what was booked under its id is left out, reported, and keeps no other from being booked. Each
+    batch commits on its own: after a crash between two of them, the figures of the orders in those that are left still
+    differ, so the next look reads the executions again, and books what is not there by its id.
     """
-    booked: list[Execution] = []
-    for together in batches(account.broker.executions(client_order_ids), BOOKED_TOGETHER):
+    booked = Booked()
+    executions = account.broker.executions(client_order_ids) if client_order_ids else []
+    for together in batches(executions, BOOKED_TOGETHER):
         try:
-            booked += book(account, together)
+            booked.new.extend(book(account, together))
         except ExecutionConflict:
-            booked += _book_one_by_one(account, together)
+            _book_one_by_one(account, together, booked)
     return booked
 
 
 def book(account: TradingAccount, executions: Sequence[Execution]) -> list[Execution]:
     """Book executions in one transaction and return those that were not booked before; raises what `book_many` does."""
-    offered = [
-        Executed(
-            client_order_id=one.client_order_id,
-            fill=one.fill,
-            executed_at=one.executed_at,
-            filled_after=one.filled_after,
-        )
-        for one in executions
-    ]
-    bookings = account.ledger.fills.book_many(account.account, offered)
+    bookings = account.ledger.fills.book_many(account.account, [one.executed for one in executions])
     return [one for one, booking in zip(executions, bookings, strict=True) if booking is not None]
 
 
-def _book_one_by_one(account: TradingAccount, executions: Sequence[Execution]) -> list[Execution]:
-    booked: list[Execution] = []
+def _book_one_by_one(account: TradingAccount, executions: Sequence[Execution], booked: Booked) -> None:
     for one in executions:
         try:
-            booked += book(account, [one])
+            booked.new.extend(book(account, [one]))
         except ExecutionConflict as conflict:
             report_conflict(account, one.fill.execution_id, one.fill.symbol, conflict)
-    return booked
+            booked.refused.append(one)
+
+
+def take_over_many(account: TradingAccount, reported: Sequence[tuple[OrderRecord, BrokerOrder]]) -> list[OrderRecord]:
+    """Bring orders to where the broker says they are, and return each as it stands then: see `take_over`.
+
+    Those of which every share is booked move together; an order of which shares are missing goes alone.
+    """
+    whole = [(stored, told) for stored, told in reported if stored.filled_qty == told.filled_qty]
+    after: dict[str, OrderRecord] = {}
+    for together in batches(whole, MOVED_TOGETHER):
+        reports = [
+            Report(client_order_id=stored.client_order_id, state=told.state, reason=told.reason)
+            for stored, told in together
+        ]
+        names = {stored.client_order_id: told.broker_order_id for stored, told in together}
+        try:
+            after |= account.ledger.orders.move_many(reports, names)
+        except IllegalTransition as impossible:
+            log.warning("orders are moved one by one", reason=str(impossible))
+    left = [(stored, told) for stored, told in reported if stored.client_order_id not in after]
+    return [*after.values(), *(take_over(account, stored, told) for stored, told in left)]
 
 
 def take_over(account: TradingAccount, order: OrderRecord, reported: BrokerOrder, reason: str = "") -> OrderRecord:
@@ -257,16 +287,3 @@ def _posting(row: DictRow) -> Posting:
         side=Side(row["side"]),
         price_ticks=to_ticks(row["price"]),
     )
-
-
-def _ended_at_the_broker(account: TradingAccount, order: OrderRecord) -> bool:
-    reported = account.broker.find(order.client_order_id)
-    if reported is None:
-        return False
-    if not reported.state.terminal:
-        report_larger(account, order, reported)
-        return False
-    stored = account.ledger.orders.get(order.client_order_id)
-    if stored is None or stored.state.terminal:
-        return False
-    return take_over(account, stored, reported).state.terminal

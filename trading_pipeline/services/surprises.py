@@ -5,6 +5,7 @@ quarantine until a reconciliation finds it over or accepted. Nothing is undone h
 after it was given up is asked to be cancelled.
 """
 
+from collections.abc import Sequence
 from datetime import date
 
 import structlog
@@ -24,9 +25,11 @@ OF_OTHERS = "reconciliation: "
 log = structlog.get_logger(__name__)
 
 
-def report_open_orders(account: TradingAccount) -> None:
-    """Name the working orders at the broker that the ledger does not know, or holds for ended."""
-    working = account.broker.open_orders()
+def report_open_orders(account: TradingAccount, working: Sequence[BrokerOrder]) -> None:
+    """Name those of the broker's working orders that the ledger does not know, or holds for ended.
+
+    The ledger is asked after the broker was: an order of ours is in it before it is sent.
+    """
     known = account.ledger.orders.get_many([one.client_order_id for one in working])
     for reported in working:
         stored = known.get(reported.client_order_id)

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from trading_pipeline.adapters.broker.protocol import Execution
 from trading_pipeline.adapters.store.ledger import OrderRecord
 from trading_pipeline.errors import ServerUnavailable, TradingHalted
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
@@ -18,6 +19,7 @@ from trading_pipeline.services.differences import (
     book_differences,
     broker_differences,
 )
+from trading_pipeline.services.looking import Look
 
 PATIENCE_SECONDS = 5
 """How long a comparison that found differences waits for whoever works on the account to finish."""
@@ -64,8 +66,31 @@ def verify_book(account: TradingAccount, *, patience_seconds: int = PATIENCE_SEC
 
 
 def compare(account: TradingAccount) -> list[Difference]:
-    """Compare once, as things stand: what is under way shows as a difference."""
+    """Compare once, as things stand, every execution of ours too: what is under way shows as a difference."""
     ledger, broker = read_views(account)
+    return [*compare_book(account, ledger), *broker_differences(ledger, broker)]
+
+
+def compare_since(account: TradingAccount, seen: Look, refused: Sequence[Execution]) -> list[Difference]:
+    """Compare after the broker's news of a look was brought home, and ask only for what may be other than it was.
+
+    Working orders and shares are read anew. An execution since the look shows in the shares; until then its figures
+    were those of the ledger, so of the executions only those are compared that could not be booked. An order that the
+    look found absent is not asked for again, which errs to a closed gate; one that was touched since is.
+    """
+    working = account.broker.open_orders()
+    there = {one.client_order_id for one in working}
+    ledger = read_ledger(account, there)
+    absent = [order for order in ledger.live if order.client_order_id not in there]
+    asked = [order.client_order_id for order in absent if not seen.knew_absent(order)]
+    found = account.broker.find_many(asked) if asked else {}
+    broker = BrokerView(
+        positions=account.broker.positions(),
+        working=working,
+        ended={order.client_order_id: found.get(order.client_order_id) for order in absent},
+        executions=refused,
+        booked=account.ledger.fills.booked([one.executed for one in refused]),
+    )
     return [*compare_book(account, ledger), *broker_differences(ledger, broker)]
 
 
@@ -75,13 +100,14 @@ def read_views(account: TradingAccount) -> tuple[LedgerView, BrokerView]:
     working = broker.open_orders()
     there = {one.client_order_id for one in working}
     ledger_view = read_ledger(account, there)
-    absent = [order for order in ledger_view.live if order.client_order_id not in there]
-    executions = broker.executions(_ids(account, ledger_view.live))
-    booked = ledger.fills.booked([one.fill.execution_id for one in executions])
+    absent = [order.client_order_id for order in ledger_view.live if order.client_order_id not in there]
+    found = broker.find_many(_ids(account, ledger_view.live))
+    executions = broker.executions(list(found))
+    booked = ledger.fills.booked([one.executed for one in executions])
     broker_view = BrokerView(
         positions=broker.positions(),
         working=working,
-        ended={order.client_order_id: broker.find(order.client_order_id) for order in absent},
+        ended={order_id: found.get(order_id) for order_id in absent},
         executions=executions,
         booked=booked,
     )

@@ -1,6 +1,7 @@
 """The ledger: PostgreSQL tables of orders, events, verdicts, fills and halts. The record of truth."""
 
 from trading_pipeline.adapters.store.ledger.chains import Chain, chains_of
+from trading_pipeline.adapters.store.ledger.events import Report
 from trading_pipeline.adapters.store.ledger.externals import ExternalOrder
 from trading_pipeline.adapters.store.ledger.inbox import Letter, LetterState
 from trading_pipeline.adapters.store.ledger.ledger import Ledger
@@ -18,6 +19,7 @@ __all__ = [
     "LetterState",
     "NewOrder",
     "OrderRecord",
+    "Report",
     "chains_of",
     "migrate",
 ]

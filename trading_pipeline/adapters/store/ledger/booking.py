@@ -90,10 +90,8 @@ def book_in(connection: Connection[DictRow], account: str, executions: Sequence[
         OrderError: an order is not in the ledger.
         ExecutionConflict: an id was booked with other contents.
     """
-    # Most of what a broker shows was booked long ago: that is seen without a lock, and what is new again under it.
-    offered = list(_unbooked(connection, executions).values())
-    orders = _locked_orders(connection, offered)
-    unbooked = _unbooked(connection, offered)
+    orders = _locked_orders(connection, executions)
+    unbooked = _unbooked(connection, executions)
     names = other_names_in(connection, unbooked)
     fresh = {one: execution for one, execution in unbooked.items() if one not in names}
     if not unbooked:
@@ -193,7 +191,8 @@ def _unbooked(connection: Connection[DictRow], executions: Sequence[Executed]) -
     if not executions:
         return {}
     ids = [one.fill.execution_id for one in executions]
-    rows = connection.execute(_KNOWN, {"names": ids}).fetchall()
+    # Not prepared: a plan of when the table was small would read the whole of it for ever.
+    rows = connection.execute(_KNOWN, {"names": ids}, prepare=False).fetchall()
     known = {row["name"]: executed_of(row) for row in rows}
     fresh: dict[str, Executed] = {}
     for one in executions:
@@ -223,7 +222,7 @@ def _require_same(known: Executed, offered: Executed) -> None:
 
 def _standing(connection: Connection[DictRow], orders: Iterable[str]) -> dict[str, tuple[Executed, ...]]:
     standing: defaultdict[str, tuple[Executed, ...]] = defaultdict(tuple)
-    for row in connection.execute(_STANDING, (list(orders),)).fetchall():
+    for row in connection.execute(_STANDING, (list(orders),), prepare=False).fetchall():
         standing[row["client_order_id"]] += (executed_of(row),)
     return standing
 

@@ -4,10 +4,11 @@ from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
+from psycopg import Connection
 from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.store.ledger.booking import book_in, book_reported_in
-from trading_pipeline.adapters.store.ledger.names import NAMED_FILLS
+from trading_pipeline.adapters.store.ledger.names import NAMED_FILLS, other_names_in
 from trading_pipeline.adapters.store.ledger.positions import IN_ORDER, NEWEST_FIRST, position_of
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.accounting import Booking, Fill, Position
@@ -116,10 +117,17 @@ class Fills:
         """
         return self._pool.rows(_UNPOSTED, (account,))
 
-    def booked(self, execution_ids: Collection[str]) -> dict[str, DictRow]:
-        """Return symbol, side, qty and price of those of these executions that are booked, by the id asked for."""
-        rows = self._pool.rows(_BOOKED, {"names": list(execution_ids)})
-        return {row["name"]: row for row in rows}
+    def booked(self, executions: Sequence[Executed]) -> dict[str, DictRow]:
+        """Return symbol, side, qty and price of those of these executions that are booked, by the id they have here.
+
+        One that is booked under another id is booked, whether or not that was written down.
+        """
+        by_id = {one.fill.execution_id: one for one in executions}
+        with self._pool.connection() as connection:
+            found = _booked(connection, by_id)
+            others = other_names_in(connection, {name: one for name, one in by_id.items() if name not in found})
+            same = _booked(connection, set(others.values()))
+        return found | {name: same[other] for name, other in others.items() if other in same}
 
     def mark_posted(self, execution_ids: Collection[str]) -> None:
         """Remember that the guard knows these fills."""
@@ -189,3 +197,9 @@ class Fills:
     def _rows(self, condition: str, *parameters: object) -> list[DictRow]:
         sql = f"select * from ledger.effective_fills where {condition} order by {IN_ORDER}"  # noqa: S608 - conditions are ours
         return self._pool.rows(sql, parameters)
+
+
+def _booked(connection: Connection[DictRow], names: Collection[str]) -> dict[str, DictRow]:
+    # Not prepared, as the look-up before a booking.
+    rows = connection.execute(_BOOKED, {"names": list(names)}, prepare=False).fetchall() if names else []
+    return {row["name"]: row for row in rows}

@@ -39,10 +39,11 @@ _Facts = tuple[str, Decimal | None, Decimal, Decimal]
 def other_names_in(connection: Connection[DictRow], executions: Mapping[str, Executed]) -> dict[str, str]:
     """Return which of these ids are other names of an execution, and of which: a booked one, or one of these.
 
-    The caller holds their orders, so that nobody books them meanwhile.
+    Who books holds their orders, so that nobody else does meanwhile.
     """
     orders = sorted({one.client_order_id for one in executions.values() if one.filled_after is not None})
-    rows = connection.execute(_TOTALS, (orders,)).fetchall() if orders else []
+    # Not prepared, as the look-up of the executions themselves.
+    rows = connection.execute(_TOTALS, (orders,), prepare=False).fetchall() if orders else []
     known: dict[_Facts, str] = {
         (row["client_order_id"], row["filled_qty"], row["qty"], row["price"]): row["execution_id"] for row in rows
     }

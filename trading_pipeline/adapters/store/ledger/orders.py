@@ -1,6 +1,6 @@
 """Orders, their events and the guard's verdicts."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -63,6 +63,11 @@ update ledger.orders o set guard_epoch = held.guard_epoch, guard_sequence = held
   from json_populate_recordset(null::ledger.orders, %s) held where o.client_order_id = held.client_order_id
 """
 
+_BROKER_ID = """
+update ledger.orders o set broker_order_id = given.name
+  from unnest(%s::text[], %s::text[]) as given (order_id, name) where o.client_order_id = given.order_id
+"""
+
 _LIVE = """
 select client_order_id from ledger.orders
  where account = %(account)s and state = any(%(states)s) order by created_at, client_order_id
@@ -72,6 +77,10 @@ select client_order_id from ledger.orders o
  where account = %(account)s and state = any(%(states)s) and not released and chain is null
    and not exists (select from ledger.fills f where f.client_order_id = o.client_order_id and not f.posted)
  order by created_at, client_order_id
+"""
+_FILLED = """
+select client_order_id, filled_qty, filled_notional from ledger.orders
+ where client_order_id = any(%s) order by created_at, client_order_id
 """
 _RECENTLY_ENDED = """
 select client_order_id from ledger.orders
@@ -110,6 +119,11 @@ class Orders:
     def get_many(self, client_order_ids: Collection[str]) -> dict[str, OrderRecord]:
         """Return those of these orders that are in the ledger."""
         return _records(self._pool.rows(_BY_IDS, (list(client_order_ids),)))
+
+    def filled(self, client_order_ids: Collection[str]) -> dict[str, tuple[Decimal, Decimal]]:
+        """Return shares and dollars booked of those of these orders that are in the ledger, the oldest order first."""
+        rows = self._pool.rows(_FILLED, (list(client_order_ids),))
+        return {row["client_order_id"]: (row["filled_qty"], row["filled_notional"]) for row in rows}
 
     def record_verdict(self, order: OrderRecord, verdict: Verdict) -> tuple[OrderRecord, Verdict | None]:
         """Write the guard's verdict on one order: see `record_verdicts`."""
@@ -169,11 +183,19 @@ class Orders:
             )
             append_events(connection, [report])
             if broker_order_id is not None:
-                connection.execute(
-                    "update ledger.orders set broker_order_id = %s where client_order_id = %s",
-                    (broker_order_id, client_order_id),
-                )
+                name_orders_in(connection, {client_order_id: broker_order_id})
             return _by_id(connection, [client_order_id])[client_order_id]
+
+    def move_many(self, reports: Sequence[Report], broker_order_ids: Mapping[str, str]) -> dict[str, OrderRecord]:
+        """Do what `move` does for many orders in one transaction, all or none; return each as it stands then.
+
+        Raises:
+            OrderError, IllegalTransition: as `move`; nothing is written.
+        """
+        with self._pool.connection() as connection:
+            append_events(connection, reports)
+            name_orders_in(connection, broker_order_ids)
+            return _by_id(connection, [one.client_order_id for one in reports])
 
     def set_reason(self, client_order_id: str, reason: str) -> OrderRecord:
         """Replace the text that explains where the order stands; an empty one clears it. Its events keep theirs.
@@ -279,6 +301,12 @@ def insert_orders(connection: Connection[DictRow], news: Sequence[NewOrder]) -> 
     for new in news:
         _require_payload(stored[new.intent.client_order_id], new)
     return [(stored[one], one in inserted) for one in (new.intent.client_order_id for new in news)]
+
+
+def name_orders_in(connection: Connection[DictRow], broker_order_ids: Mapping[str, str]) -> None:
+    """Write the broker's ids of orders, by client order id, inside a transaction the caller holds."""
+    if broker_order_ids:
+        connection.execute(_BROKER_ID, (list(broker_order_ids), list(broker_order_ids.values())))
 
 
 def decide_in(connection: Connection[DictRow], verdicts: Sequence[tuple[str, Verdict]]) -> None:

@@ -8,7 +8,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.store.ledger.events import Report, append_events, move_in
-from trading_pipeline.adapters.store.ledger.orders import decide_in
+from trading_pipeline.adapters.store.ledger.orders import decide_in, name_orders_in
 from trading_pipeline.adapters.store.ledger.records import OrderRecord
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.orders.model import Purpose
@@ -41,10 +41,6 @@ update ledger.orders set cancel_requested_at = clock_timestamp()
  where client_order_id = %(id)s and cancel_requested_at is null and not state = any(%(ended)s)
 """
 _NEXT_FENCE = "update ledger.orders set fence = fence + 1 where client_order_id = any(%s)"
-_BROKER_ID = """
-update ledger.orders o set broker_order_id = given.name
-  from unnest(%s::text[], %s::text[]) as given (order_id, name) where o.client_order_id = given.order_id
-"""
 _TAKEABLE = (*UNSENT, OrderState.CLEARED)
 _UNSEEN = frozenset({OrderState.CLEARED, OrderState.SUBMITTED_UNCONFIRMED})
 
@@ -168,8 +164,7 @@ class Batch:
         given = {order_id: name for order_id, name in self._broker_ids.items() if name is not None}
         if lost:
             self._connection.execute(_NEXT_FENCE, (lost,))
-        if given:
-            self._connection.execute(_BROKER_ID, (list(given), list(given.values())))
+        name_orders_in(self._connection, given)
         if self._answers:
             append_events(self._connection, self._answers)
 
