@@ -5,11 +5,9 @@ from datetime import datetime
 
 import dagster as dg
 import psycopg
-import pytest
 
 from trading_pipeline.adapters.store.urls import DAGSTER_SCHEMA, sqlalchemy_url
 from trading_pipeline.instance.event_log import BatchedEventLogStorage
-from trading_pipeline.instance.home import prepare_dagster_home
 
 DAYS = dg.DailyPartitionsDefinition(start_date=datetime(2023, 1, 1))  # noqa: DTZ001 - Dagster's own convention
 
@@ -17,17 +15,6 @@ DAYS = dg.DailyPartitionsDefinition(start_date=datetime(2023, 1, 1))  # noqa: DT
 @dg.asset(partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
 def counted() -> None:
     """An asset of many days."""
-
-
-@pytest.fixture
-def instance(
-    database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[dg.DagsterInstance]:
-    """The project's own instance on an empty database."""
-    for name, value in prepare_dagster_home(tmp_path_factory.mktemp("home"), database_url, redis_url).items():
-        monkeypatch.setenv(name, value)
-    with dg.DagsterInstance.get() as opened:
-        yield opened
 
 
 def test_a_range_plans_and_materialises_every_partition(instance: dg.DagsterInstance, database_url: str) -> None:
@@ -80,7 +67,12 @@ def test_a_range_plans_a_check_for_every_partition_and_keeps_its_answer(
             """select count(distinct partition), max(length(evaluation_event)) < 5000
                  from dagster.asset_check_executions where partition is not null"""
         ).fetchone()
+        logged = connection.execute(
+            """select count(*), max(length(event)) < 5000 from dagster.event_logs
+                where dagster_event_type = 'ASSET_CHECK_EVALUATION_PLANNED'"""
+        ).fetchone()
     assert (60, True) == planned
+    assert (1, True) == logged
     key = dg.AssetCheckKey(dg.AssetKey("checked"), "sound")
     summary = instance.event_log_storage.get_asset_check_summary_records([key])[key]
     assert summary.last_completed_check_execution_record is not None

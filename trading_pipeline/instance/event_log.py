@@ -14,11 +14,23 @@ from dagster import DagsterEventType, EventLogEntry
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.utils import pg_url_from_config
 from dagster_shared.serdes import serialize_value
-from sqlalchemy import JSON, BigInteger, DateTime, Insert, TableClause, Text, cast, column, func, literal, select, table
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Connection,
+    DateTime,
+    Insert,
+    TableClause,
+    Text,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+    table,
+)
 
-STATEMENT_TIMEOUT_MILLISECONDS = 60_000
-RECYCLE_SECONDS = 600
-MAX_OVERFLOW = 20
+from trading_pipeline.instance.connections import keep_connections
 
 _EVENTS = table(
     "event_logs",
@@ -39,11 +51,9 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
     """Stores batches of planned materialisations at once, over a pooled connection. Everything else is inherited."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._columns: set[str] = set()
         super().__init__(*args, **kwargs)
-        # A connection kept open instead of one an event: connecting is what a run's events cost most.
-        self.optimize_for_webserver(
-            statement_timeout=STATEMENT_TIMEOUT_MILLISECONDS, pool_recycle=RECYCLE_SECONDS, max_overflow=MAX_OVERFLOW
-        )
+        keep_connections(self)
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:
@@ -72,13 +82,11 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
 
         Each row names its partition in its own column, so that the event in it need not name them all.
         """
-        whole = event.get_dagster_event()
-        planned: Any = whole.event_specific_data
-        if whole.event_type is not DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED or not planned.partitions_subset:
+        planned: Any = event.get_dagster_event().event_specific_data
+        told = _without_partitions(event)
+        if told is event:
             super().store_asset_check_event(event, event_id)
             return
-        short = type(planned)(asset_key=planned.asset_key, check_name=planned.check_name)
-        told = event._replace(dagster_event=whole._replace(event_specific_data=short))
         row = {
             "asset_key": planned.asset_key.to_string(),
             "check_name": planned.check_name,
@@ -92,6 +100,15 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
         with self.index_connection() as connection:
             connection.execute(_insert(_CHECKS, [row | {"partition": key} for key in keys]))
 
+    def _event_to_row(self, event: EventLogEntry) -> dict[str, Any]:
+        return super()._event_to_row(_without_partitions(event))
+
+    def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
+        # Asked for every event, of the catalog of PostgreSQL. A migration may add a column, none goes.
+        if column_name not in self._columns and super()._has_asset_key_col_on_connection(conn, column_name):
+            self._columns.add(column_name)
+        return column_name in self._columns
+
     def _store_planned(self, planned: Sequence[EventLogEntry]) -> None:
         insert = self.prepare_insert_event_batch(planned).returning(_EVENTS.c.id)
         with self.index_transaction() as connection:
@@ -102,6 +119,18 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
         }
         for event, event_id in last.values():
             self.store_asset_event(event, event_id)
+
+
+def _without_partitions(event: EventLogEntry) -> EventLogEntry:
+    """Leave out of a planned check the partitions it is planned for: they name the whole calendar."""
+    whole = event.dagster_event
+    if whole is None or whole.event_type is not DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+        return event
+    planned: Any = whole.event_specific_data
+    if not planned.partitions_subset:
+        return event
+    short = type(planned)(asset_key=planned.asset_key, check_name=planned.check_name)
+    return event._replace(dagster_event=whole._replace(event_specific_data=short))
 
 
 def _insert(into: TableClause, rows: Sequence[Mapping[str, Any]]) -> Insert:
