@@ -213,20 +213,12 @@ def test_symbols_do_not_touch_each_other():
     assert [("AAPL", DAYS[3])] == judge_bars(raw, last_good={}).quarantined.select("symbol", "session").rows()
 
 
-def test_last_good_is_carried_on():
-    """Symbols without a good row keep the close they came with."""
-    result = judge_bars(closes([100, 160]), last_good={"AAPL": 90.0, "MSFT": 50.0})
-
-    assert {"AAPL": 100.0, "MSFT": 50.0} == result.last_good
-
-
 def test_no_rows_give_no_rows():
-    """An empty range keeps both formats and the carried closes."""
+    """An empty range keeps both formats."""
     result = judge_bars(empty_bars(), last_good={"AAPL": 1.0})
 
     assert BAR_SCHEMA == result.bars.schema
     assert [*BAR_SCHEMA.names(), "reason", "detail", "known_at"] == result.quarantined.columns
-    assert {"AAPL": 1.0} == result.last_good
     assert {} == result.reasons()
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from trading_pipeline.core.bars import in_order
 from trading_pipeline.core.quality.config import GateConfig
-from trading_pipeline.core.quality.panel import by_symbol, days_of, session_days
+from trading_pipeline.core.quality.panel import days_of, session_days
 from trading_pipeline.core.quality.reasons import Reason
 from trading_pipeline.core.sessions import SessionCalendar
 
@@ -49,8 +49,10 @@ def symbol_verdicts(
     """
     good = bars.select("session", "symbol", pl.lit(GOOD).alias("verdict"), pl.lit("").alias("reason"))
     named = quarantined.filter(pl.col("symbol").is_not_null())
+    key = ["session", "symbol"]
+    also_good = good.select(key).join(named, on=key, how="semi")
     kept_out = (
-        named.join(good, on=["session", "symbol"], how="anti")
+        named.join(also_good, on=key, how="anti")
         .group_by("session", "symbol")
         .agg(pl.lit(QUARANTINED).alias("verdict"), pl.col("reason").unique(maintain_order=True).str.join(";"))
     )
@@ -102,15 +104,17 @@ def _missing(seen: pl.DataFrame, calendar: SessionCalendar, config: GateConfig, 
     """Return the sessions between two rows of a symbol, and the few after its last one."""
     if seen.is_empty():
         return VERDICT_SCHEMA.to_frame()
-    code, ordered = by_symbol(seen.select("session", "symbol"))
-    days = days_of(ordered["session"], calendar)
-    end = int(days_of(pl.Series([last]), calendar)[0]) if last else int(days.max())
-    is_last = np.diff(code, append=-1) != 0
-    until = np.where(is_last, np.minimum(days + config.gone_after, end) + 1, np.append(days[1:], 0))
-    gap = np.maximum(until - days - 1, 0)
-    at = np.repeat(np.arange(len(days)), gap)
-    offset = np.arange(len(at)) - np.repeat(np.cumsum(gap) - gap, gap)
-    missing = session_days(calendar)[days[at] + 1 + offset]
-    return pl.DataFrame({"session": missing, "symbol": ordered["symbol"][at]}).with_columns(
+    names = seen["symbol"].unique().sort()
+    place = seen["symbol"].cast(pl.Enum(names)).to_physical().to_numpy()
+    day = days_of(seen["session"], calendar)
+    begin, newest = int(day.min()), int(day.max())
+    end = int(days_of(pl.Series([last]), calendar)[0]) if last else newest
+    there = np.zeros((max(newest, end) - begin + 1, len(names)), dtype=bool)
+    there[day - begin, place] = True
+    first, final = there.argmax(axis=0), len(there) - 1 - there[::-1].argmax(axis=0)
+    until = np.maximum(final, np.minimum(final + config.gone_after, end - begin))
+    days = np.arange(len(there))[:, None]
+    at, symbol = np.nonzero(~there & (days > first) & (days <= until))
+    return pl.DataFrame({"session": session_days(calendar)[at + begin], "symbol": names[symbol]}).with_columns(
         pl.lit(ABSENT).alias("verdict"), pl.lit(Reason.MISSING.value).alias("reason")
     )

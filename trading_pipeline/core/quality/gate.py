@@ -48,7 +48,6 @@ class GateResult:
             one could first know it.
         findings: row by row what the rules said: `session`, `symbol`, `reason`, `detail`, `known_at`, and `released_at`
             where later bars took it back.
-        last_good: the newest good close by symbol (dollars), to be handed to the next range.
         config: the thresholds.
         calendar: the exchange.
     """
@@ -56,7 +55,6 @@ class GateResult:
     bars: pl.DataFrame
     quarantined: pl.DataFrame
     findings: pl.DataFrame
-    last_good: Mapping[str, float]
     config: GateConfig = field(default_factory=GateConfig)
     calendar: SessionCalendar = field(default_factory=xnys)
 
@@ -123,7 +121,7 @@ def judge_bars(
     unsound = _broken_rows(rows, row_rules(_non_sessions(rows, calendar), closes))
     copies = unsound.clear() if ordered else _duplicates(rows, unsound)
     broken = _dated(pl.concat([unsound, copies]), rows, calendar)
-    sound = rows.filter(~_is_named(rows, broken))
+    sound = rows if broken.is_empty() else rows.filter(~_is_named(rows, broken))
     judgement = _Judgement(
         panel=Panel.of(sound, calendar, settings.reach, taken_over=taken_over(actions)),
         rows=rows,
@@ -133,7 +131,7 @@ def judge_bars(
     )
     start = data_start or rows["session"].min()
     found = judgement.find(last_good, actions, second_vendor, start if isinstance(start, date) else None)
-    return _result(rows, pl.concat([broken, found]), last_good, settings, calendar)
+    return _result(rows, pl.concat([broken, found]), settings, calendar)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +274,6 @@ def _accepted(sound: pl.DataFrame, accepted: pl.DataFrame | None) -> pl.Series:
 def _result(
     rows: pl.DataFrame,
     found: pl.DataFrame,
-    last_good: Mapping[str, float],
     config: GateConfig,
     calendar: SessionCalendar,
 ) -> GateResult:
@@ -297,14 +294,12 @@ def _result(
             f"the gate got {rows.height} rows and returned {bars.height} + {quarantined.height}: do not use the result",
             rows=rows.height,
         )
-    newest = bars.group_by("symbol").agg(pl.col("close").last())
     return GateResult(
         bars=bars,
         quarantined=quarantined,
         findings=rows.select("row", "session", "symbol")
         .join(every, on="row", how="inner", maintain_order="left")
         .drop("row"),
-        last_good={**last_good, **dict(newest.iter_rows())},
         config=config,
         calendar=calendar,
     )

@@ -77,11 +77,12 @@ class JumpRule:
         panel, config = self.panel, self.config
         with np.errstate(divide="ignore", invalid="ignore"):
             moved, opened = panel.close[at] / reference - 1, panel.open[at] / reference - 1
-        hard = np.abs(moved) > config.outlier_threshold + ROUNDING
-        news = self.scores.news[at]
+        far: Flags = np.abs(moved) > config.outlier_threshold + ROUNDING
         gapped = (moved * opened > 0) & (np.minimum(np.abs(moved), np.abs(opened)) > config.gap_threshold)
-        quiet = (news < config.news_volume) | ((news < config.jump_volume) & self.split_like(moved))
-        far: Flags = hard | (gapped & quiet & self._unheard_of(at, reference) & (panel.step[at] == 1))
+        near = np.flatnonzero(gapped & ~far & (panel.step[at] == 1))
+        news = self.scores.news[at[near]]
+        quiet = (news < config.news_volume) | ((news < config.jump_volume) & self.split_like(moved[near]))
+        far[near] = quiet & self._unheard_of(at[near], reference[near])
         return far
 
     def _unheard_of(self, at: Ints, reference: Floats) -> Flags:

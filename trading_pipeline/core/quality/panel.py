@@ -17,6 +17,7 @@ Flags = NDArray[np.bool_]
 
 _SYMBOL_STRIDE = 1_000_000
 """More than any calendar has sessions."""
+_SHORT = np.iinfo(np.uint16).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,8 @@ class Panel:
 
         `taken_over` has `symbol` and `first_day` of companies under the symbol of another one. None: there are none.
         """
-        name, ordered = by_symbol(rows)
+        columns = ("row", "session", "symbol", "open", "high", "low", "close", "volume")
+        name, ordered = by_symbol(rows.select(columns))
         day = days_of(ordered["session"], calendar)
         resumes = (np.diff(name, prepend=-1) != 0) | (np.diff(day, prepend=0) > reach)
         if taken_over is not None and taken_over.height:
@@ -105,9 +107,18 @@ class Panel:
         return np.not_equal(np.diff(self.code, append=-1), 0)
 
     @cached_property
+    def _firsts(self) -> Ints:
+        return np.flatnonzero(self.first)
+
+    @cached_property
+    def _lasts(self) -> Ints:
+        return np.flatnonzero(self.last)
+
+    @cached_property
     def start(self) -> Ints:
         """Index of the first row of the same series."""
-        return np.maximum.accumulate(np.where(self.first, np.arange(len(self)), 0))
+        rows = np.diff(self._firsts, append=len(self))
+        return np.repeat(self._firsts, rows)
 
     @cached_property
     def step(self) -> Ints:
@@ -126,18 +137,27 @@ class Panel:
 
     def previous(self, values: Floats) -> Floats:
         """Return the values of the row before."""
-        return np.where(self.first, np.nan, np.concatenate(([np.nan], values[:-1]))) if len(self) else values
+        moved = np.empty(len(self))
+        moved[1:] = values[:-1]
+        moved[self._firsts] = np.nan
+        return moved
 
     def following(self, values: Floats) -> Floats:
         """Return the values of the next row."""
-        return np.where(self.last, np.nan, np.append(values[1:], np.nan)) if len(self) else values
+        moved = np.empty(len(self))
+        moved[:-1] = values[1:]
+        moved[self._lasts] = np.nan
+        return moved
 
     def mean_before(self, values: Floats, count: int, least: int) -> Floats:
         """Return the mean of up to `count` rows before each, within reach; NaN where fewer than `least` are known."""
         known = np.isfinite(values)
-        total, number = np.zeros(len(self) + 1), np.zeros(len(self) + 1, dtype=np.int64)
-        np.cumsum(np.where(known, values, 0.0), out=total[1:])
-        np.cumsum(known, out=number[1:])
+        total, number = np.zeros(len(self) + 1), np.arange(len(self) + 1)
+        if known.all():
+            np.cumsum(values, out=total[1:])
+        else:
+            np.cumsum(np.where(known, values, 0.0), out=total[1:])
+            np.cumsum(known, out=number[1:])
         begin = self._begins(count)
         counted = number[:-1] - number[begin]
         mean = total[:-1] - total[begin]
@@ -147,12 +167,13 @@ class Panel:
         return mean
 
     def largest_before(self, values: Floats, count: int) -> Floats:
-        """Return the largest of up to `count` rows before each; 0 where none is known."""
+        """Return the largest of up to `count` rows before each; 0 where none is positive. Few should be."""
         largest = np.zeros(len(self))
-        shifted = values
-        for _ in range(count):
-            shifted = self.previous(shifted)
-            largest = np.fmax(largest, shifted)
+        at = np.flatnonzero(values > 0)
+        for after in range(1, count + 1):
+            at = at[at + after < len(self)]
+            at = at[self.code[at] == self.code[at + after]]
+            largest[at + after] = np.maximum(largest[at + after], values[at])
         return largest
 
     def run_of(self, same: Flags) -> Ints:
@@ -161,30 +182,33 @@ class Panel:
         at = np.arange(len(self))
         return at - np.maximum.accumulate(np.where(breaks, at, 0)) + 1
 
-    def median_of_session(self, values: Floats, least: int) -> Floats:
-        """Return the median over the symbols of the row's session; 0 where fewer than `least` are known."""
-        frame = pl.DataFrame({"day": self.day, "value": values}).with_columns(pl.col("value").fill_nan(None))
-        medians = frame.group_by("day").agg(
-            pl.when(pl.col("value").count() >= least).then(pl.col("value").median()).otherwise(0.0).alias("median")
+    def medians_of_session(self, *columns: Floats, least: int) -> list[Floats]:
+        """Return the medians over the symbols of the row's session, 0 where fewer than `least` are known."""
+        names = [str(place) for place in range(len(columns))]
+        values = pl.DataFrame(dict(zip(names, columns, strict=True))).with_columns(pl.all().fill_nan(None))
+        medians = (
+            values.with_columns(day=self.day)
+            .group_by("day")
+            .agg(pl.when(pl.col(name).count() >= least).then(pl.col(name).median()).otherwise(0.0) for name in names)
         )
-        table = np.zeros(int(self.day.max(initial=0)) + 1)
-        table[medians["day"].to_numpy()] = medians["median"].fill_null(0.0).to_numpy()
-        return table[self.day]
+        days = medians["day"].to_numpy()
+        table = np.zeros((len(names), int(self.day.max(initial=0)) + 1))
+        for place, name in enumerate(names):
+            table[place, days] = medians[name].fill_null(0.0).to_numpy()
+        return [row[self.day] for row in table]
 
     def _begins(self, count: int) -> Ints:
         """Return the index of the first of up to `count` rows before each, within reach."""
         if count not in self._known_begins:
-            since = np.maximum(self.start, self._in_reach)
-            self._known_begins[count] = np.maximum(np.arange(len(self)) - count, since)
+            begin = np.maximum(np.arange(len(self)) - count, self.start)
+            far = np.flatnonzero(self.day - self.day[begin] > self.reach)
+            begin[far] = np.searchsorted(self.order, self.order[far] - self.reach)
+            self._known_begins[count] = begin
         return self._known_begins[count]
 
     @cached_property
     def _known_begins(self) -> dict[int, Ints]:
         return {}
-
-    @cached_property
-    def _in_reach(self) -> Ints:
-        return np.searchsorted(self.order, self.order - self.reach)
 
 
 def by_symbol(rows: pl.DataFrame) -> tuple[Ints, pl.DataFrame]:
@@ -194,6 +218,8 @@ def by_symbol(rows: pl.DataFrame) -> tuple[Ints, pl.DataFrame]:
     """
     names = pl.Enum(rows["symbol"].unique().sort())
     places = rows["symbol"].cast(names).to_physical().to_numpy()
+    if len(names.categories) <= _SHORT:
+        places = places.astype(np.uint16)  # numpy sorts short numbers in one pass
     if not rows["session"].is_sorted():
         days = rows["session"].to_physical().to_numpy()
         order = np.lexsort((days, places))
@@ -218,7 +244,14 @@ def _first_rows(
 
 def days_of(sessions: pl.Series, calendar: SessionCalendar) -> Ints:
     """Return the index of each session in the calendar; of a day that is none, the index of the session after it."""
-    return np.searchsorted(session_days(calendar), sessions.to_numpy().astype("datetime64[D]"))
+    days = sessions.to_physical().to_numpy()
+    if not len(days):
+        return np.empty(0, dtype=np.int64)
+    # Many rows have few days: each is looked for once.
+    first = days.min()
+    every = np.arange(first, days.max() + 1).astype("datetime64[D]")
+    indices: Ints = np.searchsorted(session_days(calendar), every)[days - first]
+    return indices
 
 
 @cache

@@ -20,7 +20,6 @@ _CLEAR, _PLAIN = np.log(1.5), np.log(3)
 _TOLD_RANGE = 0.045
 """Dollars between low and high; cheap shares with less have the same four prices now and then."""
 _NAMED = 3
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 _NO_PAIRS = np.empty((0, 2), dtype=np.int64)
 
 
@@ -53,7 +52,8 @@ def find_repeats(panel: Panel, scores: Scores, config: GateConfig) -> Repeats:
     LOOK_AHEAD when it is the earlier, REPEATED_BAR when it is the later. Until that is clear both are REPEATED_BAR; of
     neighbouring sessions only the next bar can tell.
     """
-    pairs = _pairs(panel, config)
+    run = panel.run_of(same_prices(panel) & (panel.step == 1)).astype(np.float64)
+    pairs = _pairs(panel, run, config)
     if not len(pairs):
         return Repeats(found=none_found(), misdated=_NO_PAIRS)
     early, late = pairs.T
@@ -64,7 +64,7 @@ def find_repeats(panel: Panel, scores: Scores, config: GateConfig) -> Repeats:
     early_end = np.where(adjoining, rough[early], (rough[early] + panel.following(rough)[early]) / 2)
     at_once = np.where(adjoining, 0.0, _log_ratio(early_end, rough[late], group))
     next_bar = _log_ratio(early_end, np.where(adjoining, after_late, (rough[late] + after_late) / 2), group)
-    next_bar = np.where(adjoining & (panel.following(_run(panel))[late] >= STUCK_BARS), -np.inf, next_bar)
+    next_bar = np.where(adjoining & (panel.following(run)[late] >= STUCK_BARS), -np.inf, next_bar)
     seen = panel.day[late]
     now, then = np.abs(at_once) >= _CLEAR, np.abs(next_bar) >= _CLEAR
     told = (np.abs(at_once) >= _PLAIN) & (panel.high[early] - panel.low[early] >= _TOLD_RANGE)
@@ -118,27 +118,19 @@ def _informative(panel: Panel) -> Ints:
     return np.flatnonzero((panel.high > panel.low) & (panel.volume >= BUSY_VOLUME))
 
 
-def _run(panel: Panel) -> Floats:
-    return panel.run_of(same_prices(panel) & (panel.step == 1)).astype(np.float64)
-
-
-def _pairs(panel: Panel, config: GateConfig) -> Ints:
+def _pairs(panel: Panel, run: Floats, config: GateConfig) -> Ints:
     """Return rows of equal prices and nearly equal volume within reach, earlier and later, but of stuck series."""
     groups = _groups(_informative(panel), (panel.code, panel.open, panel.high, panel.low, panel.close))
     pairs = np.array([pair for one in groups for pair in pairwise(one)], dtype=np.int64).reshape(-1, 2)
     early, late = pairs.T
     near = panel.day[late] - panel.day[early] <= config.reach
     alike = np.abs(np.log(panel.volume[late] / panel.volume[early])) <= config.repeat_volume
-    return pairs[near & alike & (_run(panel)[late] < STUCK_BARS)]
+    return pairs[near & alike & (run[late] < STUCK_BARS)]
 
 
 def _groups(at: Ints, columns: tuple[Floats | Ints, ...]) -> list[Ints]:
     """Return the rows that agree in all columns, in groups of two and more, each in order."""
-    key = np.zeros(len(at), dtype=np.uint64)
-    for values in columns:
-        bits = values[at].astype(np.float64).view(np.uint64)
-        key = (key ^ bits ^ (bits >> np.uint64(29))) * _MIX
-        key ^= key >> np.uint64(32)
+    key = pl.DataFrame({str(place): values[at] for place, values in enumerate(columns)}).hash_rows().to_numpy()
     order = np.argsort(key)
     borders = np.flatnonzero(np.diff(key[order])) + 1
     starts, ends = np.append(0, borders), np.append(borders, len(at))

@@ -56,8 +56,7 @@ class Scores:
         with np.errstate(divide="ignore", invalid="ignore"):
             before = panel.previous(panel.close) * factor
             whole = np.log(panel.close / before)
-            gap, usual_gap = _relative(panel, np.log(panel.open / before))
-            move, usual_move = _relative(panel, whole)
+            (gap, usual_gap), (move, usual_move) = _relative(panel, np.log(panel.open / before), whole)
             volume = np.where(panel.volume > 0, np.log(panel.volume), np.nan)
             usual_volume = panel.mean_before(volume, _VOLUME_BARS, 3)
             turnover = volume + np.log(panel.close)
@@ -81,16 +80,23 @@ class Scores:
             )
 
 
-def _relative(panel: Panel, move: Floats) -> tuple[Floats, Floats]:
-    """Take the market out of a move and say how large such a move usually is, for the symbol and in the session."""
-    own = move - panel.median_of_session(move, MARKET_SYMBOLS)
-    size = np.abs(own)
-    habit = panel.mean_before(np.minimum(size, _LARGEST), _MOVE_BARS, 10) * _MEAN_TO_SIGMA
-    session = panel.median_of_session(size, MARKET_SYMBOLS) * _MAD_TO_SIGMA
-    return own, np.maximum(np.maximum(habit, session), _TICK / panel.close)
+def _relative(panel: Panel, *moves: Floats) -> list[tuple[Floats, Floats]]:
+    """Take the market out of moves and say how large each usually is, for the symbol and in the session."""
+    markets = panel.medians_of_session(*moves, least=MARKET_SYMBOLS)
+    owns = [move - market for move, market in zip(moves, markets, strict=True)]
+    sizes = [np.abs(own) for own in owns]
+    habits = [panel.mean_before(np.minimum(size, _LARGEST), _MOVE_BARS, 10) * _MEAN_TO_SIGMA for size in sizes]
+    sessions = [median * _MAD_TO_SIGMA for median in panel.medians_of_session(*sizes, least=MARKET_SYMBOLS)]
+    tick = _TICK / panel.close
+    usual = [np.maximum(np.maximum(habit, session), tick) for habit, session in zip(habits, sessions, strict=True)]
+    return list(zip(owns, usual, strict=True))
 
 
 def _taken_back(move: Floats, back: Floats, least: float) -> Floats:
     """Return the lesser size of a move and of the opposite one after it, 0 unless little of it stays."""
     lesser = np.minimum(np.abs(move), np.abs(back))
-    return np.where((move * back < 0) & (lesser >= least) & (np.abs(move + back) < lesser / 2), lesser, 0.0)
+    at = np.flatnonzero(lesser >= least)
+    there, again, size = move[at], back[at], lesser[at]
+    taken = np.zeros(len(move))
+    taken[at] = np.where((there * again < 0) & (np.abs(there + again) < size / 2), size, 0.0)
+    return taken

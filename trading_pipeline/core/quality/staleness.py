@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from trading_pipeline.core.quality.findings import findings
+from trading_pipeline.core.quality.findings import findings, none_found
 from trading_pipeline.core.quality.panel import Flags, Ints, Panel
 from trading_pipeline.core.quality.reasons import Reason
 
@@ -65,6 +65,8 @@ def _stuck(panel: Panel, idle: Flags) -> list[pl.DataFrame]:
 
 def _run_findings(panel: Panel, same: Flags, what: str) -> pl.DataFrame:
     """Find the bars of a run from its second on; those before the run is long enough are known when it is."""
+    if not same.any():
+        return none_found()
     length = panel.run_of(same)
     found, known = np.zeros(len(panel), dtype=bool), panel.day.copy()
     for at in np.flatnonzero(length == STUCK_BARS):
@@ -78,7 +80,7 @@ def _run_findings(panel: Panel, same: Flags, what: str) -> pl.DataFrame:
 
 def same_prices(panel: Panel) -> Flags:
     """Tell which rows have open, high, low and close of the row before."""
-    same: Flags = np.logical_and.reduce(
-        [values == panel.previous(values) for values in (panel.open, panel.high, panel.low, panel.close)]
-    )
+    same = ~panel.first
+    for values in (panel.open, panel.high, panel.low, panel.close):
+        same[1:] &= values[1:] == values[:-1]
     return same

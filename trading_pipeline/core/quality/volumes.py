@@ -28,9 +28,11 @@ def find_when_issued(panel: Panel, data_start: int) -> pl.DataFrame:
 
     Only symbols that begin after the data do can have them: `data_start` is the first session of the data.
     """
+    age = np.arange(len(panel)) - panel.start
+    # The first bars of such symbols, and those after them that tell whether volume stays up.
+    panel = panel.select((panel.day[panel.start] > data_start) & (age < WHEN_ISSUED_BARS + REGULAR_BARS))
     volume = np.log(np.maximum(panel.volume, 1.0))
     age = np.arange(len(panel)) - panel.start
-    young = (panel.day[panel.start] > data_start) & (age <= WHEN_ISSUED_BARS) if len(panel) else panel.first
     before = panel.mean_before(volume, WHEN_ISSUED_BARS, 1)
     lowest = volume
     for _ in range(REGULAR_BARS - 1):
@@ -39,7 +41,13 @@ def find_when_issued(panel: Panel, data_start: int) -> pl.DataFrame:
     for _ in range(REGULAR_BARS - 1):
         ahead = panel.following(ahead)
     rise = lowest - before
-    opens = young & (age > 0) & np.isfinite(ahead) & (rise >= np.log(WHEN_ISSUED_FACTOR)) & (lowest >= np.log(LIQUID))
+    opens = (
+        (age > 0)
+        & (age <= WHEN_ISSUED_BARS)
+        & np.isfinite(ahead)
+        & (rise >= np.log(WHEN_ISSUED_FACTOR))
+        & (lowest >= np.log(LIQUID))
+    )
     found, known, best = np.zeros(len(panel), dtype=bool), panel.day.copy(), dict[int, float]()
     for at in np.flatnonzero(opens):
         begin = int(panel.start[at])
