@@ -4,7 +4,7 @@
 
 A market of a seeded generator waits in the lake as imported bars and corporate actions, as `import-bars` leaves them.
 For each number of symbols a fresh process materialises `raw_bars`, `corporate_actions`, `bars` and `quarantined_bars`
-of all sessions but the last three in one run of Dagster, on a PostgreSQL that the project starts; then three more a
+of all sessions but the last five in one run of Dagster, on a PostgreSQL that the project starts; then five more a
 session each; another one reads all bars adjusted. Times and peaks are those of whole processes. `start_seconds` is a
 process that loads the definitions, opens the instance and does nothing more, one before each of the single sessions;
 of these the medians are told.
@@ -50,7 +50,7 @@ from trading_pipeline.adapters.store.adjusted import read_adjusted_bars
 from trading_pipeline.adapters.store.lake import Lake
 print(read_adjusted_bars(Lake(Path(sys.argv[1])), start=date.min, end=date.max).height)
 """
-ALONE = 3
+ALONE = 5
 """Sessions that have a process of their own."""
 START = "import dagster as dg, trading_pipeline.definitions as d; i = dg.DagsterInstance.get(); i.get_runs_count()"
 
