@@ -33,7 +33,7 @@ BOOKED_TOGETHER = 512
 versions of the chain's head before it."""
 MOVED_TOGETHER = 256
 """Orders brought together to where the broker has them."""
-TOLD_TOGETHER = 256
+TOLD_TOGETHER = 1_024
 """Fills or ends in one message to the guard."""
 
 Misfit = tuple[str, str, OrderConflict]
