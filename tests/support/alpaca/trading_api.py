@@ -1,12 +1,13 @@
 """The trading side over HTTP: account, orders, positions, activities, clock, calendar, assets."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import dropwhile, islice
 from typing import Any, Final
 
 from support.alpaca.documents import account_json, activity_json, asset_json, fill_json, order_json, positions_json
-from support.alpaca.exchange import PaperExchange, PaperOrder
+from support.alpaca.exchange import PaperExchange, PaperFill, PaperOrder
 from support.alpaca.order_entry import decimal, enter, invalid, require_tick
 from support.alpaca.server import Refusal, Request
 
@@ -45,20 +46,19 @@ class TradingApi:
         size = int(query.get("page_size", "100"))
         if size > _MOST_ACTIVITIES:
             raise invalid("page_size must be between 1 and 100")
-        fills = list(self.exchange.view("activities").fills)
+        shown = list(self.exchange.view("activities").fills)
+        fills: Iterator[PaperFill] = reversed(shown) if query.get("direction", "desc") == "desc" else iter(shown)
+        if "page_token" in query:
+            last = query["page_token"].rpartition("::")[2]
+            fills = dropwhile(lambda fill: fill.id != last, fills)
+            next(fills, None)
         if "after" in query:
             after = _instant(query["after"])
-            fills = [fill for fill in fills if fill.at > after]
+            fills = (fill for fill in fills if fill.at > after)
         if "until" in query:
             until = _instant(query["until"])
-            fills = [fill for fill in fills if fill.at < until]
-        if query.get("direction", "desc") == "desc":
-            fills.reverse()
-        if "page_token" in query:
-            ids = [fill.id for fill in fills]
-            last = query["page_token"].rpartition("::")[2]
-            fills = fills[ids.index(last) + 1 :] if last in ids else []
-        return [fill_json(self.exchange, fill) for fill in fills[:size]]
+            fills = (fill for fill in fills if fill.at < until)
+        return [fill_json(self.exchange, fill) for fill in islice(fills, size)]
 
     def _moved_cash(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         if query.get("category") != "non_trade_activity":
