@@ -34,7 +34,10 @@ from trading_pipeline.core.executions import DIGITS, Cumulative, Executed, missi
 from trading_pipeline.core.orders.states import TERMINAL, OrderState, Source
 from trading_pipeline.errors import ExecutionConflict, OrderError
 
-_ORDERS = "select * from ledger.orders where client_order_id = any(%s) order by client_order_id for update"
+_ORDERS = """
+select client_order_id, state, qty, carried_qty, filled_qty
+  from ledger.orders where client_order_id = any(%s) order by client_order_id for update
+"""
 _KNOWN = f"select * from {NAMED_FILLS} known"  # noqa: S608 - the text is ours
 _STANDING = "select * from ledger.effective_fills where client_order_id = any(%s) and kind = 'synthetic'"
 _OF_ORDER = "select * from ledger.effective_fills where client_order_id = %s"
