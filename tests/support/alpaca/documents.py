@@ -11,7 +11,7 @@ from support.alpaca.exchange import Asset, Books, PaperActivity, PaperExchange, 
 
 def instant(at: datetime | None) -> str | None:
     """Write an instant as the API does."""
-    return None if at is None else at.strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+    return None if at is None else at.replace(tzinfo=None).isoformat(timespec="microseconds") + "000Z"
 
 
 def text(value: Decimal | None) -> str | None:
