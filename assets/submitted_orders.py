@@ -9,6 +9,7 @@ from assets.context import report, sessions_of, table
 from assets.risk_status import risk_metadata
 from resources import LakeResource, TradingResource
 from trading_pipeline.partitions import SESSIONS
+from trading_pipeline.services.busy_broker import require_sent
 from trading_pipeline.services.monitor import watch
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebalance import rebalance
@@ -31,7 +32,8 @@ def submitted_orders(context: dg.AssetExecutionContext, lake: LakeResource, trad
     """Target minus position minus pending, submitted through the risk guard for the open of the next session.
 
     Safe to run again: an order that was sent is never sent twice, and one the guard refused is asked for again. Refuses
-    ranges, backfills, and any session but the one the broker takes orders for.
+    ranges, backfills, and any session but the one the broker takes orders for. Fails when the broker did not take
+    all of them in time: the same run again sends the rest.
     """
     sessions = sessions_of(context)
     provenance = Provenance.of_run(context.run.run_id, context.run.tags, sessions)
@@ -41,6 +43,7 @@ def submitted_orders(context: dg.AssetExecutionContext, lake: LakeResource, trad
     assessment = watch(trading.account)
     for line in result.refusals:
         context.log.warning(line)
+    require_sent(trading.account, session, result.unsent, result.why_unsent)
     rows = [_row(submission) for submission in result.submissions]
     report(
         context,

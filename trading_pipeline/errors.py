@@ -9,6 +9,7 @@ PipelineError
 ├── TransientError           try again later; nothing was lost
 │   ├── ServerUnavailable    PostgreSQL or Redis did not answer
 │   │   └── CommitUnknown    the answer to a COMMIT was lost and could not be looked up; read before you repeat
+│   ├── OrdersUnsent         the broker had no time for some orders; the next run of the same job sends them
 │   ├── ClockUnreliable      broker, calendar and our clock do not tell the same time; no order is sent
 │   └── PoolExhausted        every pooled connection stayed in use; nothing was done
 ├── DataQualityError         the data of this session is not fit for use; stop the session
@@ -88,6 +89,10 @@ class ServerUnavailable(TransientError):
 
 class CommitUnknown(ServerUnavailable):
     """Whether a transaction was committed could not be found out."""
+
+
+class OrdersUnsent(TransientError):
+    """A run ended before the broker took all its orders: they stay cleared, their exposure held."""
 
 
 class ClockUnreliable(TransientError):

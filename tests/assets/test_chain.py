@@ -4,7 +4,7 @@ The tests of this file share one account and run in file order: each continues w
 """
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,11 +15,14 @@ import pytest
 import redis
 from support.pipeline import ACTION, HISTORY, LAST, Pipeline, errors_of, last_sessions
 
+from trading_pipeline.adapters.broker.simulated import SimulatedExchange
 from trading_pipeline.adapters.store.lake import Dataset
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.monitor import Rule
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.definitions import build_definitions
+from trading_pipeline.errors import TransientError
+from trading_pipeline.services import busy_broker
 from trading_pipeline.services.explain import explain
 
 FIRST, SECOND, THIRD, FOURTH, FIFTH = last_sessions(5)
@@ -145,9 +148,28 @@ def test_an_engaged_kill_switch_submits_nothing_and_says_why(trained: Pipeline) 
     assert {OrderState.REFUSED} == set(_orders(trained, THIRD).values())
 
 
-def test_once_disengaged_the_same_session_trades(trained: Pipeline) -> None:
-    """The refused orders go through on a second materialisation."""
+def test_a_run_whose_orders_a_busy_broker_did_not_take_fails_and_names_them(
+    trained: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent, and nobody who looks at runs alone thinks it was; the next test's run sends the same orders."""
+
+    def busy(*_: object) -> None:
+        raise TransientError("429: too many requests")
+
+    monkeypatch.setattr(SimulatedExchange, "submit", busy)
+    monkeypatch.setattr(busy_broker, "PATIENCE", timedelta())
     assert "" == errors_of(trained.run("disengage_kill_switch", disengage_kill_switch=OPERATOR))
+    failed = trained.run("submit_orders", session=THIRD)
+    assert not failed.success
+    said = errors_of(failed)
+    assert f"order(s) of session {THIRD} were not sent: " in said
+    assert "429: too many requests" in said
+    assert all(symbol in said for symbol in _orders(trained, THIRD))
+    assert {OrderState.CLEARED} == set(_orders(trained, THIRD).values())
+
+
+def test_once_disengaged_the_same_session_trades(trained: Pipeline) -> None:
+    """The refused orders go through on a second materialisation, which is the third here."""
     assert "" == errors_of(trained.run("submit_orders", session=THIRD))
     assert {OrderState.ACCEPTED} == set(_orders(trained, THIRD).values())
 

@@ -19,6 +19,7 @@ from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.errors import PipelineError, SessionNotTradable
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.action_locks import restate_or_lock
+from trading_pipeline.services.busy_broker import send_rest, unsent
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.session_gate import SessionGate, session_gate
 from trading_pipeline.services.session_story import record_refusal
@@ -31,12 +32,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rebalance:
-    """What became of a session's orders. `traded_before` is set when the session can no longer be traded."""
+    """What became of a session's orders.
+
+    `traded_before` is set when the session can no longer be traded, `why_unsent` when the broker took no more orders.
+    """
 
     session: date
     submissions: tuple[Submission, ...]
     skipped: tuple[Skipped, ...]
     traded_before: str = ""
+    why_unsent: str = ""
 
     @property
     def sent_count(self) -> int:
@@ -47,6 +52,11 @@ class Rebalance:
     def refusals(self) -> list[str]:
         """One line an order that the guard kept from the broker."""
         return [_refusal(one) for one in self.submissions if one.refused]
+
+    @property
+    def unsent(self) -> list[Submission]:
+        """The session's own orders that still wait for a broker that took no more, and may still be sent."""
+        return [] if self.traded_before else unsent(self.submissions)
 
     @property
     def outcome(self) -> Outcome:
@@ -66,14 +76,18 @@ class Rebalance:
             )
         if not self.submissions:
             return "the target is held already: nothing to submit"
-        return f"{self.sent_count} of {len(self.submissions)} order(s) at the broker, {len(self.refusals)} refused"
+        waiting = len(self.unsent)
+        rest = f", {waiting} unsent: {self.why_unsent or 'the broker took no more'}" if waiting else ""
+        whole = f"{self.sent_count} of {len(self.submissions)} order(s) at the broker"
+        return f"{whole}, {len(self.refusals)} refused{rest}"
 
 
 def rebalance(account: TradingAccount, lake: Lake, session: date, *, provenance: Provenance) -> Rebalance:
     """Bring the account toward the session's target portfolio.
 
     The broker's news is settled first and orders a crash left in between are finished. A session that was traded
-    already returns its stored orders and submits nothing. What became of the session is recorded, a refusal too.
+    already returns its stored orders and submits nothing. A broker that takes no orders for a while is waited for, see
+    `busy_broker`. What became of the session is recorded, a refusal too.
 
     Raises:
         GateNotPassed: the session did not pass its gates, which are read here again.
@@ -85,8 +99,14 @@ def rebalance(account: TradingAccount, lake: Lake, session: date, *, provenance:
     run_id = provenance.run_id
     with structlog.contextvars.bound_contextvars(run_id=run_id, session=session.isoformat()):
         try:
+            service = SubmissionService(account, provenance)
             with account.ledger.lane(account.account):
-                result = _rebalance_in_lane(account, lake, session, provenance)
+                result = _rebalance_in_lane(account, lake, session, service, provenance)
+            if service.left:
+                touched, why = send_rest(account, service, session)
+                known = [one for one in result.submissions if one.verdict is not None]
+                latest = _of_session(account, session, [*known, *touched])
+                result = replace(result, submissions=tuple(latest), why_unsent=why)
         except PipelineError as refusal:
             record_refusal(account, session, refusal, run_id)
             raise
@@ -94,7 +114,9 @@ def rebalance(account: TradingAccount, lake: Lake, session: date, *, provenance:
         return result
 
 
-def _rebalance_in_lane(account: TradingAccount, lake: Lake, session: date, provenance: Provenance) -> Rebalance:
+def _rebalance_in_lane(
+    account: TradingAccount, lake: Lake, session: date, service: SubmissionService, provenance: Provenance
+) -> Rebalance:
     try:
         _require_not_passed(account, session)
     except SessionNotTradable as passed:
@@ -103,7 +125,6 @@ def _rebalance_in_lane(account: TradingAccount, lake: Lake, session: date, prove
     target = lake.read_session(Dataset.TARGET_PORTFOLIO, session)
     pending = _pending(account, account.ledger.orders.exposure(account.account))
     restated = restate_or_lock(account, lake, session, pending, frozenset(target["symbol"]))
-    service = SubmissionService(account, provenance)
     resumed = service.resume()
     plan, origins = _plan(account, target, session_gate(lake, session), session, restated)
     submissions = service.submit_all(

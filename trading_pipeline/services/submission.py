@@ -12,7 +12,7 @@ Steps 4 and 5 are one transaction that holds the order. While a process sends, n
 conclude that it is absent; a process that was overtaken finds the fence raised and does not send.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -80,6 +80,18 @@ class SubmissionService:
         self._account = account
         self._provenance = provenance
         self._orders = account.ledger.orders
+        self._left: dict[str, OrderRecord] = {}
+        self._busy: TransientError | None = None
+
+    @property
+    def left(self) -> Mapping[str, OrderRecord]:
+        """Orders, by id, that the broker had no time for: cleared, exposure held, and ours to send; see `go_on`."""
+        return self._left
+
+    @property
+    def busy(self) -> TransientError | None:
+        """Why the broker took no more orders, the last time it did not; its `retry_at` may say from when on it does."""
+        return self._busy
 
     def submit(self, new: NewOrder) -> Submission:
         """Take one intent through the six steps as far as it goes: `submit_all` of one."""
@@ -106,6 +118,7 @@ class SubmissionService:
             self._provenance.require_allowed(new.intent)
             self._provenance.require_tradable(new.intent.session)
         self._require_tradable(news)
+        self._busy = None
         patience = _Patience(self._account.clock, self._patience)
         return [one for batch in batches(news, BATCH) for one in self._submit_batch(batch, patience)]
 
@@ -129,6 +142,7 @@ class SubmissionService:
             if self._sendable(order) and (waits is None or order.intent.purpose is Purpose.FLATTEN)
         ]
         taken = self._account.ledger.sending.take(sendable) if sendable else {}
+        self._busy = None
         patience = _Patience(self._account.clock, self._patience)
         touched += self._clear_and_send(list(taken.values()), patience, known=True)
         touched += self.look_up()
@@ -136,6 +150,22 @@ class SubmissionService:
             if not self._tradable(order):
                 touched += self._expire(order)
         return touched
+
+    def go_on(self) -> list[Submission]:
+        """Send what the broker had no time for, through the guard and the last check as if for the first time.
+
+        The broker is not asked whether it has them: it took none, and of one that somebody else has taken up meanwhile
+        the fence is raised. To be called while the account's lane is held, which need not have been held in between.
+
+        Raises:
+            SessionNotTradable, OutsideSubmissionWindow, TieOutFailed, TieOutMissing: as `submit_all`; all stay `left`.
+        """
+        self._require_sendable(
+            [order.intent for order in self._left.values()],
+            replacing={order_id for order_id, order in self._left.items() if order.replaces is not None},
+        )
+        left, self._left, self._busy = list(self._left.values()), {}, None
+        return self._clear_and_send(left, _Patience(self._account.clock, self._patience), known=False)
 
     def look_up(self) -> list[Submission]:
         """Look up what may be lost, and ask again for cancellations; nothing is sent. See `resume`."""
@@ -220,9 +250,9 @@ class SubmissionService:
         return self._account.guard.amend(asked)
 
     def _send_all(self, to_send: Sequence[Cleared], outcome: dict[str, Submission]) -> None:
-        """Send orders until all are sent or the broker asks to wait; what was not sent stays cleared for a retry."""
+        """Send orders until all are sent or the broker asks to wait; what was not sent stays cleared and is `left`."""
         rest = list(to_send)
-        while rest:
+        while rest and self._busy is None:
             sending = _Sending(self._account)
             sent = sending.send(rest[:SENT_TOGETHER])
             for order, answer in sending.to_take_over:
@@ -232,7 +262,10 @@ class SubmissionService:
             stored = self._orders.get_many([order.client_order_id for order, _ in rest[:sent]])
             for order_id, verdict in [(order.client_order_id, verdict) for order, verdict in rest[:sent]]:
                 outcome[order_id] = Submission(order=stored[order_id], verdict=sending.vetoes.get(order_id, verdict))
-            rest = [] if sending.must_wait else rest[sent:]
+            self._busy = sending.busy
+            # The order that met a busy broker was dealt with, and is the first that is left.
+            rest = rest[sent - 1 :] if sending.busy else rest[sent:]
+        self._left |= {order.client_order_id: order for order, _ in rest}
 
     def _find(self, orders: Iterable[OrderRecord]) -> Mapping[str, BrokerOrder]:
         asked = {order.client_order_id: find_at_broker(self._account, order) for order in orders}
@@ -288,6 +321,9 @@ class SubmissionService:
         stored = [(new.intent, known.get(new.intent.client_order_id)) for new in news]
         unsent = [intent for intent, order in stored if order is None or _unfinished(order)]
         replacing = {new.intent.client_order_id for new in news if new.replaces is not None}
+        self._require_sendable(unsent, replacing)
+
+    def _require_sendable(self, unsent: Sequence[OrderIntent], replacing: Collection[str]) -> None:
         if any(intent.purpose is not Purpose.FLATTEN for intent in unsent):
             require_tied_out(self._account)
         for session in sorted({intent.session for intent in unsent}):
@@ -346,7 +382,7 @@ class _Sending:
         self.vetoes: dict[str, Verdict] = {}
         self.to_take_over: list[tuple[OrderRecord, BrokerOrder]] = []
         self.rejected = False
-        self.must_wait = False
+        self.busy: TransientError | None = None
 
     def send(self, cleared: Sequence[Cleared]) -> int:
         """Send orders, each right after its last check, and record the answers; return how many were dealt with.
@@ -389,7 +425,7 @@ class _Sending:
                 client_order_id=order.client_order_id,
                 reason=str(failure),
             )
-            self.must_wait = True
+            self.busy = failure
             return False
         else:
             log.info("order accepted", client_order_id=order.client_order_id, broker_order_id=answer.broker_order_id)

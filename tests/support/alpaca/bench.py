@@ -1,6 +1,6 @@
 """An Alpaca account on loopback, and the real client's broker on it; time moves only when a test moves it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -58,14 +58,16 @@ class Waits:
 
     instant: datetime = OPEN
     waited: list[float] = field(default_factory=list)
+    meanwhile: Callable[[], object] = lambda: None
 
     def now(self) -> datetime:
         """Return the instant reached by waiting."""
         return self.instant
 
     def pause(self, duration: timedelta) -> None:
-        """Move the clock."""
+        """Move the clock, and let happen what happens meanwhile."""
         self.sleep(duration.total_seconds())
+        self.meanwhile()
 
     def sleep(self, seconds: float) -> None:
         """Move the clock."""
