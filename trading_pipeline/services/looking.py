@@ -7,10 +7,9 @@ figures of an order, which come with it, say that something is not booked.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
-from trading_pipeline.adapters.store.ledger import OrderRecord
+from trading_pipeline.adapters.store.ledger import OrderRecord, Standing
 from trading_pipeline.core.executions import AVERAGE_ERROR
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 
@@ -20,12 +19,12 @@ class Look:
     """What the broker said of the orders that executions may still come of: those live, and those that ended lately.
 
     Attributes:
-        asked: the live ones, as the ledger had them before the broker was asked.
+        asked: all of them, as the ledger had them before the broker was asked.
         found: the broker's view by client order id; those it has never seen are left out.
         unsettled: the ids of those whose executions have to be read.
     """
 
-    asked: Mapping[str, OrderRecord]
+    asked: Mapping[str, Standing]
     found: Mapping[str, BrokerOrder]
     unsettled: tuple[str, ...]
 
@@ -36,7 +35,7 @@ class Look:
         for lost.
         """
         before = self.asked.get(order.client_order_id)
-        return order.client_order_id not in self.found and before is not None and _stands(before) == _stands(order)
+        return order.client_order_id not in self.found and before is not None and before.is_still(order)
 
 
 def look(account: TradingAccount, session: date | None) -> Look:
@@ -48,23 +47,19 @@ def look(account: TradingAccount, session: date | None) -> Look:
     shows in none: the comparison of a tie-out reads all executions.
     """
     name, orders = account.account, account.ledger.orders
-    live = {one.client_order_id: one for one in orders.live(name)}
+    live = orders.live_ids(name)
     ended = [] if session is None else orders.recently_ended(name, account.calendar.shift(session, -LATE_SESSIONS))
-    booked = orders.filled([*live, *ended])
+    asked = orders.standings([*live, *ended])
     inferred = account.ledger.fills.inferred(name)
-    found = account.broker.find_many(booked)
-    unsettled = [one for one in booked if one in found and (one in inferred or _differs(found[one], *booked[one]))]
-    return Look(asked=live, found=found, unsettled=tuple(unsettled))
+    found = account.broker.find_many(asked)
+    unsettled = [one for one in asked if one in found and (one in inferred or _differs(found[one], asked[one]))]
+    return Look(asked=asked, found=found, unsettled=tuple(unsettled))
 
 
-def _differs(reported: BrokerOrder, shares: Decimal, dollars: Decimal) -> bool:
+def _differs(reported: BrokerOrder, booked: Standing) -> bool:
+    shares, average = booked.filled_qty, reported.average_price
     if reported.filled_qty != shares:
         return True
     if not shares:
         return False
-    average = reported.average_price
-    return average is None or abs(average * shares - dollars) > AVERAGE_ERROR * shares
-
-
-def _stands(order: OrderRecord) -> tuple[object, ...]:
-    return order.state, order.fence, order.updated_at, order.cancel_requested_at
+    return average is None or abs(average * shares - booked.filled_notional) > AVERAGE_ERROR * shares

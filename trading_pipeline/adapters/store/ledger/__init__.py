@@ -6,7 +6,7 @@ from trading_pipeline.adapters.store.ledger.externals import ExternalOrder
 from trading_pipeline.adapters.store.ledger.inbox import Letter, LetterState
 from trading_pipeline.adapters.store.ledger.ledger import Ledger
 from trading_pipeline.adapters.store.ledger.migrations import migrate
-from trading_pipeline.adapters.store.ledger.records import BookRecord, NewOrder, OrderRecord
+from trading_pipeline.adapters.store.ledger.records import BookRecord, NewOrder, OrderRecord, Standing
 from trading_pipeline.adapters.store.ledger.sending import Batch
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "NewOrder",
     "OrderRecord",
     "Report",
+    "Standing",
     "chains_of",
     "migrate",
 ]

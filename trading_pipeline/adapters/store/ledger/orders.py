@@ -10,7 +10,7 @@ from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.store.ledger.chains import link_in
 from trading_pipeline.adapters.store.ledger.events import Report, append_events, record_intents
-from trading_pipeline.adapters.store.ledger.records import Exposure, NewOrder, OrderRecord
+from trading_pipeline.adapters.store.ledger.records import Exposure, NewOrder, OrderRecord, Standing
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.adapters.store.rows import write_rows
 from trading_pipeline.core.orders.model import Purpose
@@ -78,8 +78,8 @@ select client_order_id from ledger.orders o
    and not exists (select from ledger.fills f where f.client_order_id = o.client_order_id and not f.posted)
  order by created_at, client_order_id
 """
-_FILLED = """
-select client_order_id, filled_qty, filled_notional from ledger.orders
+_STANDINGS = """
+select client_order_id, filled_qty, filled_notional, state, fence, cancel_requested_at, updated_at from ledger.orders
  where client_order_id = any(%s) order by created_at, client_order_id
 """
 _RECENTLY_ENDED = """
@@ -120,10 +120,10 @@ class Orders:
         """Return those of these orders that are in the ledger."""
         return _records(self._pool.rows(_BY_IDS, (list(client_order_ids),)))
 
-    def filled(self, client_order_ids: Collection[str]) -> dict[str, tuple[Decimal, Decimal]]:
-        """Return shares and dollars booked of those of these orders that are in the ledger, the oldest order first."""
-        rows = self._pool.rows(_FILLED, (list(client_order_ids),))
-        return {row["client_order_id"]: (row["filled_qty"], row["filled_notional"]) for row in rows}
+    def standings(self, client_order_ids: Collection[str]) -> dict[str, Standing]:
+        """Return where those of these orders stand that are in the ledger, the oldest order first."""
+        rows = self._pool.rows(_STANDINGS, (list(client_order_ids),))
+        return {row.pop("client_order_id"): Standing(**row | {"state": OrderState(row["state"])}) for row in rows}
 
     def record_verdict(self, order: OrderRecord, verdict: Verdict) -> tuple[OrderRecord, Verdict | None]:
         """Write the guard's verdict on one order: see `record_verdicts`."""

@@ -145,5 +145,28 @@ class OrderRecord:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where an order stood when it was read: what was filled, shares and dollars, and what tells that it changed."""
+
+    filled_qty: Decimal
+    filled_notional: Decimal
+    state: OrderState
+    fence: int
+    cancel_requested_at: datetime | None
+    updated_at: datetime
+
+    def is_still(self, order: OrderRecord) -> bool:
+        """Tell whether the order was neither sent, nor moved, nor filled, nor asked to be cancelled since."""
+        return self == Standing(
+            filled_qty=order.filled_qty,
+            filled_notional=order.filled_notional,
+            state=order.state,
+            fence=order.fence,
+            cancel_requested_at=order.cancel_requested_at,
+            updated_at=order.updated_at,
+        )
+
+
 def _date(value: date | datetime) -> date:
     return value.date() if isinstance(value, datetime) else value
