@@ -9,8 +9,10 @@ from assets.context import numbers_by_session, report, sessions_of, table
 from resources import LakeResource, TradingResource
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.prices import last_closes
+from trading_pipeline.core.executions import SMALLEST_PRICE
 from trading_pipeline.partitions import IN_ONE_RUN, SESSIONS
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.equity import marks_in
 
 _SCHEMA = pl.Schema(
     {
@@ -60,14 +62,14 @@ def positions(context: dg.AssetExecutionContext, lake: LakeResource, trading: Tr
 def _frame(account: TradingAccount, store: Lake, session: date) -> pl.DataFrame:
     at_close = account.ledger.fills.positions_at(account.account, session)
     held = {symbol: one for symbol, one in at_close.items() if one.qty}
-    marks = last_closes(store, session, held)
+    marks = marks_in(account, lambda day, symbols: last_closes(store, day, symbols), session, held)
     rows = [
         {
             "session": session,
             "symbol": symbol,
             "qty": one.qty,
             "average_price": one.average_price,
-            "mark": marks[symbol].price if symbol in marks else None,
+            "mark": marks[symbol].price.quantize(SMALLEST_PRICE) if symbol in marks else None,
             "mark_source": marks[symbol].source if symbol in marks else "no price",
             "mark_as_of": marks[symbol].as_of if symbol in marks else None,
             "market_value": one.market_value(marks[symbol].price) if symbol in marks else None,

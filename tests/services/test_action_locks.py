@@ -1,6 +1,8 @@
 """What is held over a corporate action is restated in ledger and book, and trades when the broker agrees."""
 
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -12,7 +14,7 @@ import pytest
 from support.alpaca.bench import Bench
 from support.dying import Crash
 from support.session_lake import session_lake, target
-from support.trading import ACCOUNT, ACTION, SESSION, Kit, order
+from support.trading import ACCOUNT, ACTION, SESSION, Kit, order, valuation
 
 from trading_pipeline.adapters.broker.alpaca.broker import AlpacaBroker
 from trading_pipeline.adapters.guards.guard import RiskGuard
@@ -21,7 +23,7 @@ from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.ledger.books import Books
 from trading_pipeline.adapters.store.ledger.restatements import Restatements
 from trading_pipeline.core.corporate_actions import ACTION_SCHEMA, ActionKind
-from trading_pipeline.core.orders.model import Side
+from trading_pipeline.core.orders.model import ReferencePrice, Side
 from trading_pipeline.core.restating import Restatement
 from trading_pipeline.core.risk.halts import Gate
 from trading_pipeline.core.risk.limits import RiskLimits
@@ -29,6 +31,7 @@ from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.action_locks import restate_or_lock
 from trading_pipeline.services.actions import OPERATOR_VERBS, OperatorContext
 from trading_pipeline.services.arguments import Arguments
+from trading_pipeline.services.equity import value_session
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebalance import Rebalance, rebalance
@@ -103,6 +106,39 @@ def test_a_split_before_the_open_restates_all_at_once_and_the_symbol_trades_on(
     assert (Decimal(40), cost, Decimal(0)) == (position.qty, position.cost, position.realised)
     assert _agreed(holding)
     assert [] == holding.ledger.externals.fills(ACCOUNT)
+
+
+@pytest.mark.parametrize("bar_of_the_day", [False, True])
+@pytest.mark.parametrize("said", [SPLIT, {"kind": "symbol_change", "other_symbol": "APPL"}])
+def test_what_is_held_over_an_action_is_worth_the_same_with_and_without_a_bar_of_the_day(
+    said: dict[str, Any], bar_of_the_day: bool, holding: TradingAccount, bench: Bench, lake: Lake
+) -> None:
+    """The newest close may be from before it: of an old share, and by the old name."""
+    renamed = "other_symbol" in said
+
+    def closes(session: date, symbols: Collection[str]) -> dict[str, ReferencePrice]:
+        known = {"AAPL": _close(120, EX_DATE)}
+        if bar_of_the_day and session >= HELD_OVER:
+            known = known | {"APPL": _close(120, HELD_OVER)} if renamed else {"AAPL": _close(30, HELD_OVER)}
+        return {symbol: known[symbol] for symbol in symbols if symbol in known}
+
+    valued = replace(holding, valuation=replace(valuation(), quotes=closes))
+    before = value_session(valued, EX_DATE)
+    _act(lake, **said, ex_date=HELD_OVER)
+    _restate(holding, lake)
+    name, shares = ("APPL", 10) if renamed else ("AAPL", 40)
+    assert {name: Decimal(shares)} == {
+        symbol: one.qty for symbol, one in holding.ledger.fills.positions(ACCOUNT).items()
+    }
+    after = value_session(valued, HELD_OVER)
+    assert (before.equity, Decimal(0)) == (after.equity, after.change)
+    assert before == value_session(valued, EX_DATE), "the day before keeps its own shares and prices"
+
+
+def _close(price: int, day: date) -> ReferencePrice:
+    return ReferencePrice(
+        price=Decimal(price), source="close:test", as_of=datetime(day.year, day.month, day.day, 20, tzinfo=UTC)
+    )
 
 
 def test_a_broker_that_has_not_split_locks_the_symbol_with_both_numbers_until_it_has(

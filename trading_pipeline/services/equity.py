@@ -6,10 +6,11 @@ from decimal import Decimal
 from typing import Final
 
 from trading_pipeline.core.accounting import Position
+from trading_pipeline.core.orders.model import ReferencePrice
 from trading_pipeline.core.pnl import SessionPnl, equity_of, session_pnl
 from trading_pipeline.errors import DataQualityError
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.valuation import Valuation
+from trading_pipeline.services.valuation import Quotes, Valuation
 
 AMOUNTS: Final = (
     "realised",
@@ -60,8 +61,8 @@ def value_session(account: TradingAccount, session: date) -> SessionPnl:
         session,
         now=now,
         before=before,
-        marks=_marks(valuation, session, now),
-        marks_before=_marks(valuation, day_before, before),
+        marks=_marks(account, valuation, session, now),
+        marks_before=_marks(account, valuation, day_before, before),
         capital=valuation.capital,
         cash=account.ledger.cash.income(account.account, session),
         cash_before=account.ledger.cash.income(account.account, day_before),
@@ -78,19 +79,35 @@ def equity_in(account: TradingAccount, session: date) -> Decimal:
     held = account.ledger.fills.positions_at(account.account, session)
     return equity_of(
         held,
-        marks=_marks(valuation, session, held),
+        marks=_marks(account, valuation, session, held),
         capital=valuation.capital,
         session=session,
         cash=account.ledger.cash.income(account.account, session),
     )
 
 
+def marks_in(
+    account: TradingAccount, quotes: Quotes, session: date, positions: Mapping[str, Position]
+) -> dict[str, ReferencePrice]:
+    """Return the last price known in a session of what is held, dollars a share, in the shares that are held.
+
+    A price from before a recorded action is restated by it, as the position was: a symbol may have no bar on the day
+    of its split. A symbol without a price is absent.
+    """
+    held = {symbol for symbol, one in positions.items() if one.qty}
+    restatements = account.ledger.restatements
+    closes = quotes(session, restatements.names_of(account.account, held))
+    marks = restatements.marks(account.account, session, closes)
+    return {symbol: mark for symbol, mark in marks.items() if symbol in held}
+
+
+def _marks(
+    account: TradingAccount, valuation: Valuation, session: date, positions: Mapping[str, Position]
+) -> dict[str, Decimal]:
+    return {symbol: mark.price for symbol, mark in marks_in(account, valuation.quotes, session, positions).items()}
+
+
 def _valuation(account: TradingAccount) -> Valuation:
     if account.valuation is None:
         raise DataQualityError(f"account {account.account} was opened without prices and capital to value it by")
     return account.valuation
-
-
-def _marks(valuation: Valuation, session: date, positions: Mapping[str, Position]) -> dict[str, Decimal]:
-    held = {symbol for symbol, one in positions.items() if one.qty}
-    return {symbol: quote.price for symbol, quote in valuation.quotes(session, held).items()}

@@ -1,6 +1,6 @@
 """Corporate actions on what is held: recorded once, with all they change, in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import ROUND_UP, Decimal
@@ -26,6 +26,7 @@ from trading_pipeline.adapters.store.ledger.positions import (
 )
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.accounting import Position
+from trading_pipeline.core.orders.model import ReferencePrice
 from trading_pipeline.core.orders.states import TERMINAL
 from trading_pipeline.core.restating import Restatement, apply_restatement
 from trading_pipeline.core.risk.halts import LONGEST_REASON, OperatorAction
@@ -62,6 +63,15 @@ select symbol, new_symbol, ratio_new, ratio_old from ledger.restatements r
  where account = %s and not exists (
        select from ledger.orders o where o.account = r.account and o.session >= r.session
           and o.symbol = coalesce(nullif(r.new_symbol, ''), r.symbol))
+ order by session, executed_at, rank, action_id
+"""
+_RENAMED = """
+select symbol, new_symbol from ledger.restatements where account = %s and new_symbol <> ''
+ order by session desc, executed_at desc, rank desc, action_id desc
+"""
+_BETWEEN = """
+select symbol, new_symbol, ratio_new, ratio_old, executed_at from ledger.restatements
+ where account = %(account)s and session <= %(session)s and executed_at > %(since)s
  order by session, executed_at, rank, action_id
 """
 _TICK: Final = Decimal("0.0001")
@@ -179,6 +189,32 @@ class Restatements:
                 price = restated[row["symbol"]] * row["ratio_old"] / row["ratio_new"]
                 restated[row["new_symbol"] or row["symbol"]] = price.quantize(_TICK, rounding=ROUND_UP)
         return restated
+
+    def marks(self, account: str, session: date, closes: Mapping[str, ReferencePrice]) -> dict[str, ReferencePrice]:
+        """Return closes as they are after the recorded actions up to a session that took effect since; dollars, exact.
+
+        A position that was restated is then valued in its own shares also while its symbol has no bar since. A close
+        that moved to a new symbol stands there unless that has one of its own.
+        """
+        marks = dict(closes)
+        if not marks:
+            return marks
+        since = min(close.as_of for close in marks.values())
+        for row in self._pool.rows(_BETWEEN, {"account": account, "session": session, "since": since}):
+            old, name = marks.get(row["symbol"]), row["new_symbol"] or row["symbol"]
+            if old is None or old.as_of >= row["executed_at"] or (name != row["symbol"] and name in marks):
+                continue
+            marks[name] = replace(old, price=old.price * row["ratio_old"] / row["ratio_new"])
+        return marks
+
+    def names_of(self, account: str, symbols: Collection[str]) -> set[str]:
+        """Return the symbols with those they were called before by the recorded actions."""
+        rows = self._pool.rows(_RENAMED, (account,))
+        names = set(symbols)
+        for row in rows:
+            if row["new_symbol"] in names:
+                names.add(row["symbol"])
+        return names
 
     def all(self, account: str) -> list[DictRow]:
         """Return what was recorded, oldest first."""
