@@ -234,3 +234,18 @@ def test_a_day_without_trading_leads_to_the_session_after_it():
     for day in (date(1999, 12, 31), date(2037, 1, 1)):
         with pytest.raises(NotASession, match=str(day)):
             xnys().at_or_after(day)
+
+
+@pytest.mark.parametrize(
+    ("at", "open_then"),
+    [
+        (datetime(2024, 7, 3, 13, 29, 59, tzinfo=UTC), False),
+        (datetime(2024, 7, 3, 13, 30, tzinfo=UTC), True),
+        (datetime(2024, 7, 3, 16, 59, 59, tzinfo=UTC), True),
+        (datetime(2024, 7, 3, 17, 0, tzinfo=UTC), False),
+        (datetime(2024, 7, 4, 15, 0, tzinfo=UTC), False),
+    ],
+)
+def test_the_exchange_is_open_from_its_open_until_before_its_close(at: datetime, open_then: bool) -> None:
+    """A half day ends at 13:00 New York; a holiday never begins."""
+    assert open_then is CALENDAR.is_open(at)

@@ -42,11 +42,16 @@ def kept(redis_url: str) -> Iterator[KeptQuotes]:
 
 
 def _service(
-    feed: QuoteFeed, keeper: KeptQuotes, needs: dict[str, Callable[[], Collection[str]]], *, secret: str = SECRET
+    feed: QuoteFeed,
+    keeper: KeptQuotes,
+    needs: dict[str, Callable[[], Collection[str]]],
+    *,
+    secret: str = SECRET,
+    open_now: bool = False,
 ) -> QuoteService:
     stream = AlpacaQuoteStream(StreamConfig(url=feed.url, key_id=KEY_ID, secret=secret))
-    pace = QuotePace(look=0.05, needs=0.05, first_wait=0.05, longest_wait=0.2)
-    return QuoteService(stream, keeper, needs, most=3, pace=pace)
+    pace = QuotePace(look=0.05, needs=0.05, first_wait=0.05, longest_wait=0.2, silence=0.3)
+    return QuoteService(stream, keeper, needs, most=3, trading=lambda: open_now, pace=pace)
 
 
 def _quote(symbol: str, bid: str, ask: str, at: datetime = AT) -> str:
@@ -109,6 +114,36 @@ def test_a_lost_connection_is_opened_anew_and_asks_for_everything_again(feed: Qu
         until(lambda: kept.latest(["AAPL"]) == {})
         feed.tell(_quote("AAPL", "101", "101.01"))
         until(lambda: "AAPL" in kept.latest(["AAPL"]))
+
+
+def test_a_stream_that_tells_nothing_while_the_exchange_is_open_is_opened_anew(
+    feed: QuoteFeed, kept: KeptQuotes
+) -> None:
+    """Its connection stands and its pings are answered; what was kept counts no more, and all is asked for again."""
+    with running(_service(feed, kept, {"manual": lambda: {"AAPL"}}, open_now=True)):
+        until(lambda: feed.listened["quotes"] == {"AAPL"})
+        feed.tell(_quote("AAPL", "100", "100.01"))
+        until(lambda: "AAPL" in kept.latest(["AAPL"]))
+        until(lambda: feed.connected >= 3)
+    assert {("subscribe", ("AAPL",))} == set(feed.said)
+    assert len(feed.said) >= 2
+
+
+@pytest.mark.parametrize(("open_now", "symbols"), [(False, {"AAPL"}), (True, set[str]())])
+def test_silence_is_no_fault_while_the_exchange_is_closed_or_nothing_is_asked_for(
+    open_now: bool, symbols: set[str], feed: QuoteFeed, kept: KeptQuotes
+) -> None:
+    """Three times as long as would be a fault, by the looks that were made."""
+    looks: list[int] = []
+
+    def needed() -> set[str]:
+        looks.append(len(looks))
+        return symbols
+
+    needs: dict[str, Callable[[], Collection[str]]] = {"manual": needed}
+    with running(_service(feed, kept, needs, open_now=open_now)):
+        until(lambda: len(looks) > 18)
+    assert 1 == feed.connected
 
 
 def test_a_source_that_cannot_tell_needs_what_it_needed_before(feed: QuoteFeed, kept: KeptQuotes) -> None:

@@ -25,5 +25,11 @@ def quotes() -> None:
         kept_quotes(settings, environment) as keeper,
     ):
         needs = quote_needs(account, Lake(settings.lake_root), settings.quote_symbols)
-        service = QuoteService(alpaca_quotes(settings, environment), keeper, needs, most=settings.alpaca_stream_symbols)
+        service = QuoteService(
+            alpaca_quotes(settings, environment),
+            keeper,
+            needs,
+            most=settings.alpaca_stream_symbols,
+            trading=lambda: account.calendar.is_open(account.clock.now()),
+        )
         run_until_told(service.run, service.stop)

@@ -130,6 +130,11 @@ class SessionCalendar:
             raise NotASession(f"no session has closed by {now.isoformat()}: the calendar is {self._span()}", now=now)
         return self.sessions[count - 1]
 
+    def is_open(self, at: datetime) -> bool:
+        """Tell whether the exchange trades at an aware instant: the open included, the close not."""
+        day = at.astimezone(self.zone).date()
+        return self.is_session(day) and self.open_at(day) <= at < self.close_at(day)
+
     def open_at(self, session: date) -> datetime:
         """Return the opening instant (UTC); raises NotASession."""
         return self.opens[self._position(session)]

@@ -75,11 +75,9 @@ class MarketPrices:
         return self._at_close(symbols, at) if opened is None else self._of_market(symbols, at, opened)
 
     def _opened(self, at: datetime) -> datetime | None:
-        today = at.astimezone(self._calendar.zone).date()
-        if not self._calendar.is_session(today):
+        if not self._calendar.is_open(at):
             return None
-        opened = self._calendar.open_at(today)
-        return opened if opened <= at < self._calendar.close_at(today) else None
+        return self._calendar.open_at(at.astimezone(self._calendar.zone).date())
 
     def _at_close(self, symbols: Collection[str], at: datetime) -> Priced:
         session = self._calendar.latest_closed(at)

@@ -2,7 +2,8 @@
 
 Sources say which symbols they need, each for itself: positions and orders under way, targets, and what a person named.
 A symbol is listened to while any of them needs it. A connection that is lost is opened anew and asks for all of them
-again; in between nothing that was kept counts.
+again; in between nothing that was kept counts. So is one that stands, answers pings, and tells nothing while the
+exchange is open.
 """
 
 import threading
@@ -73,12 +74,13 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotePace:
-    """How often things are done, in seconds."""
+    """How often things are done, in seconds; `silence` is how long nothing at all may be told while trading goes on."""
 
     look: float = 1.0
     needs: float = 5.0
     first_wait: float = 1.0
     longest_wait: float = 30.0
+    silence: float = 60.0
 
 
 class QuoteService:
@@ -90,6 +92,7 @@ class QuoteService:
         needs: the symbols that each source needs now, by its name; the first has precedence.
         most: symbols that the stream may be asked for at once.
         pace: how often it looks and reconnects.
+        trading: tells whether quotes are to be expected now: the exchange is open.
         monotonic: seconds that only grow.
     """
 
@@ -100,11 +103,12 @@ class QuoteService:
         needs: Mapping[str, Needs],
         *,
         most: int,
+        trading: Callable[[], bool],
         pace: QuotePace | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream, self._keeper, self._needs, self._most = stream, keeper, needs, most
-        self._pace, self._monotonic = pace or QuotePace(), monotonic
+        self._pace, self._monotonic, self._trading = pace or QuotePace(), monotonic, trading
         self._known: dict[str, Collection[str]] = {}
         self._stop = threading.Event()
 
@@ -145,7 +149,7 @@ class QuoteService:
             self._keeper.begin()
             stack.callback(self._end)
             subscriptions = Subscriptions(self._most)
-            asked = float("-inf")
+            asked, heard = float("-inf"), self._monotonic()
             while not self._stop.is_set():
                 if self._monotonic() - asked >= self._pace.needs:
                     asked = self._monotonic()
@@ -154,6 +158,14 @@ class QuoteService:
                 messages = connection.receive(self._pace.look)
                 if messages:
                     self._keeper.keep(messages)
+                if messages or not subscriptions.listened or not self._trading():
+                    heard = self._monotonic()
+                elif self._monotonic() - heard > pace.silence:
+                    raise TransientError(
+                        f"nothing was told of {len(subscriptions.listened)} symbols for {pace.silence:g} s while the "
+                        "exchange is open, though the connection stands",
+                        symbols=sorted(subscriptions.listened),
+                    )
 
     def _end(self) -> None:
         try:
