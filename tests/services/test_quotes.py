@@ -48,8 +48,10 @@ def _service(
     *,
     secret: str = SECRET,
     open_now: bool = False,
+    silence: float = 20.0,
 ) -> QuoteService:
-    stream = AlpacaQuoteStream(StreamConfig(url=feed.url, key_id=KEY_ID, secret=secret))
+    config = StreamConfig(url=feed.url, key_id=KEY_ID, secret=secret, silence_seconds=silence)
+    stream = AlpacaQuoteStream(config)
     pace = QuotePace(look=0.05, needs=0.05, first_wait=0.05, longest_wait=0.2, silence=0.3)
     return QuoteService(stream, keeper, needs, most=3, trading=lambda: open_now, pace=pace)
 
@@ -127,6 +129,17 @@ def test_a_stream_that_tells_nothing_while_the_exchange_is_open_is_opened_anew(
         until(lambda: feed.connected >= 3)
     assert {("subscribe", ("AAPL",))} == set(feed.said)
     assert len(feed.said) >= 2
+
+
+def test_a_server_that_answers_no_pings_is_connected_to_anew(feed: QuoteFeed, kept: KeptQuotes) -> None:
+    """Its connection stands, and the exchange is closed: only the pings show that nobody is there."""
+    with running(_service(feed, kept, {"manual": lambda: {"AAPL"}}, silence=0.6)):
+        until(lambda: feed.listened["quotes"] == {"AAPL"})
+        with feed.deaf():
+            until(lambda: feed.connected == 2)
+        until(lambda: feed.said == [("subscribe", ("AAPL",))] * 2)
+        feed.tell(_quote("AAPL", "101", "101.01"))
+        until(lambda: "AAPL" in kept.latest(["AAPL"]))
 
 
 @pytest.mark.parametrize(("open_now", "symbols"), [(False, {"AAPL"}), (True, set[str]())])

@@ -51,6 +51,15 @@ class QuoteFeed:
         if connection is not None:
             connection.close(code=1001)
 
+    @contextmanager
+    def deaf(self) -> Iterator[None]:
+        """Leave everything that arrives on the connection unread and unanswered, pings too, though it stands."""
+        with self._lock:
+            connection = self._connection
+        assert connection is not None
+        with connection.protocol_mutex:
+            yield
+
     def handle(self, connection: ServerConnection) -> None:
         """Speak the protocol on one connection until it ends."""
         try:
