@@ -16,6 +16,7 @@ from trading_pipeline.adapters.store.ledger import OrderRecord
 from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, Verdict, VerdictCode
+from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import OrderStateUnknown
 from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.settlement import settle
@@ -146,6 +147,22 @@ def test_a_foreign_order_is_named_once_and_its_symbol_put_into_quarantine(kit: K
     assert ["foreign_order"] == [row["kind"] for row in kit.ledger.alerts.latest()]
     assert {"AAPL": None} == kit.ledger.books.quarantined(ACCOUNT)
     assert SubmissionService(kit.account, RUN).submit(order()).refused
+
+
+def test_a_list_that_lags_behind_the_executions_surprises_nobody(kit: Kit) -> None:
+    """An order whose every share was executed cannot work any more: its symbol goes on trading."""
+    submitted = SubmissionService(kit.account, RUN).submit(order()).order
+    shown = kit.exchange.find(submitted.client_order_id)
+    assert shown is not None
+    kit.exchange.advance(xnys().next(SESSION))
+    settle(kit.account, SESSION)
+    filled = kit.ledger.orders.get(submitted.client_order_id)
+    assert filled is not None
+    assert OrderState.FILLED is filled.state
+    kit.broker.foreign.append(shown)
+    settle(kit.account, SESSION)
+    assert [] == kit.ledger.alerts.latest()
+    assert {} == kit.ledger.books.blocked(ACCOUNT)
 
 
 def test_an_order_that_arrives_after_it_was_given_up_is_named_and_cancelled(kit: Kit) -> None:

@@ -28,14 +28,15 @@ log = structlog.get_logger(__name__)
 def report_open_orders(account: TradingAccount, working: Sequence[BrokerOrder]) -> None:
     """Name those of the broker's working orders that the ledger does not know, or holds for ended.
 
-    The ledger is asked after the broker was: an order of ours is in it before it is sent.
+    The ledger is asked after the broker was: an order of ours is in it before it is sent. One whose every share was
+    executed works no more, whatever a list says that lags behind the executions.
     """
     known = account.ledger.orders.get_many([one.client_order_id for one in working])
     for reported in working:
         stored = known.get(reported.client_order_id)
         if stored is None or stored.intent.account != account.account:
             _foreign(account, reported)
-        elif stored.state.terminal:
+        elif stored.state.terminal and stored.state is not OrderState.FILLED:
             _late_arrival(account, stored, reported)
 
 
