@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: journals simulate help run ui test test-fast check lint types imports format lock clean
+.PHONY: journals paper-run simulate help run ui test test-fast check lint types imports format lock clean
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -21,6 +21,9 @@ simulate: $(STAMP) ## the order path under drawn faults, SEEDS=1000 of them or o
 
 journals: $(STAMP) ## what Alpaca's journal and the ledger say after each fault, as the table of docs/alpaca.md
 	@PYTHONPATH=.:tests $(BIN)/python -m support.alpaca.journals
+
+paper-run: $(STAMP) ## ten sessions on a local Alpaca under faults as SEED draws them, as the table of docs/alpaca.md; KILL=1: under kill -9 too
+	@PYTHONPATH=.:tests $(BIN)/python -m support.paper --seed $(or $(SEED),1) $(if $(KILL),--kill)
 
 check: lint types imports ## everything but the tests
 

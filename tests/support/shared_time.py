@@ -5,7 +5,7 @@ import struct
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from support.virtual_time import shift_time
+from support.virtual_time import set_shift
 
 _SECONDS = struct.Struct("d")
 
@@ -27,13 +27,16 @@ class SharedTime:
         return datetime.now(UTC) + timedelta(seconds=shift)
 
     def advance(self, seconds: float) -> None:
-        """Move the time on for everybody, the database included."""
-        with self._path.open("r+b") as file:
+        """Move the time on for everybody.
+
+        The database is told the whole, not the step: one killed in between leaves no lasting difference.
+        """
+        with self._path.open("r+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            (shift,) = _SECONDS.unpack(file.read())
+            (before,) = _SECONDS.unpack(file.read())
             file.seek(0)
-            file.write(_SECONDS.pack(shift + seconds))
-        shift_time(self._database_url, seconds)
+            file.write(_SECONDS.pack(before + seconds))
+            set_shift(self._database_url, before + seconds)
 
     def advance_to(self, instant: datetime) -> None:
         """Move the time on to an instant, unless it has come already."""

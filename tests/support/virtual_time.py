@@ -29,3 +29,9 @@ def shift_time(database_url: str, seconds: float) -> None:
     """Move the database's clock, back too."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("update simulation.shift set by = by + make_interval(secs => %s)", (seconds,))
+
+
+def set_shift(database_url: str, seconds: float) -> None:
+    """Let the database's clock stand so far from the real one."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("update simulation.shift set by = make_interval(secs => %s)", (seconds,))

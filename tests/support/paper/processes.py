@@ -18,8 +18,6 @@ from pathlib import Path
 
 import dagster as dg
 
-# What the product imports late is imported here once, before the processes are forked.
-import trading_pipeline.adapters.broker.alpaca.updates
 from support.pipeline import QUIET, errors_of
 from support.shared_time import SharedTime
 from trading_pipeline.adapters.alpaca.transport import AlpacaReader, Bounds
@@ -63,7 +61,7 @@ Work = Callable[..., int]
 def start(setup: Setup, work: Work, *arguments: object) -> ForkServerProcess:
     """Start a process."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload(["support.paper.warmed"])
     with _modules_to_be_found():
         process = context.Process(target=_run, args=(setup, work, arguments), name=work.__name__, daemon=True)
         process.start()
@@ -164,6 +162,3 @@ def _at_the_time_of(clock: SharedTime) -> None:
     AlpacaWriter.__init__.__kwdefaults__["bounds"] = _BOUNDS  # type: ignore[misc]
     AlpacaReader.__init__.__kwdefaults__["sleep"] = clock.advance  # type: ignore[misc]
     stream_service.Pace = partial(Pace, look=0.05, sweep=3.0, first_wait=0.05, longest_wait=0.3)  # type: ignore[misc,assignment]
-
-
-assert trading_pipeline.adapters.broker.alpaca.updates

@@ -35,7 +35,8 @@ COLUMNS = ("session", "orders", "accepted per intent", "what went wrong", "kill 
 FIRST = date(2023, 9, 5)
 HISTORY = 25
 """Sessions of bars before the first one."""
-MOST_ATTEMPTS = 8
+MOST_ATTEMPTS, MOST_KILLED = 8, 4
+"""Times that a step is begun at most, and of those how many may be killed."""
 PATIENCE_SECONDS = 60
 SCHEDULED = timedelta(hours=5)
 """How long before the open the schedule asks for a session's orders: all attempts lie in the window for them."""
@@ -156,9 +157,9 @@ class PaperRun:
 
     def _submit(self, session: date) -> None:
         """Start the job until every order of the session is decided."""
-        for _ in range(MOST_ATTEMPTS):
+        for attempt in range(MOST_ATTEMPTS):
             self._strike(When.SEND)
-            done = self._attempt(processes.submit, session)
+            done = self._attempt(processes.submit, session, spared=attempt >= MOST_KILLED)
             orders = self.ledger.orders.of_session(ACCOUNT, session)
             if done and not any(order.state in _UNDECIDED for order in orders):
                 return
@@ -167,18 +168,18 @@ class PaperRun:
 
     def _step(self, work: Work, *arguments: object) -> None:
         """Do one thing of a session, again until it succeeds."""
-        for _ in range(MOST_ATTEMPTS):
-            if self._attempt(work, *arguments):
+        for attempt in range(MOST_ATTEMPTS):
+            if self._attempt(work, *arguments, spared=attempt >= MOST_KILLED):
                 return
             self._time.pause(LOOK)
         log = (self._setup.folder / f"{work.__name__}.log").read_text()
         raise AssertionError(f"{work.__name__} never succeeded:\n{log[-3000:]}")
 
-    def _attempt(self, work: Work, *arguments: object) -> bool:
+    def _attempt(self, work: Work, *arguments: object, spared: bool) -> bool:
         """Run a process to its end, or to the blow that is drawn for it; keep the others running."""
         self._keep_running()
         process = processes.start(self._setup, work, *arguments)
-        if self._killing and self._chance.random() < 0.5:
+        if self._killing and not spared and self._chance.random() < 0.5:
             process.join(self._chance.uniform(0.02, 1.2))
             if process.is_alive():
                 self._kill(process)
