@@ -50,5 +50,5 @@ def running_s3() -> Iterator[S3Server]:
     try:
         yield S3Server(url=f"http://127.0.0.1:{port}")
     finally:
-        process.terminate()
+        process.kill()  # it keeps nothing, and a thread that serves may outlive a polite request
         process.wait()
