@@ -46,12 +46,13 @@ from support.alpaca.server import Application, Refusal, Request
 from support.alpaca.trading_api import TradingApi
 from support.commands import run_command
 from support.servers import fresh_database
+from support.session_lake import judge_fresh
 
 from trading_pipeline.adapters.broker.alpaca.account import CHECK_SECONDS
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.raw_bars import record_raw_bars
 from trading_pipeline.core.bars import BAR_SCHEMA
-from trading_pipeline.core.manifest import MANIFEST_SCHEMA
+from trading_pipeline.core.freshness import FRESH
 from trading_pipeline.core.quality import GateConfig
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.embedded import embedded_servers, stop_embedded
@@ -228,18 +229,7 @@ def _signal(lake: Lake, session: date, symbols: list[str]) -> None:
     ]
     record_raw_bars(lake, pl.DataFrame(rows, schema=BAR_SCHEMA), sessions=sessions, now=datetime.now(UTC))
     judge_sessions(lake, sessions, GateConfig())
-    manifest = [
-        {
-            "session": session,
-            "symbol": symbol,
-            "ended_at": xnys().close_at(session),
-            "age_minutes": 0,
-            "state": "fresh",
-            "session_usable": True,
-        }
-        for symbol in symbols
-    ]
-    lake.write(Dataset.FRESHNESS, pl.DataFrame(manifest, schema=MANIFEST_SCHEMA), sessions=[session])
+    judge_fresh(lake, session, dict.fromkeys(symbols, FRESH))
     scores = pl.DataFrame(
         {"session": session, "symbol": symbols, "score": [float(one) for one in range(len(symbols))]}
     ).with_columns(

@@ -1,11 +1,13 @@
 """The account under test: on the simulated exchange, or on an Alpaca account on loopback."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
 from support.alpaca.stream import TradeUpdates, trade_updates
 from support.trading import Kit, trading_kit
+from support.window import IN_TIME, WINDOW
 
 from trading_pipeline.services.account import TradingAccount
 
@@ -36,3 +38,15 @@ def account(database_url: str, redis_url: str, bench: Bench) -> Iterator[Trading
     """Our account on it, with a book."""
     with alpaca_account(database_url, redis_url, bench) as opened:
         yield opened
+
+
+@pytest.fixture
+def early(bench: Bench) -> None:
+    """An instant in the window; use it for the whole file, so that an account is opened at it."""
+    bench.waits.instant = IN_TIME
+
+
+@pytest.fixture
+def bound(account: TradingAccount) -> TradingAccount:
+    """Our account with a window."""
+    return replace(account, window=WINDOW)

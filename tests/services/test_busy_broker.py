@@ -1,7 +1,6 @@
 """A broker that takes no orders for a while: the run waits for it, with the lane free, and fails by name if in vain."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,11 +9,11 @@ from support.alpaca.bench import Bench
 from support.alpaca.server import Fault
 from support.session_lake import session_lake
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, order
+from support.window import IN_TIME
 
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import VerdictCode
-from trading_pipeline.core.submission_window import SubmissionWindow
 from trading_pipeline.errors import OrdersUnsent
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.busy_broker import PATIENCE, UNTOLD, require_sent, send_rest
@@ -24,9 +23,9 @@ from trading_pipeline.services.rebalance import Rebalance, rebalance
 from trading_pipeline.services.session_story import stories
 from trading_pipeline.services.submission import SubmissionService
 
+pytestmark = pytest.mark.usefixtures("early")
+
 ORDERS = "/v2/orders"
-WINDOW = SubmissionWindow(opens_before=timedelta(hours=6), ends_before=timedelta(minutes=5))
-IN_TIME = datetime(2023, 9, 5, 9, 0, tzinfo=UTC)
 ENDS = datetime(2023, 9, 5, 13, 25, tzinfo=UTC)
 SYMBOLS = ("AAPL", "MSFT", "NVDA")
 Halt = Callable[[RiskOperations], object]
@@ -34,18 +33,6 @@ HALTS: list[tuple[Halt, VerdictCode]] = [
     (lambda operations: operations.engage_kill_switch(ACTION), VerdictCode.KILL_SWITCH_ENGAGED),
     (lambda operations: operations.trip_circuit_breaker(ACTION), VerdictCode.BREAKER_TRIPPED),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _early(bench: Bench) -> None:
-    """In the window, also for the account that is opened then."""
-    bench.waits.instant = IN_TIME
-
-
-@pytest.fixture
-def bound(account: TradingAccount) -> TradingAccount:
-    """The account with a window."""
-    return replace(account, window=WINDOW)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A session's own orders are sent before its open or not at all; people and large orders are not bound to it."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from support.alpaca.server import Fault
 from support.session_lake import session_lake
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, quotes
 from support.virtual_time import shift_time
+from support.window import WINDOW
 
 from trading_pipeline.adapters.store.ledger.session_records import Outcome
 from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.core.submission_window import SubmissionWindow
 from trading_pipeline.errors import OutsideSubmissionWindow
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
@@ -24,22 +24,10 @@ from trading_pipeline.services.session_story import stories, unexplained
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import GRACE, SubmissionService
 
-WINDOW = SubmissionWindow(opens_before=timedelta(hours=6), ends_before=timedelta(minutes=5))
-IN_TIME = datetime(2023, 9, 5, 9, 0, tzinfo=UTC)
+pytestmark = pytest.mark.usefixtures("early")
+
 TOO_EARLY = datetime(2023, 9, 5, 7, 29, tzinfo=UTC)
 TOO_LATE = datetime(2023, 9, 5, 13, 25, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _early(bench: Bench) -> None:
-    """In the window, also for the account that is opened then."""
-    bench.waits.instant = IN_TIME
-
-
-@pytest.fixture
-def bound(account: TradingAccount) -> TradingAccount:
-    """The account with a window."""
-    return replace(account, window=WINDOW)
 
 
 @pytest.mark.parametrize(("at", "words"), [(TOO_EARLY, "not open yet"), (TOO_LATE, "not traded late")])

@@ -1,6 +1,7 @@
 """A lake that is ready for one session's orders: raw bars, the verdict of the gate, freshness and a target."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from trading_pipeline.core.bars import BAR_SCHEMA
 from trading_pipeline.core.manifest import MANIFEST_SCHEMA
 from trading_pipeline.core.portfolio import TARGET_SCHEMA
 from trading_pipeline.core.quality import GateConfig
+from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.gate import judge_sessions
 
 CLOSE = datetime(2023, 9, 1, 20, tzinfo=UTC)
@@ -77,15 +79,20 @@ def arrive(lake: Lake, *, restated: float = 0.0) -> None:
 def judge(lake: Lake, *, usable: bool) -> None:
     """Judge the freshness of three symbols, and of the session."""
     states = {"AAPL": "fresh", "HELD": "fresh", "STALE": "stale"}
+    judge_fresh(lake, SESSION, states, usable=usable)
+
+
+def judge_fresh(lake: Lake, session: date, states: Mapping[str, str], *, usable: bool = True) -> None:
+    """Leave the freshness of symbols, by name, in a session that is usable or not."""
     rows = [
         {
-            "session": SESSION,
+            "session": session,
             "symbol": symbol,
-            "ended_at": CLOSE,
+            "ended_at": xnys().close_at(session),
             "age_minutes": 0,
             "state": state,
             "session_usable": usable,
         }
         for symbol, state in states.items()
     ]
-    lake.write(Dataset.FRESHNESS, pl.DataFrame(rows, schema=MANIFEST_SCHEMA), sessions=[SESSION])
+    lake.write(Dataset.FRESHNESS, pl.DataFrame(rows, schema=MANIFEST_SCHEMA), sessions=[session])

@@ -12,7 +12,6 @@ from typing import Any, Self
 
 from dagster import DagsterEventType, EventLogEntry
 from dagster_postgres.event_log import PostgresEventLogStorage
-from dagster_postgres.utils import pg_url_from_config
 from dagster_shared.serdes import serialize_value
 from sqlalchemy import (
     JSON,
@@ -30,7 +29,7 @@ from sqlalchemy import (
     table,
 )
 
-from trading_pipeline.instance.connections import keep_connections
+from trading_pipeline.instance.connections import arguments_of, keep_connections
 
 _EVENTS = table(
     "event_logs",
@@ -58,11 +57,7 @@ class BatchedEventLogStorage(PostgresEventLogStorage):
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:
         """Build the storage from `dagster.yaml`."""
-        return cls(
-            postgres_url=pg_url_from_config(config_value),
-            should_autocreate_tables=config_value.get("should_autocreate_tables", True),
-            inst_data=inst_data,
-        )
+        return cls(**arguments_of(inst_data, config_value))
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events of one batch, planned materialisations in one statement."""

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from dagster_postgres.run_storage import PostgresRunStorage
-from dagster_postgres.utils import pg_url_from_config
 
-from trading_pipeline.instance.connections import keep_connections
+from trading_pipeline.instance.connections import arguments_of, keep_connections
 
 
 class PooledRunStorage(PostgresRunStorage):
@@ -25,11 +24,7 @@ class PooledRunStorage(PostgresRunStorage):
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:
         """Build the storage from `dagster.yaml`."""
-        return cls(
-            postgres_url=pg_url_from_config(config_value),
-            should_autocreate_tables=config_value.get("should_autocreate_tables", True),
-            inst_data=inst_data,
-        )
+        return cls(**arguments_of(inst_data, config_value))
 
     def has_run_stats_index_cols(self) -> bool:
         """Tell whether runs have their start and end in columns; a migration may add them, none takes them away."""

@@ -7,10 +7,11 @@ from decimal import Decimal
 
 import polars as pl
 
+from support.session_lake import judge_fresh
 from trading_pipeline.adapters.store.lake import Dataset, Lake
 from trading_pipeline.adapters.store.raw_bars import record_raw_bars
 from trading_pipeline.core.bars import BAR_SCHEMA
-from trading_pipeline.core.manifest import MANIFEST_SCHEMA
+from trading_pipeline.core.freshness import FRESH
 from trading_pipeline.core.portfolio import TARGET_SCHEMA
 from trading_pipeline.core.quality import GateConfig
 from trading_pipeline.core.sessions import xnys
@@ -37,8 +38,8 @@ class Market:
         now = xnys().close_at(sessions[-1]) + timedelta(hours=1)
         record_raw_bars(self._lake, pl.DataFrame(rows, schema=BAR_SCHEMA), sessions=sessions, now=now)
         judge_sessions(self._lake, sessions, GateConfig())
-        judged = [self._judgement(session, symbol) for session in sessions for symbol in SYMBOLS]
-        self._lake.write(Dataset.FRESHNESS, pl.DataFrame(judged, schema=MANIFEST_SCHEMA), sessions=sessions)
+        for session in sessions:
+            judge_fresh(self._lake, session, dict.fromkeys(SYMBOLS, FRESH))
 
     def _move(self) -> None:
         """Move each price by a percent at most."""
@@ -86,14 +87,4 @@ class Market:
             "volume": float(self._chance.randint(9_000_000, 11_000_000)),
             "vwap": None,
             "source": "test",
-        }
-
-    def _judgement(self, session: date, symbol: str) -> dict[str, object]:
-        return {
-            "session": session,
-            "symbol": symbol,
-            "ended_at": xnys().close_at(session),
-            "age_minutes": 0,
-            "state": "fresh",
-            "session_usable": True,
         }

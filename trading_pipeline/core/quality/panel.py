@@ -167,7 +167,7 @@ class Panel:
         return mean
 
     def largest_before(self, values: Floats, count: int) -> Floats:
-        """Return the largest of up to `count` rows before each; 0 where none is positive. Few should be."""
+        """Return the largest of up to `count` rows before each; 0 where none is positive. Fast where few are."""
         largest = np.zeros(len(self))
         at = np.flatnonzero(values > 0)
         for after in range(1, count + 1):

@@ -9,6 +9,7 @@ from support.alpaca.documents import order_json
 from support.alpaca.server import Fault
 from support.trading import intent
 
+from trading_pipeline.adapters.broker.alpaca.broker import AlpacaBroker
 from trading_pipeline.adapters.broker.alpaca.documents import broker_order, decimal_of, session_of
 from trading_pipeline.adapters.broker.alpaca.reading import READ_SECONDS
 from trading_pipeline.core.orders.states import OrderState
@@ -102,12 +103,7 @@ def test_an_execution_that_appears_late_before_others_is_missed_by_no_reading(be
 
 def test_many_orders_are_found_in_pages_and_those_they_leave_out_by_their_ids(bench: Bench) -> None:
     """Listing ends with the last one wanted; one that Alpaca has none of is left out, and asked for each time."""
-    broker, orders = bench.broker(), [intent(repeat=number) for number in range(9)]
-    bench.exchange.largest_page = 3
-    for one in orders:
-        bench.waits.sleep(1)
-        send(broker, one)
-    ids = [one.client_order_id for one in orders]
+    broker, ids = _nine_orders(bench)
     bench.server.requests.clear()
     assert set(ids[6:]) == set(broker.find_many(ids[6:]))
     assert ["/v2/orders"] == [one.path for one in bench.server.requests]
@@ -119,18 +115,23 @@ def test_many_orders_are_found_in_pages_and_those_they_leave_out_by_their_ids(be
 
 def test_fewer_orders_than_the_pages_of_all_are_looked_up_at_once(bench: Bench) -> None:
     """Of an account with many orders, two are not worth all its pages."""
-    broker, orders = bench.broker(), [intent(repeat=number) for number in range(9)]
-    bench.exchange.largest_page = 3
-    for one in orders:
-        bench.waits.sleep(1)
-        send(broker, one)
-    ids = [one.client_order_id for one in orders]
+    broker, ids = _nine_orders(bench)
     broker.find_many(ids)
     bench.exchange.end(ids[0], "canceled")
     bench.server.requests.clear()
     found = broker.find_many(ids[:2])
     assert (OrderState.CANCELED, OrderState.ACCEPTED) == (found[ids[0]].state, found[ids[1]].state)
     assert 2 == len(bench.server.requests)
+
+
+def _nine_orders(bench: Bench) -> tuple[AlpacaBroker, list[str]]:
+    """Send nine orders, a second apart, to an account whose pages hold three."""
+    broker, orders = bench.broker(), [intent(repeat=number) for number in range(9)]
+    bench.exchange.largest_page = 3
+    for one in orders:
+        bench.waits.sleep(1)
+        send(broker, one)
+    return broker, [one.client_order_id for one in orders]
 
 
 def _pages(bench: Bench) -> int:

@@ -191,7 +191,7 @@ class Restatements:
         return restated
 
     def marks(self, account: str, session: date, closes: Mapping[str, ReferencePrice]) -> dict[str, ReferencePrice]:
-        """Return closes as they are after the recorded actions up to a session that took effect since; dollars, exact.
+        """Return closes as they are after the recorded actions up to a session that took effect since; dollars.
 
         A position that was restated is then valued in its own shares also while its symbol has no bar since. A close
         that moved to a new symbol stands there unless that has one of its own.
