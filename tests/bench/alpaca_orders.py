@@ -18,7 +18,8 @@ again counts. Only the looks at account, clock and positions are needed again ev
 for no order is sent on an older one; `repeated_percent` counts these as well. The goal is less than 5 percent. The last
 line is one JSON object.
 
-Sessions become Dagster's partitions at midnight New York: between a close and that midnight there is nothing to trade.
+Sessions become Dagster's partitions at midnight New York, and orders are sent before an open: from a session's open to
+that midnight there is nothing to trade. The window begins early here, so that any other hour will do.
 """
 
 import argparse
@@ -63,6 +64,7 @@ NEEDED = ("/v2/account", "/v2/clock", "/v2/assets", "/v2/positions", "/v2/orders
 """Whose account, whose time, what may be traded, what is held and what works: one read of each."""
 LOOKS = ("/v2/account", "/v2/clock", "/v2/positions")
 ASSETS = "target_portfolio,tie_out,submitted_orders"
+LONGEST_CLOSURE_MINUTES = 10 * 24 * 60
 COMMAND = (sys.executable, "-m", "dagster", "asset", "materialize", "-m", "trading_pipeline.definitions")
 ACCOUNT = "paper"
 PRICE = Decimal(100)
@@ -188,6 +190,7 @@ def _variables(bench: Bench, database_url: str, redis_url: str, orders: int, per
         "CAPITAL": str(2_000 * orders),
         "LONG_COUNT": str(orders),
         "SHORT_COUNT": "0",
+        "SUBMISSION_OPENS_MINUTES": str(LONGEST_CLOSURE_MINUTES),
     }
 
 
