@@ -1,5 +1,6 @@
 """What others did in the account is recorded and counted, keeps its symbol from trading, and ends or is accepted."""
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,10 +11,13 @@ from support.alpaca.bench import Bench
 from support.alpaca.server import Fault
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, order
 
+from trading_pipeline.adapters.guards.connection import connect
+from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.cli.runtime import record_start
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.core.risk.halts import Gate, OperatorAction
+from trading_pipeline.core.risk.clearance import VerdictCode
+from trading_pipeline.core.risk.halts import Gate, KillSwitch, OperatorAction
 from trading_pipeline.errors import NotReconciled, OperatorError, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.differences import DifferenceKind
@@ -38,6 +42,11 @@ def _held(account: TradingAccount) -> dict[str, Decimal]:
 
 def _clears(account: TradingAccount, symbol: str, repeat: int = 0) -> bool:
     return not SubmissionService(account, RUN).submit(order(symbol, qty=1, repeat=repeat)).refused
+
+
+def _verdict(account: TradingAccount, symbol: str, repeat: int) -> VerdictCode | None:
+    verdict = SubmissionService(account, RUN).submit(order(symbol, qty=1, repeat=repeat)).verdict
+    return None if verdict is None else verdict.code
 
 
 def test_an_account_in_agreement_keeps_its_epoch_and_its_gate(account: TradingAccount) -> None:
@@ -249,16 +258,56 @@ def test_shares_that_the_second_look_explains_are_nobody_elses(account: TradingA
     assert bench.waits.waited
 
 
-def test_a_stale_book_is_left_to_an_operator(account: TradingAccount, bench: Bench, database_url: str) -> None:
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "epoch = epoch + 1, confirmed_epoch = epoch + 1",
+        "epoch = epoch + 2, confirmed_epoch = epoch + 1",
+        "epoch = epoch + 1, high_sequence = high_sequence + 1000",
+        "epoch = epoch - 1, confirmed_epoch = epoch - 2",
+    ],
+    ids=["a change it had made", "more than it never heard of", "what it said yes to", "its ledger"],
+)
+def test_a_book_that_lost_something_is_left_to_an_operator(
+    lost: str, account: TradingAccount, bench: Bench, database_url: str
+) -> None:
     """Reconciling never makes a book anew that is not the ledger's, orders of others or not."""
     with psycopg.connect(database_url) as connection:
-        connection.execute("update ledger.books set epoch = epoch + 1")
+        connection.execute(f"update ledger.books set {lost}".encode())
     bench.broker_client().post("/orders", BY_HAND)
     done = reconcile(account, ACTION)
     assert Gate.CLOSED is done.record.gate
     assert DifferenceKind.EPOCH in {one.kind for one in done.unexplained}
     RiskOperations(account).rebuild_risk_book(ACTION)
     assert Gate.OPEN is reconcile(account, ACTION).record.gate
+
+
+def test_a_book_that_is_gone_is_left_to_an_operator_whatever_was_under_way(
+    account: TradingAccount, database_url: str, redis_url: str
+) -> None:
+    """Nobody can tell what a book knew that is not there."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update ledger.books set epoch = epoch + 1")
+    with closing(connect(redis_url)) as client:
+        client.flushdb()
+    done = reconcile(account, ACTION)
+    assert Gate.CLOSED is done.record.gate
+    assert [DifferenceKind.BOOK_MISSING] == [one.kind for one in done.unexplained]
+
+
+def test_what_redis_did_not_hear_while_it_was_away_the_next_reconciliation_tells_it(account: TradingAccount) -> None:
+    """The switch was pressed, then let go of: until Redis knows, nothing clears; nobody has to rebuild the book."""
+    with closing(connect("redis://127.0.0.1:1/0")) as nowhere:
+        alone = RiskOperations(replace(account, guard=RiskGuard(nowhere, ACCOUNT)))
+        assert "until a reconciliation" in alone.engage_kill_switch(ACTION).stale
+        pressed = reconcile(account, ACTION)
+        assert (Gate.OPEN, KillSwitch.ENGAGED) == (pressed.record.gate, pressed.record.kill_switch)
+        assert not _clears(account, "AAPL")
+        assert "until a reconciliation" in alone.disengage_kill_switch(ACTION).stale
+    assert VerdictCode.BOOK_STALE is _verdict(account, "AAPL", repeat=1)
+    assert Gate.OPEN is reconcile(account, ACTION).record.gate
+    assert _clears(account, "AAPL", repeat=2)
+    assert [] == compare(account)
 
 
 def test_a_crash_between_ledger_and_guard_is_finished_by_the_next_one(account: TradingAccount, bench: Bench) -> None:

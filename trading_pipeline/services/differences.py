@@ -52,6 +52,7 @@ _SETTLE = "run the job `reports` for the broker's session: it settles"
 _BROKER = "engage the kill switch, then compare with the broker's own record"
 ADVICE: Mapping[DifferenceKind, str] = {
     DifferenceKind.BOOK_MISSING: f"{_REBUILD}, or initialize-risk-book for a new account",
+    DifferenceKind.EPOCH: f"reconcile: it tells the book what it never heard; if it lost something, {_REBUILD}",
     DifferenceKind.ORDER_UNKNOWN_TO_LEDGER: "reconcile: it records what others do in the account",
     DifferenceKind.ORDER_UNKNOWN_TO_BROKER: _BROKER,
     DifferenceKind.EXECUTION_DIFFERS: _BROKER,

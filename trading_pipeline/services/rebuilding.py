@@ -18,7 +18,7 @@ from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import judged_ticks, limit_ticks
 from trading_pipeline.core.risk.halts import LONGEST_REASON, Gate, OperatorAction
 from trading_pipeline.core.risk.limits import RiskLimits
-from trading_pipeline.errors import OperatorError
+from trading_pipeline.errors import OperatorError, TradingHalted
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.differences import Difference, broker_differences
 from trading_pipeline.services.looking import Look, look
@@ -74,15 +74,16 @@ def initialise_book(account: TradingAccount, limits: RiskLimits, action: Operato
     )
     unposted = _unposted(account)
     sequence = account.guard.initialise(_book_state(account, record, unposted))
-    books.saw_sequence(name, record.epoch, sequence)
+    books.saw_book(name, record.epoch, sequence)
     return record
 
 
 def rebuild_book(account: TradingAccount, action: OperatorAction, *, cause: str = "rebuild: ") -> BookRecord:
     """Write the book anew in a new epoch, while the caller holds the lane; limits and halts are the ledger's.
 
-    A crash at any point leaves a book of an older epoch, which clears nothing; another rebuild starts over. `cause` is
-    how the reason of a quarantine begins that the rebuild starts: whoever ends it knows it by that.
+    A crash at any point leaves a book of an older epoch, which clears nothing; another rebuild starts over, and if the
+    book had lost nothing, the next reconciliation does. `cause` is how the reason of a quarantine begins that the
+    rebuild starts: whoever ends it knows it by that.
 
     Raises:
         OperatorError: the account never had a book.
@@ -106,6 +107,30 @@ def rewrite_book(account: TradingAccount, action: OperatorAction) -> BookRecord:
     return _write_anew(account, action, present.gate, present.gate_reason)
 
 
+def catch_up(account: TradingAccount, action: OperatorAction) -> None:
+    """Make anew a book that never heard of a change the ledger has, while the caller holds the lane.
+
+    A process died between ledger and Redis, or Redis was away. Nothing is lost then: the book is still in the last
+    epoch it was seen in, or a later one, and has all that the ledger saw of it. Any other book that is not the ledger's
+    has lost something, and is left to an operator. For whom it is, see `rewrite_book`.
+    """
+    books, record = account.ledger.books, account.ledger.books.get(account.account)
+    if record.confirmed_epoch == record.epoch:
+        return
+    try:
+        book = account.guard.snapshot()
+    except TradingHalted:
+        return  # damaged: the comparison says so
+    if book is None or book.sequence < record.high_sequence:
+        return
+    if book.epoch == record.epoch:
+        books.saw_book(account.account, book.epoch, book.sequence)
+    elif record.confirmed_epoch <= book.epoch < record.epoch:
+        why = f"the book is in epoch {book.epoch}: it never heard of what made it {record.epoch}, and has lost nothing"
+        log.warning("the book is made anew", reason=why)
+        rewrite_book(account, OperatorAction(operator=action.operator, reason=why))
+
+
 def _write_anew(account: TradingAccount, action: OperatorAction, gate: Gate, reason: str) -> BookRecord:
     books, name = account.ledger.books, account.account
     record = books.begin_epoch(
@@ -114,7 +139,7 @@ def _write_anew(account: TradingAccount, action: OperatorAction, gate: Gate, rea
     unposted = _unposted(account)
     sequence = account.guard.rebuild(_book_state(account, record, unposted))
     account.ledger.fills.mark_posted(unposted)
-    books.saw_sequence(name, record.epoch, sequence)
+    books.saw_book(name, record.epoch, sequence)
     tell_guard(account)
     return record
 

@@ -4,7 +4,8 @@ What our orders did is booked as in any settlement. What is left is somebody els
 book, shares are booked as external fills, so that both count toward every limit; their symbol is kept from trading
 until they are over or an operator accepts them. What neither explains, or has no price, closes the gate.
 
-A book that is missing, stale or wrong is never made anew here: that is an operator's `rebuild_risk_book`.
+A book that never heard of a change of the ledger's, as a process died in between, is made anew. One that is missing,
+has lost what it knew or is wrong never is: that is an operator's `rebuild_risk_book`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from trading_pipeline.errors import NotReconciled, OperatorError, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.differences import Difference, DifferenceKind, broker_differences
 from trading_pipeline.services.following import follow
-from trading_pipeline.services.rebuilding import News, bring_home, rewrite_book
+from trading_pipeline.services.rebuilding import News, bring_home, catch_up, rewrite_book
 from trading_pipeline.services.restating import release_agreed
 from trading_pipeline.services.settlement import tell_guard
 from trading_pipeline.services.surprises import OF_OTHERS, report_open_orders
@@ -98,9 +99,7 @@ def start(account: TradingAccount, action: OperatorAction) -> Reconciled | None:
 def reconcile(account: TradingAccount, action: OperatorAction) -> Reconciled:
     """Bring the broker's news home, record what is others', and open or close the gate by what is left.
 
-    Safe to repeat at any time, and after a crash: every step is looked for before it is made. One crash leaves work for
-    a person: while the book is made anew to hold orders of others, it is stale, clears nothing, and wants
-    `rebuild_risk_book` as after any rebuild that was cut off.
+    Safe to repeat at any time, and after a crash: every step is looked for before it is made.
 
     Raises:
         OperatorError: the account never had a book.
@@ -116,6 +115,7 @@ def reconcile_in_lane(account: TradingAccount, action: OperatorAction) -> Reconc
     if not ledger.books.get(name).epoch:
         raise OperatorError(f"account {name} never had a risk book: run initialize-risk-book first", account=name)
     news = bring_home(account)
+    catch_up(account, action)
     working = account.broker.open_orders()
     report_open_orders(account, working)
     _record_orders(account, working)

@@ -271,7 +271,7 @@ def _remember(account: TradingAccount, book: BookRecord, told: Told, mark: Calla
     """Mark what the guard knows now, and return the sequence of its book; what it does not know is told again."""
     if told.done:
         # The sequence first: a book that lost these steps later is then known to be stale.
-        account.ledger.books.saw_sequence(account.account, book.epoch, told.sequence)
+        account.ledger.books.saw_book(account.account, book.epoch, told.sequence)
         mark(told.done)
     if told.failure is not None:
         raise told.failure

@@ -151,7 +151,7 @@ def _why(snapshot: BookSnapshot) -> str:
         VerdictCode.BREAKER_TRIPPED: snapshot.breaker_reason,
         VerdictCode.QUIET_PERIOD: f"until {snapshot.quiet_until.isoformat()}" if snapshot.quiet_until else "",
         VerdictCode.GATE_CLOSED: snapshot.gate_reason,
-        VerdictCode.BOOK_STALE: "the book is stale: run `trading-pipeline rebuild-risk-book`",
+        VerdictCode.BOOK_STALE: "the book is stale: run `reconcile`, and if it stays so `rebuild-risk-book`",
     }
     if snapshot.cause is None:
         return ""

@@ -13,7 +13,7 @@ from trading_pipeline.core.risk.clearance import VerdictCode
 from trading_pipeline.errors import OrderConflict, ServerUnavailable, TradingHalted
 
 _REMEDIES = {
-    VerdictCode.BOOK_STALE: "is not the one the ledger knows: run rebuild_risk_book",
+    VerdictCode.BOOK_STALE: "is not the one the ledger knows: reconcile, and if it stays so run rebuild_risk_book",
     VerdictCode.BOOK_MISSING: "is missing: run initialize_risk_book or rebuild_risk_book",
 }
 _STEPS = {"ok": 1, "known": 0}

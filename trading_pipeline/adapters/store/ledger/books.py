@@ -30,6 +30,13 @@ update ledger.books set epoch = {_NEXT_EPOCH}, limits = %(limits)s, limit_overri
  where account = %(account)s returning *, clock_timestamp() as read_at
 """  # noqa: S608 - the expression is ours
 
+_SAW_BOOK = """
+update ledger.books
+   set confirmed_epoch = greatest(confirmed_epoch, %(epoch)s),
+       high_sequence = case epoch when %(epoch)s then greatest(high_sequence, %(sequence)s) else high_sequence end
+ where account = %(account)s
+"""
+
 _CLEARED = """
 select trade_session, count(*) as orders,
        sum(case when released or client_order_id in (
@@ -110,14 +117,10 @@ class Books:
                     log_limit_change_in(connection, account, change, None, action)
         return _record(row)
 
-    def saw_sequence(self, account: str, epoch: int, sequence: int) -> None:
-        """Remember the highest sequence number a book of this epoch has shown."""
+    def saw_book(self, account: str, epoch: int, sequence: int) -> None:
+        """Remember that the book was in this epoch, and the highest sequence number it has shown in the newest one."""
         with self._pool.connection() as connection:
-            connection.execute(
-                """update ledger.books set high_sequence = greatest(high_sequence, %s)
-                    where account = %s and epoch = %s""",
-                (sequence, account, epoch),
-            )
+            connection.execute(_SAW_BOOK, {"account": account, "epoch": epoch, "sequence": sequence})
 
     def set_kill_switch(self, account: str, state: KillSwitch, action: OperatorAction) -> BookRecord:
         """Engage or disengage the kill switch.
@@ -367,6 +370,7 @@ def _record(row: DictRow) -> BookRecord:
         account=row["account"],
         epoch=row["epoch"],
         follows=row["epoch"],
+        confirmed_epoch=row["confirmed_epoch"],
         high_sequence=row["high_sequence"],
         kill_switch=KillSwitch(row["kill_switch"]),
         breaker=breaker,

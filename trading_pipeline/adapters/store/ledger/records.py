@@ -21,6 +21,8 @@ class BookRecord:
     epoch: int = 0
     follows: int = 0
     """The epoch before the change that this record is the outcome of; `epoch` itself when nothing was changed."""
+    confirmed_epoch: int = 0
+    """The newest epoch the Redis book was seen in; older than `epoch` where nobody saw it take a change."""
     high_sequence: int = 0
     kill_switch: KillSwitch = KillSwitch.DISENGAGED
     breaker: Breaker = Breaker.OPEN

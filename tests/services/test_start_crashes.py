@@ -1,0 +1,84 @@
+"""A crash at every commit, every step of the guard and every request of a start, and the start after it.
+
+A start closes the gate, books what others did, makes the book anew to hold their orders, shuts their symbols and opens
+the gate. No person is needed after a crash anywhere in it: what Redis never heard of, the next start tells it.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from decimal import Decimal
+
+import pytest
+from support.alpaca.bench import alpaca_bench
+from support.dying import SAME_AS_BEFORE, Crash, Deadline, dying_process
+from support.servers import fresh_database
+from support.trading import ACTION
+from support.virtual_time import virtual_time
+
+from trading_pipeline.adapters.store.ledger import migrate
+from trading_pipeline.core.risk.halts import Gate
+from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.embedded import ServerUrls
+from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.operations import RiskOperations
+from trading_pipeline.services.reconciliation import start
+from trading_pipeline.services.verification import compare
+
+ROLLED_BACK = "commit"
+"""Before it nothing is written: what a crash here leaves is what the boundary before left."""
+BY_HAND = {"symbol": "NVDA", "qty": "5", "side": "buy", "type": "limit", "limit_price": "400", "time_in_force": "day"}
+
+
+@pytest.fixture(scope="module")
+def database(servers: ServerUrls) -> Iterator[str]:
+    """One database for all cases: each has an account of its own."""
+    with fresh_database(servers) as url:
+        virtual_time(url)
+        migrate(url)
+        yield url
+
+
+def play(name: str, database_url: str, redis_url: str, deadline: Deadline) -> dict[str, object]:
+    """Start into the deadline, if there is one, let another process start, and return what there is then."""
+    with alpaca_bench(redis_url) as bench:
+
+        def process(until: Deadline) -> AbstractContextManager[TradingAccount]:
+            return dying_process(name, database_url, redis_url, bench.broker(), bench.waits, until)
+
+        with process(Deadline()) as account:
+            RiskOperations(account).initialize_risk_book(RiskLimits(), ACTION)
+            bench.broker_client().post("/orders", BY_HAND)
+            bench.exchange.buy_elsewhere("F", Decimal(3))
+        with process(deadline) as first:
+            if deadline.at is None:
+                start(first, ACTION)
+            else:
+                with pytest.raises(Crash):
+                    start(first, ACTION)
+        with process(Deadline()) as other:
+            done = start(other, ACTION)
+            assert done is not None
+            book = other.guard.snapshot()
+            assert book is not None
+            return {
+                "gate": done.record.gate,
+                "unexplained": done.unexplained,
+                "kept from trading": sorted(done.unresolved),
+                "held": dict(book.positions),
+                "reserved": [one.symbol for one in book.reservations.values()],
+                "quarantined": sorted(book.quarantined),
+                "differences": compare(other),
+            }
+
+
+def test_a_crash_anywhere_in_a_start_is_finished_by_the_next_one(database: str, redis_url: str) -> None:
+    """The boundaries are those an undisturbed start passes: every one of them is crashed at."""
+    play("warm-up", database, redis_url, Deadline())
+    undisturbed = Deadline()
+    expected = play("calm", database, redis_url, undisturbed)
+    assert (Gate.OPEN, (), ["F", "NVDA"]) == tuple(expected[name] for name in ("gate", "unexplained", "quarantined"))
+    assert {"before redis", "after redis"} < set(undisturbed.seen)
+    for at, boundary in enumerate(undisturbed.seen):
+        if boundary not in (*SAME_AS_BEFORE, ROLLED_BACK):
+            found = play(f"crash-{at}", database, redis_url, Deadline(at))
+            assert expected == found, f"crashed at boundary {at} ({boundary})"
