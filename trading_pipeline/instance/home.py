@@ -4,17 +4,14 @@ from importlib import resources
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import psycopg
-from psycopg import sql
-
-from trading_pipeline.adapters.store.urls import DAGSTER_SCHEMA, MLFLOW_SCHEMA
 from trading_pipeline.errors import ConfigError
+from trading_pipeline.instance.schemas import create_schemas
 
 EVENT_BATCH_SIZE = 1_000
 
 
 def prepare_dagster_home(home: Path, database_url: str, redis_url: str) -> dict[str, str]:
-    """Create `home/dagster` with its `dagster.yaml` and the schemas it needs; return the environment that points there.
+    """Create `home/dagster` with its `dagster.yaml` and the tables it needs; return the environment that points there.
 
     Raises:
         ConfigError: DATABASE_URL names no host, user or database.
@@ -22,7 +19,7 @@ def prepare_dagster_home(home: Path, database_url: str, redis_url: str) -> dict[
     folder = home.absolute() / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     _write_if_changed(folder / "dagster.yaml", _packaged_yaml())
-    _create_schemas(database_url)
+    create_schemas(database_url)
     return {
         "PIPELINE_HOME": str(home.absolute()),
         "DATABASE_URL": database_url,
@@ -31,13 +28,6 @@ def prepare_dagster_home(home: Path, database_url: str, redis_url: str) -> dict[
         "DAGSTER_EVENT_BATCH_SIZE": str(EVENT_BATCH_SIZE),
         **_postgres_variables(database_url),
     }
-
-
-def _create_schemas(database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        connection.execute("select pg_advisory_xact_lock(hashtext('trading_pipeline schemas'))")
-        for schema in (DAGSTER_SCHEMA, MLFLOW_SCHEMA):
-            connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
 
 
 def _postgres_variables(database_url: str) -> dict[str, str]:
