@@ -92,4 +92,11 @@ def _check(session: date, found: TieOut | None) -> dg.AssetCheckResult:
         return dg.AssetCheckResult(
             check_name=AGREEMENT, passed=False, severity=dg.AssetCheckSeverity.WARN, metadata=never
         )
-    return dg.AssetCheckResult(check_name=AGREEMENT, passed=found.agrees, metadata={"why": found.describe()})
+    # What is awaited keeps back its own symbol's orders, not the run: it is shown and blocks nothing.
+    severity = dg.AssetCheckSeverity.WARN if found.agrees else dg.AssetCheckSeverity.ERROR
+    return dg.AssetCheckResult(
+        check_name=AGREEMENT,
+        passed=found.agrees and not found.awaited,
+        severity=severity,
+        metadata={"why": found.describe()},
+    )

@@ -9,20 +9,29 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
+from support.actions import (
+    EX_DATE,
+    HELD_OVER,
+    SPLIT,
+    act,
+    agreed,
+    hold,
+    locked_in_ledger_and_book,
+    restate,
+    trade,
+)
 from support.alpaca.bench import Bench
 from support.dying import Crash
-from support.session_lake import session_lake, target
+from support.session_lake import session_lake
 from support.trading import ACCOUNT, ACTION, SESSION, Kit, order, valuation
 
 from trading_pipeline.adapters.broker.alpaca.broker import AlpacaBroker
 from trading_pipeline.adapters.guards.guard import RiskGuard
-from trading_pipeline.adapters.store.actions import record_actions
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.ledger.books import Books
 from trading_pipeline.adapters.store.ledger.restatements import Restatements
-from trading_pipeline.core.corporate_actions import ACTION_SCHEMA, ActionKind
+from trading_pipeline.core.corporate_actions import ActionKind
 from trading_pipeline.core.orders.model import ReferencePrice, Side
 from trading_pipeline.core.restating import Restatement
 from trading_pipeline.core.risk.halts import Gate
@@ -34,17 +43,11 @@ from trading_pipeline.services.arguments import Arguments
 from trading_pipeline.services.equity import value_session
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.provenance import Provenance
-from trading_pipeline.services.rebalance import Rebalance, rebalance
 from trading_pipeline.services.reconciliation import accept_external, reconcile
 from trading_pipeline.services.restating import finish, record, restate_as_the_broker
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import SubmissionService
 from trading_pipeline.services.verification import verify_book
-
-EX_DATE = date(2023, 9, 5)
-SPLIT = {"kind": "split", "ratio": 4.0}
-HELD_OVER = date(2023, 9, 6)
-"""The session after the one in which the fixture buys."""
 
 
 @pytest.fixture
@@ -53,43 +56,10 @@ def lake(tmp_path: Path) -> Lake:
     return session_lake(tmp_path)
 
 
-def _act(lake: Lake, action_id: str = "a", symbol: str = "AAPL", **said: object) -> None:
-    row = dict.fromkeys(ACTION_SCHEMA) | {
-        "action_id": action_id,
-        "symbol": symbol,
-        "ex_date": EX_DATE,
-        "source": "test",
-        "known_at": datetime(2023, 9, 1, tzinfo=UTC),
-    }
-    record_actions(lake, pl.DataFrame([row | said], schema=ACTION_SCHEMA))
-
-
-def _trade(account: TradingAccount, lake: Lake) -> Rebalance:
-    return rebalance(account, lake, SESSION, provenance=Provenance(run_id="run"))
-
-
-def _restate(account: TradingAccount, lake: Lake) -> dict[str, str]:
-    """Do what comes before the orders that are decided from the session in which the fixture buys."""
-    with account.ledger.lane(ACCOUNT):
-        return restate_or_lock(account, lake, account.calendar.previous(HELD_OVER), {}, frozenset({"AAPL"}))
-
-
 @pytest.fixture
 def holding(account: TradingAccount, bench: Bench, lake: Lake) -> TradingAccount:
     """The account with ten shares of AAPL, bought on September 5, and a target of twenty."""
-    _trade(account, lake)
-    bench.exchange.fill_all()
-    reconcile(account, ACTION)
-    target(lake, 20)
-    return account
-
-
-def _locked_in_ledger_and_book(account: TradingAccount) -> set[str]:
-    snapshot = account.guard.snapshot()
-    assert snapshot is not None
-    locked = set(account.ledger.books.quarantined(ACCOUNT))
-    assert locked == set(snapshot.quarantined)
-    return locked
+    return hold(account, bench, lake)
 
 
 def test_a_split_before_the_open_restates_all_at_once_and_the_symbol_trades_on(
@@ -97,14 +67,14 @@ def test_a_split_before_the_open_restates_all_at_once_and_the_symbol_trades_on(
 ) -> None:
     """40 at a quarter of the price in ledger, book and at the broker: no lock, no external fill, nothing realised."""
     cost = holding.ledger.fills.positions(ACCOUNT)["AAPL"].cost
-    _act(lake, **SPLIT, ex_date=HELD_OVER)
+    act(lake, **SPLIT, ex_date=HELD_OVER)
     bench.exchange.restate("AAPL", "40")
-    left_out = _restate(holding, lake)
+    left_out = restate(holding, lake)
     assert "its target was sized before" in left_out["AAPL"]
-    assert set() == _locked_in_ledger_and_book(holding)
+    assert set() == locked_in_ledger_and_book(holding)
     position = holding.ledger.fills.positions(ACCOUNT)["AAPL"]
     assert (Decimal(40), cost, Decimal(0)) == (position.qty, position.cost, position.realised)
-    assert _agreed(holding)
+    assert agreed(holding)
     assert [] == holding.ledger.externals.fills(ACCOUNT)
 
 
@@ -124,8 +94,8 @@ def test_what_is_held_over_an_action_is_worth_the_same_with_and_without_a_bar_of
 
     valued = replace(holding, valuation=replace(valuation(), quotes=closes))
     before = value_session(valued, EX_DATE)
-    _act(lake, **said, ex_date=HELD_OVER)
-    _restate(holding, lake)
+    act(lake, **said, ex_date=HELD_OVER)
+    restate(holding, lake)
     name, shares = ("APPL", 10) if renamed else ("AAPL", 40)
     assert {name: Decimal(shares)} == {
         symbol: one.qty for symbol, one in holding.ledger.fills.positions(ACCOUNT).items()
@@ -145,9 +115,9 @@ def test_a_broker_that_has_not_split_locks_the_symbol_with_both_numbers_until_it
     holding: TradingAccount, bench: Bench, lake: Lake
 ) -> None:
     """Reconciling books no loss and leaves the gate open for the others; when the broker follows, the lock ends."""
-    _act(lake, **SPLIT, ex_date=HELD_OVER)
-    _restate(holding, lake)
-    assert {"AAPL"} == _locked_in_ledger_and_book(holding)
+    act(lake, **SPLIT, ex_date=HELD_OVER)
+    restate(holding, lake)
+    assert {"AAPL"} == locked_in_ledger_and_book(holding)
     (alert,) = [one for one in holding.ledger.alerts.latest() if one["kind"] == "corporate_action"]
     assert "split 4:1 of AAPL, effective 2023-09-06; AAPL: the ledger has 40, the broker 10" in alert["message"]
     found = reconcile(holding, ACTION)
@@ -156,55 +126,55 @@ def test_a_broker_that_has_not_split_locks_the_symbol_with_both_numbers_until_it
     assert Gate.OPEN is found.record.gate
     bench.exchange.restate("AAPL", "40")
     assert {} == reconcile(holding, ACTION).unresolved
-    assert set() == _locked_in_ledger_and_book(holding)
-    assert _agreed(holding)
+    assert set() == locked_in_ledger_and_book(holding)
+    assert agreed(holding)
 
 
 def test_an_operator_may_accept_what_the_broker_has_instead(holding: TradingAccount, bench: Bench, lake: Lake) -> None:
     """A fraction paid in cash: the ledger has 7.5 and the broker 7; accepted, the half share is booked as others'."""
-    _act(lake, kind="reverse_split", ratio=0.75, ex_date=HELD_OVER)
+    act(lake, kind="reverse_split", ratio=0.75, ex_date=HELD_OVER)
     bench.exchange.restate("AAPL", "7")
-    _restate(holding, lake)
-    assert {"AAPL"} == _locked_in_ledger_and_book(holding)
+    restate(holding, lake)
+    assert {"AAPL"} == locked_in_ledger_and_book(holding)
     (alert,) = [one for one in holding.ledger.alerts.latest() if one["kind"] == "corporate_action"]
     assert "the ledger has 7.5, the broker 7" in alert["message"]
     accept_external(holding, "AAPL", ACTION)
-    assert set() == _locked_in_ledger_and_book(holding)
+    assert set() == locked_in_ledger_and_book(holding)
     assert Decimal(7) == holding.ledger.fills.positions(ACCOUNT)["AAPL"].qty
-    assert _agreed(holding)
+    assert agreed(holding)
 
 
 def test_a_release_of_the_lock_alone_does_not_let_it_trade(holding: TradingAccount, lake: Lake) -> None:
     """As long as the numbers differ the next reconciliation locks again: accepting says that they may."""
-    _act(lake, **SPLIT, ex_date=HELD_OVER)
-    _restate(holding, lake)
+    act(lake, **SPLIT, ex_date=HELD_OVER)
+    restate(holding, lake)
     RiskOperations(holding).release_symbol("AAPL", ACTION)
     reconcile(holding, ACTION)
-    assert {"AAPL"} == _locked_in_ledger_and_book(holding)
+    assert {"AAPL"} == locked_in_ledger_and_book(holding)
 
 
 def test_a_change_of_symbol_moves_the_position(holding: TradingAccount, bench: Bench, lake: Lake) -> None:
     """Both names are locked until the broker has moved it too; neither is bought meanwhile, so that nothing doubles."""
-    _act(lake, kind="symbol_change", other_symbol="UNSEEN", ex_date=HELD_OVER)
-    left_out = _restate(holding, lake)
-    assert {"AAPL", "UNSEEN"} == _locked_in_ledger_and_book(holding)
+    act(lake, kind="symbol_change", other_symbol="UNSEEN", ex_date=HELD_OVER)
+    left_out = restate(holding, lake)
+    assert {"AAPL", "UNSEEN"} == locked_in_ledger_and_book(holding)
     assert {"AAPL", "UNSEEN"} == left_out.keys()
     bench.exchange.prices["UNSEEN"] = Decimal(100)
     bench.exchange.restate("AAPL", "10", new_symbol="UNSEEN")
     reconcile(holding, ACTION)
-    assert set() == _locked_in_ledger_and_book(holding)
+    assert set() == locked_in_ledger_and_book(holding)
     assert {"UNSEEN": Decimal(10)} == {name: one.qty for name, one in holding.ledger.fills.positions(ACCOUNT).items()}
 
 
 def test_what_no_number_restates_is_locked_for_an_operator(holding: TradingAccount, lake: Lake) -> None:
     """A merger: reconciling does not end it, a release does, and the same action does not lock again."""
-    _act(lake, kind="merger", ex_date=HELD_OVER)
-    _restate(holding, lake)
+    act(lake, kind="merger", ex_date=HELD_OVER)
+    restate(holding, lake)
     reconcile(holding, ACTION)
-    assert {"AAPL"} == _locked_in_ledger_and_book(holding)
+    assert {"AAPL"} == locked_in_ledger_and_book(holding)
     RiskOperations(holding).release_symbol("AAPL", ACTION)
-    _restate(holding, lake)
-    assert set() == _locked_in_ledger_and_book(holding)
+    restate(holding, lake)
+    assert set() == locked_in_ledger_and_book(holding)
 
 
 def test_what_the_broker_has_restated_already_is_restated_before_it_is_compared(
@@ -212,18 +182,18 @@ def test_what_the_broker_has_restated_already_is_restated_before_it_is_compared(
 ) -> None:
     """So a tie-out or a reconciliation between the broker's split and the session's orders finds nothing."""
     ex_date = holding.calendar.next(holding.session() or SESSION)
-    _act(lake, **SPLIT | {"ex_date": ex_date})
+    act(lake, **SPLIT | {"ex_date": ex_date})
     restate_as_the_broker(holding, lake)
     assert Decimal(10) == holding.ledger.fills.positions(ACCOUNT)["AAPL"].qty
     bench.exchange.restate("AAPL", "40")
     restate_as_the_broker(holding, lake)
-    assert _agreed(holding)
+    assert agreed(holding)
     assert () == reconcile(holding, ACTION).external
 
 
 def test_a_session_that_is_closed_late_is_restated_first(holding: TradingAccount, bench: Bench, lake: Lake) -> None:
     """The broker has split the shares overnight: the tie-out that ends the session agrees all the same."""
-    _act(lake, **SPLIT | {"ex_date": holding.calendar.next(holding.session() or SESSION)})
+    act(lake, **SPLIT | {"ex_date": holding.calendar.next(holding.session() or SESSION)})
     bench.exchange.restate("AAPL", "40")
     bench.waits.instant = datetime(2023, 9, 6, 3, tzinfo=UTC)
     context = OperatorContext.of(holding, lake, RiskLimits(), Arguments())
@@ -258,11 +228,11 @@ def test_a_target_of_a_split_symbol_that_is_not_held_gets_no_order_and_no_lock(
     account: TradingAccount, bench: Bench, lake: Lake
 ) -> None:
     """Ten shares of before a reverse split would be a hundred's worth; the next session sizes it anew."""
-    _act(lake, kind="reverse_split", ratio=0.1)
-    done = _trade(account, lake)
+    act(lake, kind="reverse_split", ratio=0.1)
+    done = trade(account, lake)
     assert [] == bench.exchange.accepted
     assert "reverse split 1:10" in {one.symbol: one.reason for one in done.skipped}["AAPL"]
-    assert set() == _locked_in_ledger_and_book(account)
+    assert set() == locked_in_ledger_and_book(account)
 
 
 @pytest.mark.parametrize(
@@ -278,10 +248,10 @@ def test_what_changes_no_shares_that_are_held_over_it_locks_nothing(
     holding: TradingAccount, bench: Bench, lake: Lake, said: dict[str, object]
 ) -> None:
     """A dividend, an action of a later session, one of another company, one from before the position."""
-    _act(lake, **said)  # type: ignore[arg-type]
-    _trade(holding, lake)
+    act(lake, **said)  # type: ignore[arg-type]
+    trade(holding, lake)
     assert 2 == len(bench.exchange.accepted)
-    assert set() == _locked_in_ledger_and_book(holding)
+    assert set() == locked_in_ledger_and_book(holding)
 
 
 def test_an_action_that_becomes_known_late_restates_what_was_held_over_it(
@@ -290,10 +260,10 @@ def test_an_action_that_becomes_known_late_restates_what_was_held_over_it(
     """Held at the close before it, known only at the close of the session after it."""
     (fill,) = holding.ledger.query("select session from ledger.fills")
     ex_date = holding.calendar.next(fill["session"])
-    _act(lake, **SPLIT | {"ex_date": ex_date})
+    act(lake, **SPLIT | {"ex_date": ex_date})
     bench.exchange.restate("AAPL", "40")
     assert {} == restate_or_lock(holding, lake, holding.calendar.next(ex_date), {}, frozenset())
-    assert _agreed(holding)
+    assert agreed(holding)
 
 
 @pytest.mark.parametrize("done", [False, True])
@@ -320,7 +290,7 @@ def test_a_crash_before_or_after_any_step_is_finished_by_the_next_run(
     done: bool,
 ) -> None:
     """One action, one position, one book, no lock left; and no order of the symbol in between."""
-    _act(lake, **SPLIT, ex_date=HELD_OVER)
+    act(lake, **SPLIT, ex_date=HELD_OVER)
     bench.exchange.restate("AAPL", "40")
     whole = getattr(owner, step)
 
@@ -332,31 +302,25 @@ def test_a_crash_before_or_after_any_step_is_finished_by_the_next_run(
     with monkeypatch.context() as dying:
         dying.setattr(owner, step, dies)
         with pytest.raises(Crash):
-            _restate(holding, lake)
+            restate(holding, lake)
     if holding.ledger.restatements.outside_book(ACCOUNT):
         assert "AAPL" in holding.ledger.books.quarantined(ACCOUNT)
-    _restate(holding, lake)
-    _restate(holding, lake)
+    restate(holding, lake)
+    restate(holding, lake)
     assert Decimal(40) == holding.ledger.fills.positions(ACCOUNT)["AAPL"].qty
     assert 1 == len(holding.ledger.restatements.all(ACCOUNT))
     if (step, done) == ("release", True):
         RiskOperations(holding).rebuild_risk_book(ACTION)  # a release the book did not hear of leaves it stale
-    assert _agreed(holding)
+    assert agreed(holding)
     assert holding.ledger.seals.verify().sound
 
 
 def test_two_runs_at_once_restate_once(holding: TradingAccount, bench: Bench, lake: Lake) -> None:
     """The account's lane lets one after the other."""
-    _act(lake, **SPLIT, ex_date=HELD_OVER)
+    act(lake, **SPLIT, ex_date=HELD_OVER)
     bench.exchange.restate("AAPL", "40")
     with ThreadPoolExecutor(2) as pool:
-        for run in [pool.submit(_restate, holding, lake) for _ in range(2)]:
+        for run in [pool.submit(restate, holding, lake) for _ in range(2)]:
             run.result()
     assert 1 == len(holding.ledger.restatements.all(ACCOUNT))
-    assert _agreed(holding)
-
-
-def _agreed(account: TradingAccount) -> bool:
-    """Tell whether ledger, book and broker say the same, and nothing waits."""
-    assert (differences := verify_book(account).rows()) == [], differences
-    return not account.ledger.restatements.awaiting(ACCOUNT) and not _locked_in_ledger_and_book(account)
+    assert agreed(holding)

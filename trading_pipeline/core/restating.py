@@ -179,6 +179,27 @@ def restated_shares(qty: Decimal, ratio: Fraction) -> Decimal:
         return exact.quantize(SMALLEST_SHARE, rounding=ROUND_DOWN).normalize() + 0
 
 
+def explains(
+    after: Mapping[str, Decimal], there: Mapping[str, Decimal], before: Iterable[Mapping[str, Decimal]]
+) -> bool:
+    """Tell whether actions explain that a broker holds other shares than the ledger.
+
+    It has carried out none of the newest of them yet; or all, and paid or rounded up a fraction that they left.
+
+    Args:
+        after: the ledger's signed shares, by symbol.
+        there: the broker's, of the same symbols.
+        before: the ledger's without the newest action, without the two newest, and so on.
+    """
+    return all(_but_for_a_fraction(shares, there[symbol]) for symbol, shares in after.items()) or any(
+        all(state[symbol] == shares for symbol, shares in there.items()) for state in before
+    )
+
+
+def _but_for_a_fraction(shares: Decimal, there: Decimal) -> bool:
+    return shares == there or (there == there.to_integral_value() and abs(shares - there) < 1)
+
+
 def _with(position: Position, qty: Decimal, cost: Decimal, realised: Decimal) -> Position:
     return replace(
         position,

@@ -117,7 +117,7 @@ def _tie_out(on: OperatorContext, action: OperatorAction) -> Rows:
     restate_as_the_broker(on.account, on.lake)
     found = tie_out(on.account, action)
     require_agreement(found)
-    return [{"session": found.session.isoformat(), "tie_out": "ledger, book and broker agree to the cent"}]
+    return [{"session": found.session.isoformat(), "tie_out": f"{found.describe()}, to the share and the cent"}]
 
 
 def _close_session(on: OperatorContext, action: OperatorAction) -> Rows:

@@ -15,7 +15,7 @@ from trading_pipeline.core.cash import CashActivity, CashBalance, CashComparison
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.errors import OperatorError, TransientError
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.verification import compare
+from trading_pipeline.services.verification import compare, unawaited
 
 LOOK_BACK: Final = timedelta(days=30)
 """How much older than what is known an activity may be that is posted late."""
@@ -93,7 +93,7 @@ def accept_cash(account: TradingAccount, session: date, sealed: Mapping[str, Any
 
 def _open(account: TradingAccount, session: date, action: OperatorAction) -> None:
     _, balance = _read(account, session)
-    if compare(account):
+    if unawaited(account, compare(account)):
         raise TransientError(
             "orders are being filled: where the cash began is recorded when nothing moves; run the tie-out again"
         )

@@ -168,7 +168,7 @@ def _facts(account: TradingAccount, session: date, verification: Verification | 
         sessions_without_freshness=_without_freshness(account, session),
         unconfirmed_seconds=waited,
         oldest_unconfirmed=order,
-        differences=() if verification is None else tuple(one.describe() for one in verification.differences),
+        differences=() if verification is None else tuple(one.describe() for one in verification.unexplained),
     )
 
 

@@ -32,6 +32,7 @@ from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import take_over, tell_guard
 from trading_pipeline.services.tie_out import kept_back, require_tied_out
+from trading_pipeline.services.unrestated import refuse_unrestated
 
 GRACE = timedelta(seconds=60)
 """How long a broker may take to show an order whose answer was lost before its absence counts."""
@@ -227,12 +228,13 @@ class SubmissionService:
         book = self._account.ledger.books.get(self._account.account)
         facts = Facts(self._account, [order.intent for order in orders])
         halted = book.kill_switch is KillSwitch.ENGAGED
+        kept = {} if halted else refuse_unrestated(self._account, orders, book.epoch)
         requests = {
             order.client_order_id: ClearanceRequest.of(
                 order.intent, market=facts.of(order.intent), epoch=book.epoch, min_sequence=book.high_sequence
             )
             for order in orders
-            if not halted or order.intent.purpose is Purpose.FLATTEN
+            if order.client_order_id not in kept and (not halted or order.intent.purpose is Purpose.FLATTEN)
         }
         plain = [one.client_order_id for one in orders if one.client_order_id in requests and one.replaces is None]
         answers = dict(zip(plain, self._account.guard.clear_many([requests[one] for one in plain]), strict=True))
@@ -242,6 +244,7 @@ class SubmissionService:
         refusal = Verdict(
             code=VerdictCode.KILL_SWITCH_ENGAGED, epoch=book.epoch, sequence=None, detail="the kill switch is engaged"
         )
+        answers |= kept
         return [answers.get(order.client_order_id, refusal) for order in orders]
 
     def _amend(self, order: OrderRecord, replaced: str, request: ClearanceRequest) -> Verdict:

@@ -22,8 +22,9 @@ MENDED_BY = "`trading-pipeline tie-out --operator WHO --reason WHY`"
 def tie_out(account: TradingAccount, action: OperatorAction) -> TieOut:
     """Compare the three and seal the answer in the ledger, for the session that profit and loss count for now.
 
-    Cash is compared when the shares agree: it follows from them. An answer given while the session is open is not the
-    one that its end wants: see `TieOut.final`.
+    Cash is compared when the shares agree: it follows from them. Shares that the broker has not restated by a recorded
+    corporate action, which moves no cash, are named and fail nothing: their symbol's orders wait. An answer given while
+    the session is open is not the one that its end wants: see `TieOut.final`.
 
     Raises:
         OperatorError: the account has not traded yet.
@@ -33,7 +34,8 @@ def tie_out(account: TradingAccount, action: OperatorAction) -> TieOut:
     session, as_of = account.session(), account.instant()
     if session is None or as_of is None:
         raise OperatorError("the account has not traded yet: there is nothing to tie out", account=account.account)
-    differences = [one.describe() for one in verify_book(account).differences]
+    compared = verify_book(account)
+    differences = [one.describe() for one in compared.unexplained]
     cash: dict[str, Any] | None = None
     if not differences:
         with account.ledger.lane(account.account):
@@ -49,6 +51,7 @@ def tie_out(account: TradingAccount, action: OperatorAction) -> TieOut:
         as_of=as_of,
         final=as_of >= account.calendar.close_at(session),
         cash=cash,
+        awaited={one.symbol: one.describe() for one in compared.awaited},
     )
 
 

@@ -9,6 +9,7 @@ import structlog
 
 from trading_pipeline.adapters.broker.protocol import Execution
 from trading_pipeline.adapters.store.ledger import OrderRecord
+from trading_pipeline.core.restating import explains
 from trading_pipeline.errors import ServerUnavailable, TradingHalted
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.differences import (
@@ -29,16 +30,28 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What was compared and what did not agree. `quiet`: nobody was working on the account meanwhile."""
+    """What was compared and what did not agree.
+
+    Attributes:
+        differences: all of them.
+        awaited: those of them that a corporate action explains which the broker has not booked: see `unawaited`.
+        quiet: nobody was working on the account meanwhile.
+    """
 
     account: str
     differences: tuple[Difference, ...]
+    awaited: tuple[Difference, ...] = ()
     quiet: bool = True
 
     @property
     def agrees(self) -> bool:
         """True when all three say the same."""
         return not self.differences
+
+    @property
+    def unexplained(self) -> tuple[Difference, ...]:
+        """The differences that nothing explains."""
+        return tuple(one for one in self.differences if one not in self.awaited)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row a difference."""
@@ -62,7 +75,9 @@ def verify_book(account: TradingAccount, *, patience_seconds: int = PATIENCE_SEC
     found = tuple(one for one in second if one in first)
     for one in found:
         log.warning("ledger, book and broker disagree", difference=one.describe())
-    return Verification(account=account.account, differences=found, quiet=quiet)
+    unexplained = unawaited(account, found)
+    awaited = tuple(one for one in found if one not in unexplained)
+    return Verification(account=account.account, differences=found, awaited=awaited, quiet=quiet)
 
 
 def compare(account: TradingAccount) -> list[Difference]:
@@ -123,11 +138,29 @@ def apart_from_broker(account: TradingAccount) -> dict[str, tuple[Decimal, Decim
 
 
 def unawaited(account: TradingAccount, found: Iterable[Difference]) -> tuple[Difference, ...]:
-    """Leave out shares that the broker was not yet seen to restate: their symbol is locked until it has."""
-    awaited = account.ledger.restatements.awaiting(account.account)
-    return tuple(
-        one for one in found if not (one.kind is DifferenceKind.POSITION and one.broker and one.symbol in awaited)
-    )
+    """Leave out shares that the broker has not restated as a recorded action did: their symbol is locked until it has.
+
+    Only the shares of before the action are left out, or the whole ones where it left a fraction. Other numbers nothing
+    explains, though the action is known.
+    """
+    found = tuple(found)
+    there = {one.symbol: Decimal(one.broker) for one in found if _of_brokers_shares(one)}
+    restatements, name = account.ledger.restatements, account.account
+    apart = there.keys() & restatements.awaiting(name).keys() if there else set()
+    if not apart:
+        return found
+    positions = account.ledger.fills.positions(name)
+    explained: set[str] = set()
+    for symbol in apart:
+        before = restatements.before_awaited(name, symbol)
+        after = {one: positions[one].qty if one in positions else Decimal(0) for state in before for one in state}
+        if explains(after, {one: there.get(one, shares) for one, shares in after.items()}, before):
+            explained.add(symbol)
+    return tuple(one for one in found if one.symbol not in explained or not _of_brokers_shares(one))
+
+
+def _of_brokers_shares(one: Difference) -> bool:
+    return one.kind is DifferenceKind.POSITION and one.broker != ""
 
 
 def read_ledger(account: TradingAccount, working: Collection[str] = ()) -> LedgerView:

@@ -45,6 +45,7 @@ _OF_SYMBOLS = f"""
 select * from ledger.effective_fills where account = %s and symbol = any(%s) order by symbol, {IN_ORDER}
 """  # noqa: S608 - the order is ours
 _RESTATEMENTS = "select * from ledger.restatements where account = %s"
+_AWAITED = "select id from ledger.restatements where account = %s and agreed_at is null"
 _RESTATED = """
 update ledger.restated_positions r
    set position_after = led_to.position_after, average_after = led_to.average_after, cost_after = led_to.cost_after,
@@ -125,6 +126,24 @@ def positions_before_in(connection: Connection[DictRow], account: str, action: R
     actions, symbols = _with_their_actions(connection, account, action.symbols)
     events = _events_in(connection, account, symbols, actions.values())
     return replay_events(event for event in events if event.moment < action.moment)
+
+
+def shares_before_awaited_in(connection: Connection[DictRow], account: str, symbol: str) -> list[dict[str, Decimal]]:
+    """Return what would be held of a symbol, and of those its shares moved between, without the actions still awaited.
+
+    First without the newest of those that the broker was not seen to carry out, then without the two newest, and so on;
+    fills count all. Signed shares, of flat symbols too.
+    """
+    actions, symbols = _with_their_actions(connection, account, [symbol])
+    numbers = [row["id"] for row in connection.execute(_AWAITED, (account,)).fetchall()]
+    awaited = sorted((actions[one] for one in numbers if one in actions), key=lambda one: one.moment)
+    events = _events_in(connection, account, symbols, actions.values())
+    states: list[dict[str, Decimal]] = []
+    for first in reversed(range(len(awaited))):
+        left_out = awaited[first:]
+        held = replay_events(event for event in events if event not in left_out)
+        states.append({one: held[one].qty if one in held else ZERO for one in symbols})
+    return states
 
 
 def _with_their_actions(

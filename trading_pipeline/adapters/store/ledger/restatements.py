@@ -23,6 +23,7 @@ from trading_pipeline.adapters.store.ledger.positions import (
     positions_before_in,
     replay_positions_in,
     restatement_of,
+    shares_before_awaited_in,
 )
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.accounting import Position
@@ -163,6 +164,11 @@ class Restatements:
             "select * from ledger.restatements where account = %s and agreed_at is null order by id", (account,)
         )
         return {symbol: one for one in map(restatement_of, rows) for symbol in one.symbols}
+
+    def before_awaited(self, account: str, symbol: str) -> list[dict[str, Decimal]]:
+        """Return what the broker may hold of a symbol meanwhile: as `shares_before_awaited_in`."""
+        with self._pool.connection() as connection:
+            return shares_before_awaited_in(connection, account, symbol)
 
     def agree(self, account: str, symbols: Sequence[str]) -> None:
         """Remember that ledger and broker agree in these symbols, or that an operator accepted that they do not."""

@@ -1,7 +1,7 @@
 """Tie-outs: whether ledger, book and broker were seen to agree at the end of a session. Sealed in the chain."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.orders.states import HOLDING
 
-_COLUMNS = "session, agrees, differences, positions, operator, as_of, coalesce(final, false) as final, cash"
+_COLUMNS = "session, agrees, differences, positions, operator, as_of, coalesce(final, false) as final, cash, awaited"
 # Shares held at the close, or an order that may still work, make a session one to tie out, and so does a fill in it.
 _LAST_ACTIVE = """
 select greatest(
@@ -32,12 +32,14 @@ class TieOut:
 
     Attributes:
         session: the session it was asked for.
-        agrees: nothing differed.
+        agrees: nothing differed but what is awaited.
         differences: each difference as a line.
         positions: signed shares by symbol, as the ledger held them.
         operator: who asked.
         as_of: the account's time, aware; None of answers older than the column.
         final: the session had closed by then.
+        awaited: by symbol, the difference of its shares that a recorded corporate action explains: the broker has not
+            booked it, and the symbol's orders are kept back until it has.
         cash: dollars as text, by the names of `CashComparison.as_document`; None where cash was not compared.
     """
 
@@ -49,13 +51,17 @@ class TieOut:
     as_of: datetime | None
     final: bool
     cash: Mapping[str, Any] | None = None
+    awaited: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
         """Return the answer as one line."""
         early = "" if self.final else " before its close"
-        return f"session {self.session} " + (
-            f"tied out{early}" if self.agrees else f"did not tie out ({'; '.join(self.differences)})"
-        )
+        if not self.agrees:
+            return f"session {self.session} did not tie out ({'; '.join(self.differences)})"
+        if not self.awaited:
+            return f"session {self.session} tied out{early}"
+        but_for, shares = ", ".join(sorted(self.awaited)), "; ".join(self.awaited.values())
+        return f"session {self.session} tied out{early} but for {but_for}, not restated by the broker yet ({shares})"
 
 
 class TieOuts:
@@ -75,14 +81,15 @@ class TieOuts:
         as_of: datetime,
         final: bool,
         cash: Mapping[str, Any] | None,
+        awaited: Mapping[str, str],
     ) -> TieOut:
-        """Write an answer; it agrees when nothing differs."""
+        """Write an answer; it agrees when nothing differs but what is awaited."""
         shares = {symbol: f"{qty.normalize():f}" for symbol, qty in positions.items()}
         with self._pool.connection() as connection:
             connection.execute(
                 """insert into ledger.tie_outs
-                   (account, session, agrees, positions, differences, operator, as_of, final, cash)
-                   values (%s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+                   (account, session, agrees, positions, differences, operator, as_of, final, cash, awaited)
+                   values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
                 (
                     account,
                     session,
@@ -93,6 +100,7 @@ class TieOuts:
                     as_of,
                     final,
                     None if cash is None else Jsonb(dict(cash)),
+                    Jsonb(dict(awaited)) if awaited else None,
                 ),
             )
         return TieOut(
@@ -104,6 +112,7 @@ class TieOuts:
             as_of=as_of,
             final=final,
             cash=cash,
+            awaited=dict(awaited),
         )
 
     def newest(self, account: str) -> TieOut | None:
@@ -134,4 +143,6 @@ class TieOuts:
             f" where account = %(account)s and {condition} order by id desc limit 1",
             parameters,
         )
-        return TieOut(**rows[0] | {"differences": tuple(rows[0]["differences"])}) if rows else None
+        if not rows:
+            return None
+        return TieOut(**rows[0] | {"differences": tuple(rows[0]["differences"]), "awaited": rows[0]["awaited"] or {}})
