@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -33,26 +34,49 @@ def session_lake(root: Path) -> Lake:
 
 def target(lake: Lake, shares: int) -> None:
     """Want so many shares of each of four symbols."""
+    want(lake, SESSION, dict.fromkeys(("AAPL", "HELD", "STALE", "UNSEEN"), shares))
+
+
+def want(
+    lake: Lake, session: date, shares: Mapping[str, int], prices: Mapping[str, Decimal | float] = MappingProxyType({})
+) -> None:
+    """Want so many shares of each symbol, sized at the close of a session: 100 dollars unless told."""
     rows = [
         {
-            "session": SESSION,
+            "session": session,
             "symbol": symbol,
             "score": 0.1,
             "rank": 1,
             "weight": 0.1,
-            "target_shares": shares,
-            "price": Decimal(100),
+            "target_shares": wanted,
+            "price": Decimal(str(prices.get(symbol, 100))),
             "price_source": "close:test",
-            "price_as_of": CLOSE,
+            "price_as_of": xnys().close_at(session),
             "notional": Decimal(1000),
             "capped_by": None,
         }
-        for symbol in ("AAPL", "HELD", "STALE", "UNSEEN")
+        for symbol, wanted in shares.items()
     ]
     wanted = pl.DataFrame(rows, schema=TARGET_SCHEMA).with_columns(
         **{name: pl.lit(text) for name, text in PINS.items()}
     )
-    lake.write(Dataset.TARGET_PORTFOLIO, wanted, sessions=[SESSION])
+    lake.write(Dataset.TARGET_PORTFOLIO, wanted, sessions=[session])
+
+
+def decide(lake: Lake, session: date, closes: Mapping[str, float], shares: Mapping[str, int]) -> None:
+    """Leave all that the orders decided from a session need: good bars at these closes, and so many shares wanted."""
+    ended = xnys().close_at(session)
+    bar = {"session": session, "ended_at": ended, "vwap": None, "source": "test"}
+    volume = 1e6 + session.toordinal()  # one that repeats looks like a feed that is stuck
+    rows = [
+        bar | {"symbol": symbol, "volume": volume, "open": close, "high": close + 1, "low": close - 1, "close": close}
+        for symbol, close in closes.items()
+    ]
+    bars = pl.DataFrame(rows, schema=BAR_SCHEMA)
+    record_raw_bars(lake, bars, sessions=[session], now=ended + timedelta(hours=1))
+    judge_sessions(lake, [session], GateConfig())
+    judge_fresh(lake, session, dict.fromkeys(closes, "fresh"))
+    want(lake, session, shares, closes)
 
 
 def arrive(lake: Lake, *, restated: float = 0.0) -> None:
