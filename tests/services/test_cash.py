@@ -1,5 +1,6 @@
 """Cash ties out to the cent: what explains it is recorded once, what nothing explains keeps the next session back."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from typing import Any
@@ -18,7 +19,7 @@ from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import DataQualityError, OperatorError, TieOutFailed, TieOutMissing, TransientError
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.cash import record_cash
+from trading_pipeline.services.cash import compare_cash, record_cash
 from trading_pipeline.services.equity import record_sessions, value_session
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.status import read_status
@@ -266,6 +267,41 @@ def test_an_activity_that_says_another_thing_than_it_did_is_named_with_the_diffe
     found = tie_out(account, ACTION)
     assert f"activity {fee.id} was FEE of -0.04 and is FEE of -0.05 now" in found.describe()
     assert Decimal("-0.04") == account.ledger.cash.of_session(ACCOUNT, FIRST)[0]["amount"]
+
+
+def test_cash_that_nothing_moved_is_read_with_two_requests(account: TradingAccount, bench: Bench) -> None:
+    """The balance, then the activities: none is new, so the balance holds what all of them moved."""
+    bench.exchange.post("FEE", Decimal("-0.04"))
+    _begin(account)
+    bench.server.requests.clear()
+    assert compare_cash(account, FIRST, ACTION).comparison.agrees
+    assert ["/v2/account", ACTIVITIES, ACTIVITIES] == [one.path for one in bench.server.requests]
+    assert "page_token" in bench.server.requests[-1].query
+
+
+def test_an_activity_that_is_posted_while_the_cash_is_read_is_no_difference(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """The balance of before it is not compared: it is read again once the activity is recorded."""
+
+    class Overtaken:
+        """A broker that posts right after it told the balance."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(account.broker, name)
+
+        def cash(self) -> CashBalance:
+            balance = account.broker.cash()
+            if not looks:
+                bench.exchange.post("DIV", Decimal("12.34"), symbol="AAPL")
+            looks.append(balance.cash)
+            return balance
+
+    looks: list[Decimal] = []
+    _begin(account)
+    found = tie_out(replace(account, broker=Overtaken()), ACTION)  # type: ignore[arg-type]
+    assert found.agrees, found.describe()
+    assert Decimal("12.34") == looks[-1] - looks[0]
 
 
 def test_what_a_crash_left_unrecorded_is_read_again_and_nothing_twice(account: TradingAccount, bench: Bench) -> None:

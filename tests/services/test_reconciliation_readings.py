@@ -13,7 +13,7 @@ from support.alpaca.bench import Bench
 from support.alpaca.server import Fault
 from support.alpaca.stream import TradeUpdates
 from support.dying import Crash
-from support.trading import ACCOUNT, ACTION, RUN, order
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, order
 
 from trading_pipeline.adapters.broker.alpaca.updates import trade_update
 from trading_pipeline.adapters.store.ledger import Ledger
@@ -28,10 +28,12 @@ from trading_pipeline.services.differences import DifferenceKind
 from trading_pipeline.services.inbox import STREAM_SOURCE, apply_inbox
 from trading_pipeline.services.looking import look
 from trading_pipeline.services.reconciliation import reconcile
+from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import SubmissionService
 from trading_pipeline.services.verification import compare
 
 FILLS = "/v2/account/activities/FILL"
+ORDERS = "/v2/orders"
 LOOK_UP = "/v2/orders:by_client_order_id"
 
 
@@ -90,6 +92,21 @@ def test_each_page_of_executions_is_read_once_and_never_again_without_news(
     assert Gate.OPEN is reconcile(_again(account, bench), ACTION).record.gate
     assert [] == _asked(bench, FILLS)
     _booked_once(account, bench, orders)
+
+
+def test_working_orders_are_asked_for_once_in_a_comparison(account: TradingAccount, bench: Bench) -> None:
+    """The list of open orders says all of them; those that it leaves out are asked for besides."""
+    orders = _send(account, ("AAPL", 5), ("MSFT", 5), ("NVDA", 5))
+    bench.exchange.fill(orders[0], 2)
+    settle(account, SESSION)
+    assert [] == compare(_again(account, bench))
+    bench.server.requests.clear()
+    assert [] == compare(_again(account, bench))
+    assert {"open"} == {query["status"] for query in _asked(bench, ORDERS)}
+    bench.exchange.end(orders[1], "canceled")
+    differing = compare(_again(account, bench))
+    assert [DifferenceKind.ORDER_STATE] == [one.kind for one in differing]
+    assert [orders[1]] == [query["client_order_id"] for query in _asked(bench, LOOK_UP)]
 
 
 def test_only_orders_that_the_pages_of_orders_leave_out_are_looked_up(account: TradingAccount, bench: Bench) -> None:

@@ -54,11 +54,13 @@ def compare_cash(account: TradingAccount, session: date, action: OperatorAction)
         TransientError: cash is moving meanwhile; nothing but activities is written.
         DataQualityError: cash or an activity cannot be read.
     """
+    changed, balance = _read(account, session)
     if account.ledger.cash.expected(account.account) is None:
-        _open(account, session, action)
-    changed, found = _look(account, session)
+        _open(account, session, action, balance)
+    found = _compared(account, balance)
     if not found.agrees:
-        changed, found = _look(account, session)
+        changed, balance = _read(account, session)
+        found = _compared(account, balance)
     if found.agrees and (found.rounding or found.expected.new_rounded_fills):
         said = OperatorAction(operator=action.operator, reason="rounding by the broker, within its allowance")
         account.ledger.cash.round(account.account, found.rounding, session, said)
@@ -73,7 +75,7 @@ def accept_cash(account: TradingAccount, session: date, sealed: Mapping[str, Any
         ServerUnavailable: a server or the broker did not answer; repeat it.
     """
     with account.ledger.lane(account.account):
-        _, found = _look(account, session)
+        found = _compared(account, _read(account, session)[1])
         unknown = _unknown(account)
         if found.agrees and not unknown:
             raise OperatorError("the cash is explained: nothing waits to be accepted", account=account.account)
@@ -91,8 +93,7 @@ def accept_cash(account: TradingAccount, session: date, sealed: Mapping[str, Any
     return amount
 
 
-def _open(account: TradingAccount, session: date, action: OperatorAction) -> None:
-    _, balance = _read(account, session)
+def _open(account: TradingAccount, session: date, action: OperatorAction, balance: CashBalance) -> None:
     if unawaited(account, compare(account)):
         raise TransientError(
             "orders are being filled: where the cash began is recorded when nothing moves; run the tie-out again"
@@ -104,20 +105,18 @@ def _open(account: TradingAccount, session: date, action: OperatorAction) -> Non
     log.info("the opening cash was recorded", account=account.account, broker_cash=str(balance.cash))
 
 
-def _look(account: TradingAccount, session: date) -> tuple[tuple[str, ...], CashComparison]:
-    changed, balance = _read(account, session)
+def _compared(account: TradingAccount, balance: CashBalance) -> CashComparison:
     expected = account.ledger.cash.expected(account.account)
     if expected is None:
         raise OperatorError(
             "the cash of the account was never taken: run `trading-pipeline tie-out`", account=account.account
         )
-    return changed, CashComparison(expected=expected, broker=balance)
+    return CashComparison(expected=expected, broker=balance)
 
 
 def _read(account: TradingAccount, session: date) -> tuple[tuple[str, ...], CashBalance]:
-    """Record activities and read the balance between two looks at them that show the same."""
+    """Read the balance, then record activities, until none of them is new: what moved the balance is recorded then."""
     cash = account.ledger.cash
-    cash.record(account.account, _activities(account, session))
     for _ in range(_LOOKS):
         balance = account.broker.cash()
         shown = _activities(account, session)

@@ -116,8 +116,9 @@ def read_views(account: TradingAccount) -> tuple[LedgerView, BrokerView]:
     there = {one.client_order_id for one in working}
     ledger_view = read_ledger(account, there)
     absent = [order.client_order_id for order in ledger_view.live if order.client_order_id not in there]
-    found = broker.find_many(_ids(account, ledger_view.live))
-    executions = broker.executions(list(found))
+    ids = _ids(account, ledger_view.live)
+    found = broker.find_many([one for one in ids if one not in there])
+    executions = broker.executions([one for one in ids if one in there or one in found])
     booked = ledger.fills.booked([one.executed for one in executions])
     broker_view = BrokerView(
         positions=broker.positions(),

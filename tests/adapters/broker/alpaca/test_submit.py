@@ -10,6 +10,7 @@ from support.alpaca.bench import OPEN, Bench, cleared, send
 from support.alpaca.server import Fault
 from support.trading import intent
 
+from trading_pipeline.adapters.broker.alpaca.account import CHECK_SECONDS
 from trading_pipeline.adapters.broker.alpaca.broker import AlpacaBroker
 from trading_pipeline.core.orders.model import OrderIntent, Side
 from trading_pipeline.core.orders.states import OrderState
@@ -255,6 +256,18 @@ def test_a_clearance_of_another_order_opens_nothing(bench: Bench) -> None:
     with pytest.raises(PermissionError):
         bench.broker().submit(intent(), cleared(intent("MSFT")))
     assert [] == bench.server.requests
+
+
+def test_positions_that_were_just_read_stand_for_an_order(bench: Bench) -> None:
+    """Whoever read them: until they are half a minute old."""
+    broker = bench.broker()
+    broker.positions()
+    bench.waits.sleep(CHECK_SECONDS)
+    send(broker)
+    assert 1 == bench.server.count("GET", "/v2/positions")
+    bench.waits.sleep(1)
+    send(broker, intent(qty=1, repeat=1))
+    assert 2 == bench.server.count("GET", "/v2/positions")
 
 
 def test_what_is_not_an_order_is_asked_rarely(bench: Bench) -> None:

@@ -191,8 +191,10 @@ class AlpacaBroker:
     def positions(self) -> dict[str, Decimal]:
         """Return signed shares by symbol, fractions kept, flat ones left out."""
         self._gate.require_ours()
+        asked = self._monotonic()
         held = dict(signed_shares(one) for one in self._reader.get_list("/positions", {}))
-        return {symbol: qty for symbol, qty in sorted(held.items()) if qty}
+        self._held, self._held_at = {symbol: qty for symbol, qty in sorted(held.items()) if qty}, asked
+        return dict(self._held)
 
     def cash(self) -> CashBalance:
         """Return the cash of the account now, settled or not, and the fees that Alpaca has not charged yet."""
@@ -262,7 +264,7 @@ class AlpacaBroker:
         if self._monotonic() - self._assets_at > ASSETS_SECONDS:
             self._assets, self._assets_at = self._read_assets(), self._monotonic()
         if self._monotonic() - self._held_at > CHECK_SECONDS:
-            self._held, self._held_at = self.positions(), self._monotonic()
+            self.positions()
         return OrderFacts(
             now=self._clock.now(),
             position=self._held.get(symbol, Decimal(0)),

@@ -116,7 +116,7 @@ class AlpacaOrders:
 
     def open(self) -> list[BrokerOrder]:
         """Return all working orders, oldest first."""
-        return [broker_order(document) for page in self._pages("open", None) for document in page][::-1]
+        return [self._learn(document) for page in self._pages("open", None) for document in page][::-1]
 
     def find_many(self, client_order_ids: Collection[str]) -> dict[str, BrokerOrder]:
         """Return these orders as they are now, those that Alpaca has none of left out.
