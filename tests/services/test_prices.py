@@ -83,6 +83,17 @@ def test_a_close_never_stands_in_for_a_quote() -> None:
     assert "AAPL" in str(prices["AAPL"])
 
 
+@pytest.mark.parametrize("source", ["midpoint:test", "trade:test"])
+def test_a_price_counts_until_it_is_too_old_and_in_its_session_only(source: str) -> None:
+    """Whenever it was looked up; a close ages in sessions, which the guard counts."""
+    prices, allowed = _prices(), PriceRules().max_age
+    noon = ReferencePrice(price=Decimal(100), source=source, as_of=NOON)
+    assert prices.still_counts(noon, NOON + allowed)
+    assert not prices.still_counts(noon, NOON + allowed + timedelta(seconds=1))
+    assert not prices.still_counts(noon, xnys().close_at(HALF_DAY))
+    assert prices.still_counts(CLOSE, NOON)
+
+
 def test_the_second_source_is_asked_for_what_the_first_does_not_know() -> None:
     """And for nothing else; what no source names is absent, what none could be asked for is out of reach."""
     kept = Told({"AAPL": _seen(NOON), "MSFT": _seen(NOON - timedelta(minutes=5))})

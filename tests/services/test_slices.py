@@ -199,6 +199,27 @@ def test_a_halt_holds_the_next_slice_and_its_end_lets_it_go(line: Line, halt: st
     assert ["accepted"] * 12 == line.states
 
 
+def test_a_slice_whose_price_aged_in_a_halt_waits_for_a_newer_one(line: Line) -> None:
+    """It was made at a quote that is too old when the halt ends, and nobody quotes then."""
+    line.account = replace(line.account, prices=line.prices)
+    line.prices.source = "midpoint:test"
+    line.start()
+    line.run(15)
+    operations = RiskOperations(line.account)
+    operations.close_gate(ACTION)
+    line.run(60)
+    line.prices.missing = "the newest quote of AAPL is 90 s old"
+    operations.open_gate(ACTION)
+    line.run(30)
+    assert 2 == len(line.sent)
+    assert "reference_stale" in line.slices[2].waited_for
+    assert line.prices.missing in line.slices[2].waited_for
+    line.prices.missing = ""
+    line.run(300)
+    line.require_no_burst()
+    assert ["accepted"] * 12 == line.states
+
+
 @pytest.mark.parametrize(
     ("verb", "arguments", "code"),
     [

@@ -10,6 +10,7 @@ from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.adapters.store.ledger.slices import NewParent, ParentRecord, SliceRecord, Traded
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
 from trading_pipeline.core.orders.twap import TwapRequest, plan_twap
+from trading_pipeline.core.pricing import PriceRules, of_market
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import NoPrice, PriceUnavailable
 
@@ -52,12 +53,19 @@ class Prices:
 
     price: Decimal = Decimal(100)
     missing: str = ""
+    source: str = "test"
+    asked: list[list[str]] = field(default_factory=list)
 
     def prices(self, symbols: Collection[str], at: datetime) -> dict[str, ReferencePrice | PriceUnavailable]:
         """Price every symbol as of the instant."""
+        self.asked.append(list(symbols))
         if self.missing:
             return {symbol: PriceUnavailable(symbol, NoPrice.STALE, self.missing) for symbol in symbols}
-        return {symbol: ReferencePrice(price=self.price, source="test", as_of=at) for symbol in symbols}
+        return {symbol: ReferencePrice(price=self.price, source=self.source, as_of=at) for symbol in symbols}
+
+    def still_counts(self, price: ReferencePrice, at: datetime) -> bool:
+        """Let quotes and trades count for as long as by default."""
+        return not of_market(price) or at - price.as_of <= PriceRules().max_age
 
 
 @dataclass

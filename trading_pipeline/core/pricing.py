@@ -23,6 +23,8 @@ from trading_pipeline.errors import NoPrice, PriceUnavailable
 
 _BPS = 10_000
 _TICK = Decimal("0.0001")
+_MIDPOINT = "midpoint:"
+_TRADE = "trade:"
 
 
 class PriceSource(Protocol):
@@ -34,6 +36,10 @@ class PriceSource(Protocol):
         `at` is aware, UTC, and close to now where prices are those of the market: what is older than its age allows by
         then is no price. Never raises for a symbol, and never answers with a price that nobody has quoted or paid.
         """
+        ...
+
+    def still_counts(self, price: ReferencePrice, at: datetime) -> bool:
+        """Tell whether a price given before may still be used at an aware instant: its age counts again."""
         ...
 
 
@@ -90,6 +96,11 @@ class PriceRules:
     max_spread_bps: int = 200
 
 
+def of_market(price: ReferencePrice) -> bool:
+    """Tell whether a price is that of a quote or a trade, which ages in seconds; a close does not."""
+    return price.source.startswith((_MIDPOINT, _TRADE))
+
+
 def price_of(
     symbol: str, seen: Seen, *, at: datetime, opened: datetime, rules: PriceRules
 ) -> ReferencePrice | PriceUnavailable:
@@ -103,11 +114,11 @@ def price_of(
         no_quote = _unfit(bounds, rules)
         if no_quote is None:
             middle = ((bounds.bid + bounds.ask) / 2).quantize(_TICK, rounding=ROUND_HALF_UP)
-            return ReferencePrice(price=middle, source=f"midpoint:{bounds.source}", as_of=bounds.at)
+            return ReferencePrice(price=middle, source=f"{_MIDPOINT}{bounds.source}", as_of=bounds.at)
     no_trade = trade if isinstance(trade, NoPrice) else _untimely(trade.at, at, opened, rules)
     if not isinstance(trade, NoPrice) and no_trade is None:
         if bounds is None or _within(trade.price, bounds, rules):
-            return ReferencePrice(price=trade.price, source=f"trade:{trade.source}", as_of=trade.at)
+            return ReferencePrice(price=trade.price, source=f"{_TRADE}{trade.source}", as_of=trade.at)
         no_trade = NoPrice.OUT_OF_BOUNDS
     if (no_quote, no_trade) == (NoPrice.EMPTY, NoPrice.EMPTY):
         return PriceUnavailable(symbol, NoPrice.EMPTY)

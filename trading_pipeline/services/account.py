@@ -1,6 +1,6 @@
 """One trading account: the ledger, the guard and the broker that belong together."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -67,6 +67,13 @@ class TradingAccount:
         if self.prices is None or not self.broker.real_time or not symbols:
             return None
         return self.prices.prices(symbols, self.clock.now())
+
+    def outdated(self, prices: Mapping[str, ReferencePrice]) -> set[str]:
+        """Return the keys of prices of order time that are too old by now; none where orders are not made at such."""
+        if self.prices is None or not self.broker.real_time:
+            return set()
+        now = self.clock.now()
+        return {key for key, price in prices.items() if not self.prices.still_counts(price, now)}
 
     def instant(self) -> datetime | None:
         """Return where the account stands in time: now, or the close of the session a broker of the past stands at."""

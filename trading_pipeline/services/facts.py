@@ -7,7 +7,7 @@ from decimal import ROUND_FLOOR
 import structlog
 
 from trading_pipeline.core.money import TICKS_PER_DOLLAR, to_ticks
-from trading_pipeline.core.orders.model import OrderIntent
+from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice
 from trading_pipeline.core.risk.clearance import MarketFacts
 from trading_pipeline.errors import DataQualityError, NotASession
 from trading_pipeline.services.account import TradingAccount
@@ -17,10 +17,18 @@ log = structlog.get_logger(__name__)
 
 
 class Facts:
-    """The facts for some orders: time, equity and average volumes as of now, read once for all of them."""
+    """The facts for some orders: time, equity and average volumes as of now, read once for all of them.
+
+    An order that waited longer than its quote or trade may be old, in a crash say, is judged at the price of now. All
+    such symbols are asked for together. The guard gives one that it cleared before the same clearance again.
+    """
 
     def __init__(self, account: TradingAccount, intents: Sequence[OrderIntent]) -> None:
         self._account = account
+        self._outdated = account.outdated({one.client_order_id: one.reference for one in intents})
+        symbols_anew = {one.symbol for one in intents if one.client_order_id in self._outdated}
+        self._anew = account.prices_now(sorted(symbols_anew)) or {}
+        # After the prices, which are of no later instant then.
         self._instant = account.instant()
         self._equity = _equity_ticks(account)
         symbols: dict[date, set[str]] = {}
@@ -30,12 +38,34 @@ class Facts:
 
     def of(self, intent: OrderIntent) -> MarketFacts:
         """Gather the facts for one order: its reference price with the age it has where the account stood in time."""
+        reference = self._reference(intent)
         return MarketFacts(
-            reference_ticks=to_ticks(intent.reference.price),
-            reference_age_seconds=self._age_seconds(intent.reference.as_of),
+            reference_ticks=to_ticks(reference.price),
+            reference_age_seconds=self._age_seconds(reference.as_of),
             adv_shares=self._volumes[intent.session].get(intent.symbol),
             equity_ticks=self._equity,
         )
+
+    def why_unpriced(self, intent: OrderIntent) -> str:
+        """Return why an order has no price that may be judged now, and what to do; empty when it has one.
+
+        A flatten is judged at the price it came with: nothing unknown keeps a person from getting out.
+        """
+        if intent.client_order_id not in self._outdated or intent.purpose is Purpose.FLATTEN:
+            return ""
+        price = self._anew.get(intent.symbol)
+        if isinstance(price, ReferencePrice):
+            return ""
+        seconds = "unknown" if self._instant is None else (self._instant - intent.reference.as_of).total_seconds()
+        why = "the source gave none" if price is None else price.message
+        return (
+            f"{intent.symbol}: its price of {intent.reference.source} is {seconds} s old, too old to send an order at, "
+            f"and there is no newer one ({why}): send it again when the symbol is quoted"
+        )
+
+    def _reference(self, intent: OrderIntent) -> ReferencePrice:
+        price = self._anew.get(intent.symbol) if intent.client_order_id in self._outdated else None
+        return price if isinstance(price, ReferencePrice) else intent.reference
 
     def _age_seconds(self, as_of: datetime) -> int | None:
         """Count the seconds the exchange was open since `as_of`, whole minutes; None when that cannot be known.

@@ -20,7 +20,7 @@ from trading_pipeline.adapters.market_data.kept_quotes import KeptQuotes
 from trading_pipeline.adapters.store.lake import Lake
 from trading_pipeline.adapters.store.prices import session_closes
 from trading_pipeline.core.orders.model import ReferencePrice
-from trading_pipeline.core.pricing import PriceRules, Seen, price_of
+from trading_pipeline.core.pricing import PriceRules, Seen, of_market, price_of
 from trading_pipeline.core.sessions import SessionCalendar
 from trading_pipeline.errors import NoPrice, PipelineError, PriceUnavailable
 
@@ -73,6 +73,13 @@ class MarketPrices:
         """Return for every symbol its price at an aware instant, or why it has none; see `PriceSource`."""
         opened = self._opened(at)
         return self._at_close(symbols, at) if opened is None else self._of_market(symbols, at, opened)
+
+    def still_counts(self, price: ReferencePrice, at: datetime) -> bool:
+        """Tell whether a price may still be used at an aware instant; the age of a close is the guard's to judge."""
+        if not of_market(price):
+            return True
+        opened = self._opened(at)
+        return opened is not None and self._young(price, at, opened)
 
     def _opened(self, at: datetime) -> datetime | None:
         if not self._calendar.is_open(at):

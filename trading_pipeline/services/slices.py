@@ -55,6 +55,7 @@ PASSING: Final = RATES | {
     VerdictCode.SYMBOL_BLOCKED,
     VerdictCode.SYMBOL_QUARANTINED,
     VerdictCode.EQUITY_MISSING,
+    VerdictCode.REFERENCE_STALE,
 }
 """Verdicts that may change while a slice waits."""
 

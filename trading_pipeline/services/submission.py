@@ -228,7 +228,8 @@ class SubmissionService:
         book = self._account.ledger.books.get(self._account.account)
         facts = Facts(self._account, [order.intent for order in orders])
         halted = book.kill_switch is KillSwitch.ENGAGED
-        kept = {} if halted else refuse_unrestated(self._account, orders, book.epoch)
+        kept = {} if halted else _unpriced(orders, facts, book.epoch)
+        kept |= {} if halted else refuse_unrestated(self._account, orders, book.epoch)
         requests = {
             order.client_order_id: ClearanceRequest.of(
                 order.intent, market=facts.of(order.intent), epoch=book.epoch, min_sequence=book.high_sequence
@@ -444,6 +445,16 @@ def find_at_broker(account: TradingAccount, order: OrderRecord) -> BrokerOrder |
     if order.replaces is None:
         return account.broker.find(order.client_order_id)
     return account.broker.find_replacement(order.replaces, order.client_order_id)
+
+
+def _unpriced(orders: Sequence[OrderRecord], facts: Facts, epoch: int) -> dict[str, Verdict]:
+    """Return the refusals, by order, of orders whose price became too old and that have no newer one."""
+    why = {order.client_order_id: facts.why_unpriced(order.intent) for order in orders}
+    return {
+        order_id: Verdict(code=VerdictCode.REFERENCE_STALE, epoch=epoch, sequence=None, detail=detail)
+        for order_id, detail in why.items()
+        if detail
+    }
 
 
 def _keeps_the_window(intent: OrderIntent) -> bool:
