@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from support.alpaca.bench import Bench
@@ -67,6 +68,32 @@ def test_without_a_newer_price_the_order_waits_and_says_what_to_do(account: Trad
     prices.missing = ""
     assert [OrderState.ACCEPTED] * 2 == [one.order.state for one in _submit(account, prices, *news)]
     assert ["MSFT", "AAPL"] == [one.symbol for one in bench.exchange.accepted]
+
+
+def test_a_price_that_gets_too_old_while_others_are_sent_keeps_its_order(account: TradingAccount, bench: Bench) -> None:
+    """It stays cleared; asked again, it is judged at the price of then and sent, once."""
+
+    class Slow:
+        """A broker that takes a while for each order."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(account.broker, name)
+
+        def submit(self, *asked: Any) -> object:
+            bench.waits.sleep(20)
+            return account.broker.submit(*asked)
+
+    prices = Prices(source=QUOTED)
+    news = [_aged(bench, 5, symbol=symbol) for symbol in ("AAPL", "MSFT", "NVDA")]
+    slow = replace(account, broker=Slow())  # type: ignore[arg-type]
+    *sent, kept = _submit(slow, prices, *news)
+    assert [OrderState.ACCEPTED] * 2 == [one.order.state for one in sent]
+    assert OrderState.CLEARED is kept.order.state
+    assert kept.verdict is not None
+    assert VerdictCode.REFERENCE_STALE is kept.verdict.code
+    assert "NVDA: its price of midpoint:test became 45.0 s old before it was sent" in kept.verdict.describe()
+    assert OrderState.ACCEPTED is _submit(account, prices, news[-1])[0].order.state
+    assert ["AAPL", "MSFT", "NVDA"] == [one.symbol for one in bench.exchange.accepted]
 
 
 def test_a_close_and_a_flatten_do_not_age_in_seconds(account: TradingAccount, bench: Bench) -> None:

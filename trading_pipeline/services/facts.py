@@ -38,13 +38,18 @@ class Facts:
 
     def of(self, intent: OrderIntent) -> MarketFacts:
         """Gather the facts for one order: its reference price with the age it has where the account stood in time."""
-        reference = self._reference(intent)
+        reference = self.reference(intent)
         return MarketFacts(
             reference_ticks=to_ticks(reference.price),
             reference_age_seconds=self._age_seconds(reference.as_of),
             adv_shares=self._volumes[intent.session].get(intent.symbol),
             equity_ticks=self._equity,
         )
+
+    def reference(self, intent: OrderIntent) -> ReferencePrice:
+        """Return the price an order is judged at: its own, or that of now when its own is too old."""
+        price = self._anew.get(intent.symbol) if intent.client_order_id in self._outdated else None
+        return price if isinstance(price, ReferencePrice) else intent.reference
 
     def why_unpriced(self, intent: OrderIntent) -> str:
         """Return why an order has no price that may be judged now, and what to do; empty when it has one.
@@ -62,10 +67,6 @@ class Facts:
             f"{intent.symbol}: its price of {intent.reference.source} is {seconds} s old, too old to send an order at, "
             f"and there is no newer one ({why}): send it again when the symbol is quoted"
         )
-
-    def _reference(self, intent: OrderIntent) -> ReferencePrice:
-        price = self._anew.get(intent.symbol) if intent.client_order_id in self._outdated else None
-        return price if isinstance(price, ReferencePrice) else intent.reference
 
     def _age_seconds(self, as_of: datetime) -> int | None:
         """Count the seconds the exchange was open since `as_of`, whole minutes; None when that cannot be known.

@@ -22,7 +22,7 @@ from trading_pipeline.adapters.broker.protocol import BrokerOrder
 from trading_pipeline.adapters.store.ledger import Batch, NewOrder, OrderRecord
 from trading_pipeline.core.batches import batches
 from trading_pipeline.core.clock import Clock
-from trading_pipeline.core.orders.model import OrderIntent, Purpose
+from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice
 from trading_pipeline.core.orders.states import UNSENT, OrderState
 from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, ReplacementRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch
@@ -82,6 +82,7 @@ class SubmissionService:
         self._provenance = provenance
         self._orders = account.ledger.orders
         self._left: dict[str, OrderRecord] = {}
+        self._judged_at: dict[str, ReferencePrice] = {}
         self._busy: TransientError | None = None
 
     @property
@@ -227,6 +228,7 @@ class SubmissionService:
     def _verdicts(self, orders: Sequence[OrderRecord]) -> list[Verdict]:
         book = self._account.ledger.books.get(self._account.account)
         facts = Facts(self._account, [order.intent for order in orders])
+        self._judged_at |= {order.client_order_id: facts.reference(order.intent) for order in orders}
         halted = book.kill_switch is KillSwitch.ENGAGED
         kept = {} if halted else _unpriced(orders, facts, book.epoch)
         kept |= {} if halted else refuse_unrestated(self._account, orders, book.epoch)
@@ -257,7 +259,7 @@ class SubmissionService:
         """Send orders until all are sent or the broker asks to wait; what was not sent stays cleared and is `left`."""
         rest = list(to_send)
         while rest and self._busy is None:
-            sending = _Sending(self._account)
+            sending = _Sending(self._account, self._judged_at)
             sent = sending.send(rest[:SENT_TOGETHER])
             for order, answer in sending.to_take_over:
                 take_over(self._account, order, answer)
@@ -381,8 +383,9 @@ class _Patience:
 class _Sending:
     """One batch on its way to the broker: steps 4 and 5."""
 
-    def __init__(self, account: TradingAccount) -> None:
+    def __init__(self, account: TradingAccount, judged_at: Mapping[str, ReferencePrice]) -> None:
         self._account = account
+        self._judged_at = judged_at
         self.vetoes: dict[str, Verdict] = {}
         self.to_take_over: list[tuple[OrderRecord, BrokerOrder]] = []
         self.rejected = False
@@ -395,13 +398,22 @@ class _Sending:
         """
         with self._account.ledger.sending.batch() as batch:
             for at, (order, verdict) in enumerate(cleared, 1):
-                veto = batch.check(order, verdict)
+                veto = batch.check(order, verdict, stale=self._stale(order))
                 if veto is not None:
                     log.warning("order kept from the broker", client_order_id=order.client_order_id, why=veto.detail)
                     self.vetoes[order.client_order_id] = veto
                 elif not self._offer(batch, order, verdict.clearance):
                     return at
         return len(cleared)
+
+    def _stale(self, order: OrderRecord) -> str:
+        """Return why the price an order was judged at is too old by now; empty when it is not, and for a flatten."""
+        order_id, symbol = order.client_order_id, order.intent.symbol
+        price = self._judged_at[order_id]
+        if order.intent.purpose is Purpose.FLATTEN or not self._account.outdated({order_id: price}):
+            return ""
+        seconds = (self._account.clock.now() - price.as_of).total_seconds()
+        return f"{symbol}: its price of {price.source} became {seconds:.1f} s old before it was sent: send it again"
 
     def _ask(self, order: OrderRecord, clearance: Clearance) -> BrokerOrder:
         broker = self._account.broker

@@ -136,14 +136,15 @@ class Batch:
         self._answers: list[Report] = []
         self._broker_ids: dict[str, str | None] = {}
 
-    def check(self, order: OrderRecord, verdict: Verdict) -> Verdict | None:
+    def check(self, order: OrderRecord, verdict: Verdict, *, stale: str = "") -> Verdict | None:
         """Look at an order for the last time before it is sent, and hold it. None lets it go; a veto is recorded.
 
         One statement: nobody has taken it up since `order` was read (the fence), it is still cleared, nobody has asked
-        to cancel it, the book is of the epoch it was cleared in, and no kill switch stands against it.
+        to cancel it, the book is of the epoch it was cleared in, and no kill switch stands against it. `stale` says why
+        the price it was judged at is too old by now, if it is.
         """
         row = self._connection.execute(_LAST_CHECK, (order.client_order_id, order.fence)).fetchone()
-        refusal = _refusal(order, verdict, row)
+        refusal = _refusal(order, verdict, row) or ((VerdictCode.REFERENCE_STALE, stale) if stale else None)
         if refusal is None:
             return None
         code, detail = refusal
