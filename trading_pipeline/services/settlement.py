@@ -29,8 +29,7 @@ from trading_pipeline.services.surprises import (
 )
 
 BOOKED_TOGETHER = 512
-"""Executions committed together. Far more would cost more each: within a transaction each sealed row passes over all
-versions of the chain's head before it."""
+"""Executions committed together. Far more would hold the locks of their positions longer, and gain nothing."""
 MOVED_TOGETHER = 256
 """Orders brought together to where the broker has them."""
 TOLD_TOGETHER = 1_024

@@ -182,6 +182,76 @@ def test_writers_at_once_make_one_chain_without_a_gap(ledger: Ledger) -> None:
     assert ([], 80) == (check.problems, check.links)
 
 
+_ACT = """
+insert into ledger.operator_actions (account, action, operator, reason)
+select 'a', 'b', 'c', 'd' || n from generate_series(1, %s) n
+"""
+_HEAD_WRITES = "select n_tup_upd from pg_stat_user_tables where schemaname = 'ledger' and relname = 'chain_head'"
+
+
+def _head_writes(connection: psycopg.Connection) -> int:
+    connection.execute("select pg_stat_force_next_flush()")
+    row = connection.execute(_HEAD_WRITES).fetchone()
+    return int(row[0]) if row else 0
+
+
+@pytest.mark.parametrize(("rows", "writes"), [(1, 1), (2, 2), (500, 2)])
+def test_the_head_is_written_twice_a_transaction_at_most(
+    ledger: Ledger, database_url: str, rows: int, writes: int
+) -> None:
+    """Each write leaves a version that later ones pass over: one for each row made large transactions slow."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        before = _head_writes(connection)
+        connection.execute(_ACT, (rows,))
+        assert writes == _head_writes(connection) - before
+    check = ledger.seals.verify()
+    assert ([], rows) == (check.problems, check.links)
+
+
+def test_transactions_in_turn_on_connections_that_stay_make_one_chain(ledger: Ledger, database_url: str) -> None:
+    """What a transaction remembers of the chain ends with it: the next one follows on what others sealed meanwhile."""
+    with (
+        psycopg.connect(database_url, autocommit=True) as one,
+        psycopg.connect(database_url, autocommit=True) as other,
+    ):
+        for rows in (3, 1, 2):
+            one.execute(_ACT, (rows,))
+            other.execute(_ACT, (rows,))
+    check = ledger.seals.verify()
+    assert ([], 12) == (check.problems, check.links)
+
+
+def test_a_commit_that_fails_after_its_seals_leaves_nothing_behind(ledger: Ledger, database_url: str) -> None:
+    """Neither links nor what the connection remembers of them: its next transaction follows on the true head."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            """create function ledger.fail() returns trigger language plpgsql as
+               $$ begin raise exception 'too late' using errcode = 'check_violation'; end $$;
+               create constraint trigger zz_late after insert on ledger.operator_actions deferrable initially deferred
+               for each row when (new.reason = 'd3') execute function ledger.fail()"""
+        )
+        with pytest.raises(psycopg.errors.CheckViolation):
+            connection.execute(_ACT, (3,))
+        connection.execute(_ACT, (2,))
+    check = ledger.seals.verify()
+    assert ([], 2) == (check.problems, check.links)
+
+
+def test_rows_sealed_before_the_commit_and_at_it_make_one_chain(ledger: Ledger, database_url: str) -> None:
+    """A transaction may seal at once, take part of it back, and go on."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(_ACT, (2,))
+        connection.execute("set constraints all immediate")
+        connection.execute(_ACT, (2,))
+        connection.execute("savepoint here")
+        connection.execute(_ACT, (4,))
+        connection.execute("rollback to savepoint here")
+        connection.execute("set constraints all deferred")
+        connection.execute(_ACT, (3,))
+    check = ledger.seals.verify()
+    assert ([], 7) == (check.problems, check.links)
+
+
 def test_what_rolls_back_leaves_no_link(ledger: Ledger, database_url: str) -> None:
     """A seal is part of the transaction it seals."""
     with psycopg.connect(database_url) as connection:
