@@ -52,7 +52,7 @@ class DyingRedis(SteppedRedis):
 
 
 class DyingBroker:
-    """A broker whose caller may die before an order is sent or after it was taken."""
+    """A broker whose caller may die before an order is sent or cancelled, or after it was."""
 
     def __init__(self, broker: Any, deadline: Deadline, sent: list[str]) -> None:
         self._broker, self._deadline, self._sent = broker, deadline, sent
@@ -63,6 +63,13 @@ class DyingBroker:
         self._sent.append(args[0].client_order_id)
         answer = self._broker.submit(*args)
         self._deadline.reached("after send")
+        return answer
+
+    def cancel(self, client_order_id: str) -> Any:
+        """Cancel between two boundaries."""
+        self._deadline.reached("before cancel")
+        answer = self._broker.cancel(client_order_id)
+        self._deadline.reached("after cancel")
         return answer
 
     def __getattr__(self, name: str) -> Any:

@@ -1,0 +1,190 @@
+"""A crash at every commit, every step of the guard and every request of a restatement, and whoever comes after it.
+
+No person is needed: there is one restatement, ledger, book and broker hold the same, the order sized before it is
+cancelled, and no order of the symbol is sent in between.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from support.actions import HELD_OVER, SPLIT, act
+from support.alpaca.bench import Bench, alpaca_bench
+from support.dying import SAME_AS_BEFORE, Crash, Deadline, DyingBroker, dying_process
+from support.servers import fresh_database
+from support.session_lake import decide
+from support.trading import ACTION, SESSION, order
+from support.virtual_time import virtual_time
+
+from trading_pipeline.adapters.store.lake import Lake
+from trading_pipeline.adapters.store.ledger import NewOrder, migrate
+from trading_pipeline.core.orders.model import TimeInForce
+from trading_pipeline.core.risk.halts import Gate
+from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
+from trading_pipeline.core.sessions import xnys
+from trading_pipeline.embedded import ServerUrls
+from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.action_locks import restate_or_lock
+from trading_pipeline.services.operations import RiskOperations
+from trading_pipeline.services.provenance import Provenance
+from trading_pipeline.services.rebalance import rebalance
+from trading_pipeline.services.reconciliation import reconcile
+from trading_pipeline.services.restating import restate_as_the_broker
+from trading_pipeline.services.settlement import settle
+from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.tie_out import tie_out
+from trading_pipeline.services.verification import compare
+
+BOUGHT = xnys().previous(HELD_OVER)
+RUN = Provenance(run_id="run")
+ROLLED_BACK = "commit"
+"""Before it nothing is written: what a crash here leaves is what the boundary before left."""
+
+Retry = Callable[[TradingAccount, Lake], None]
+
+
+@pytest.fixture(scope="module")
+def database(servers: ServerUrls) -> Iterator[str]:
+    """One database for all cases: each has an account of its own."""
+    with fresh_database(servers) as url:
+        virtual_time(url)
+        migrate(url)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Twenty shares of AAPL are wanted, sized the day before its split, and five of MSFT."""
+    made = Lake(Path(tmp_path_factory.mktemp("lake")))
+    decide(made, BOUGHT, {"AAPL": 100.0, "MSFT": 330.25}, {"AAPL": 20, "MSFT": 5})
+    act(made, **SPLIT, ex_date=HELD_OVER)
+    return made
+
+
+def morning(account: TradingAccount, lake: Lake) -> None:
+    """Do what comes before the orders of the day, and what ends the lock when the old order is gone."""
+    with account.ledger.lane(account.account):
+        restate_or_lock(account, lake, BOUGHT, {}, frozenset({"AAPL", "MSFT"}))
+        SubmissionService(account, RUN).resume()
+    reconcile(account, ACTION)
+
+
+def run_again(account: TradingAccount, lake: Lake) -> None:
+    """The run is repeated."""
+    rebalance(account, lake, BOUGHT, provenance=RUN)
+
+
+def daemon_first(account: TradingAccount, lake: Lake) -> None:
+    """The sensor reconciles before the run is repeated."""
+    restate_as_the_broker(account, lake)
+    reconcile(account, ACTION)
+    run_again(account, lake)
+
+
+RETRIERS: tuple[Retry, ...] = (run_again, daemon_first)
+
+
+def _of(name: str, wanted: NewOrder) -> NewOrder:
+    return replace(wanted, intent=replace(wanted.intent, account=name, strategy_id=name))
+
+
+def _hold(account: TradingAccount, bench: Bench) -> None:
+    """Buy ten shares, ask for eight more at a lower price until cancelled, and let the session end."""
+    RiskOperations(account).initialize_risk_book(RiskLimits(), ACTION)
+    own = LimitChange(limit="max_position_shares", value=100, symbol="AAPL")
+    RiskOperations(account).change_risk_limits([own], ACTION)
+    waiting = order("AAPL", qty=8, limit_price=Decimal(90))
+    waiting = replace(waiting, intent=replace(waiting.intent, time_in_force=TimeInForce.GTC))
+    service = SubmissionService(account, RUN)
+    service.submit_all([_of(account.account, one) for one in (order("AAPL"), waiting)])
+    bench.exchange.fill_all()
+    settle(account, SESSION)
+    bench.waits.instant = datetime(2023, 9, 5, 21, tzinfo=UTC)
+    assert tie_out(account, ACTION).agrees
+    bench.waits.instant = datetime(2023, 9, 6, 12, tzinfo=UTC)
+
+
+def _require_kept_back(account: TradingAccount) -> None:
+    """Ask for shares of the symbol while the restatement is under way."""
+    if account.ledger.restatements.awaiting(account.account):
+        asked = _of(account.account, order("AAPL", qty=3, session=BOUGHT))
+        assert SubmissionService(account, RUN).submit(asked).refused
+
+
+def play(
+    name: str, urls: tuple[str, str], lake: Lake, deadline: Deadline, retry: Retry, *, late: bool
+) -> dict[str, object]:
+    """Restate into the deadline, if there is one, let somebody retry, and return what there is then."""
+    database_url, redis_url = urls
+    with alpaca_bench(redis_url) as bench:
+        bench.exchange.prices |= {"AAPL": Decimal(100)}
+
+        def process(until: Deadline) -> AbstractContextManager[TradingAccount]:
+            broker = DyingBroker(bench.broker(), until, [])
+            return dying_process(name, database_url, redis_url, broker, bench.waits, until)
+
+        with process(Deadline()) as account:
+            _hold(account, bench)
+        bench.exchange.prices |= {"AAPL": Decimal(25)}
+        if not late:
+            bench.exchange.restate("AAPL", "40")
+        with process(deadline) as first:
+            if deadline.at is None:
+                morning(first, lake)
+            else:
+                with pytest.raises(Crash):
+                    morning(first, lake)
+        with process(Deadline()) as other:
+            _require_kept_back(other)
+            retry(other, lake)
+            _require_kept_back(other)
+            if late:
+                bench.exchange.restate("AAPL", "40")
+            done = reconcile(other, ACTION)
+            run_again(other, lake)
+            return _outcome(other, bench) | {"gate": done.record.gate, "unexplained": done.unexplained}
+
+
+def _outcome(account: TradingAccount, bench: Bench) -> dict[str, object]:
+    name, ledger, book = account.account, account.ledger, account.guard.snapshot()
+    assert book is not None
+    now = ledger.books.get(name).read_at
+    return {
+        "restatements": [(row["before"], row["after"], row["limits"]) for row in ledger.restatements.all(name)],
+        "ledger": {symbol: (one.qty, one.cost) for symbol, one in ledger.fills.positions(name).items()},
+        "book": dict(book.positions),
+        "broker": bench.exchange.positions(),
+        "limits": [
+            one.effective(now, "AAPL").max_position_shares for one in (ledger.books.get(name).limit_set, book.limit_set)
+        ],
+        "accepted": sorted((one.symbol, int(one.qty), one.status) for one in bench.exchange.accepted),
+        "reserved": [one.symbol for one in book.reservations.values()],
+        "kept": (ledger.books.quarantined(name), dict(book.quarantined), ledger.restatements.awaiting(name)),
+        "outside": ledger.restatements.outside_book(name),
+        "differences": compare(account),
+    }
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_crash_anywhere_in_a_restatement_is_finished_by_whoever_comes_next(
+    database: str, redis_url: str, lake: Lake, *, late: bool
+) -> None:
+    """The boundaries are those an undisturbed run passes, each crashed at; the broker has split before it, or after."""
+    urls, kind = (database, redis_url), "late" if late else "early"
+    play(f"{kind}-warm-up", urls, lake, Deadline(), run_again, late=late)
+    undisturbed = Deadline()
+    expected = play(f"{kind}-calm", urls, lake, undisturbed, run_again, late=late)
+    assert (Gate.OPEN, (), []) == tuple(expected[one] for one in ("gate", "unexplained", "differences"))
+    assert [("AAPL", 8, "canceled"), ("AAPL", 10, "filled"), ("MSFT", 5, "accepted")] == expected["accepted"]
+    assert {"AAPL": 40} == expected["book"]
+    assert ([400, 400], ({}, {}, {})) == (expected["limits"], expected["kept"])
+    assert {"before redis", "after redis", "before cancel", "after cancel"} < set(undisturbed.seen)
+    crashed = [(at, seen) for at, seen in enumerate(undisturbed.seen) if seen not in (*SAME_AS_BEFORE, ROLLED_BACK)]
+    for number, (at, boundary) in enumerate(crashed):
+        retry = RETRIERS[number % len(RETRIERS)]
+        found = play(f"{kind}-{at}", urls, lake, Deadline(at), retry, late=late)
+        assert expected == found, f"crashed at boundary {at} ({boundary}), retried: {retry.__name__}"
