@@ -121,14 +121,25 @@ def test_a_halt_told_by_one_source_is_not_overruled_by_another() -> None:
     assert [] == other.asked
 
 
-def test_a_price_is_given_again_for_seconds_and_never_beyond_its_age() -> None:
+def test_a_price_is_given_again_for_a_second_and_never_beyond_its_age() -> None:
     """Many slices of one second are one request."""
-    source = Told({"AAPL": _seen(NOON - timedelta(seconds=28))})
+    tenth = CACHED_FOR / 10
+    source = Told({"AAPL": _seen(NOON - timedelta(seconds=30) + 8 * tenth)})
     prices = _prices(source)
     first = prices.prices(["AAPL"], NOON)["AAPL"]
-    assert first == prices.prices(["AAPL"], NOON + timedelta(seconds=2))["AAPL"]
+    assert first == prices.prices(["AAPL"], NOON + 8 * tenth)["AAPL"]
     assert 1 == len(source.asked)
-    assert NoPrice.STALE is _reason(prices.prices(["AAPL"], NOON + timedelta(seconds=3))["AAPL"])
+    assert NoPrice.STALE is _reason(prices.prices(["AAPL"], NOON + 9 * tenth)["AAPL"])
     source.seen = {"AAPL": _seen(NOON)}
-    assert isinstance(prices.prices(["AAPL"], NOON + timedelta(seconds=3))["AAPL"], ReferencePrice)
-    assert first != prices.prices(["AAPL"], NOON + timedelta(seconds=4) + CACHED_FOR)["AAPL"]
+    assert isinstance(prices.prices(["AAPL"], NOON + 9 * tenth)["AAPL"], ReferencePrice)
+    assert first != prices.prices(["AAPL"], NOON + 20 * tenth)["AAPL"]
+
+
+def test_a_halt_is_seen_when_the_price_of_before_it_is_a_second_old() -> None:
+    """No longer than that is a price given again."""
+    source = Told({"AAPL": _seen(NOON)})
+    prices = _prices(source)
+    assert isinstance(prices.prices(["AAPL"], NOON)["AAPL"], ReferencePrice)
+    source.seen = {"AAPL": _seen(NOON, halted=True)}
+    later = NOON + timedelta(seconds=1, microseconds=1)
+    assert NoPrice.HALTED is _reason(prices.prices(["AAPL"], later)["AAPL"])

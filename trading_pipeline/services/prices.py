@@ -27,7 +27,8 @@ from trading_pipeline.errors import NoPrice, PipelineError, PriceUnavailable
 if TYPE_CHECKING:
     from trading_pipeline.adapters.market_data.alpaca.opening import AlpacaFeedConfig
 
-CACHED_FOR = timedelta(seconds=5)
+CACHED_FOR = timedelta(seconds=1)
+"""A halt that is told meanwhile is seen that much later, so it is short: many slices of one second are one question."""
 
 log = structlog.get_logger(__name__)
 
