@@ -77,6 +77,17 @@ def test_constant_stands_in_for_a_series() -> None:
     assert [2, 2, 3, 4, 5] == _values("Greater(2, $close)", _bars(A=[1, 2, 3, 4, 5]))
 
 
+@pytest.mark.parametrize("before", range(4))
+def test_a_constant_is_no_series_of_the_same_number(before: int) -> None:
+    """Whatever place a series has among the others: twice the close is not the close times itself."""
+    others = [f"Sum($close,{length})" for length in range(2, 2 + before)]
+    expressions = [*others, "$close*$close", *(f"$close*{number}" for number in range(6))]
+    bars = _bars(A=[3, 5, 7, 11, 13])
+    together = compile_features(_set(*expressions)).compute(bars, calendar=DAYS, sessions=DAYS)
+    for place, expression in enumerate(expressions):
+        assert _values(expression, bars) == together[f"f{place}"].to_list(), expression
+
+
 def test_unwanted_and_unknown_sessions_give_no_rows() -> None:
     """Only wanted sessions come back, each with its history counted."""
     bars = _bars(A=[1, 2, 3, 4, 5])

@@ -107,7 +107,7 @@ class _Graph:
     sources: frozenset[Expression]
     nodes: list[_Node] = field(default_factory=list)
     groups: dict[tuple[str, tuple[Operand, ...]], list[int]] = field(default_factory=lambda: defaultdict(list))
-    _numbers: dict[_Node, int] = field(default_factory=dict)
+    _numbers: dict[tuple[_Node, tuple[str, ...]], int] = field(default_factory=dict)
     _known: dict[Expression, int] = field(default_factory=dict)
 
     def value(self, expression: Expression) -> int:
@@ -120,12 +120,14 @@ class _Graph:
         return self.groups[node.window.kernel, node.operands] if node.window else []
 
     def _add(self, node: _Node) -> int:
-        if node not in self._numbers:
-            self._numbers[node] = len(self.nodes)
+        # The constant 2.0 equals the value of number 2, and both may be operands of one operator.
+        key = node, tuple(map(repr, node.operands))
+        if key not in self._numbers:
+            self._numbers[key] = len(self.nodes)
             if node.window:
                 self.groups[node.window.kernel, node.operands].append(len(self.nodes))
             self.nodes.append(node)
-        return self._numbers[node]
+        return self._numbers[key]
 
     def _node(self, expression: Expression) -> _Node:
         if isinstance(expression, Constant):
