@@ -165,6 +165,22 @@ def test_a_list_that_lags_behind_the_executions_surprises_nobody(kit: Kit) -> No
     assert {} == kit.ledger.books.blocked(ACCOUNT)
 
 
+def test_an_ended_order_that_a_lagging_list_still_shows_is_looked_up_and_surprises_nobody(kit: Kit) -> None:
+    """By its own record the broker has ended it: nothing works, so its symbol goes on trading."""
+    submitted = SubmissionService(kit.account, RUN).submit(order()).order
+    shown = kit.exchange.find(submitted.client_order_id)
+    assert shown is not None
+    kit.exchange.cancel(submitted.client_order_id)
+    settle(kit.account, SESSION)
+    ended = kit.ledger.orders.get(submitted.client_order_id)
+    assert ended is not None
+    assert OrderState.CANCELED is ended.state
+    kit.broker.foreign.append(shown)
+    settle(kit.account, SESSION)
+    assert [] == kit.ledger.alerts.latest()
+    assert {} == kit.ledger.books.blocked(ACCOUNT)
+
+
 def test_an_order_that_arrives_after_it_was_given_up_is_named_and_cancelled(kit: Kit) -> None:
     """Its exposure was released, so nothing more of the symbol is bought until a person has looked."""
     submitted = SubmissionService(kit.account, RUN).submit(order()).order

@@ -29,7 +29,7 @@ from trading_pipeline.services.surprises import (
 )
 
 BOOKED_TOGETHER = 512
-"""Executions committed together. Far more would hold the locks of their positions longer, and gain nothing."""
+"""Executions committed together. More would hold the locks of their positions longer."""
 MOVED_TOGETHER = 256
 """Orders brought together to where the broker has them."""
 TOLD_TOGETHER = 1_024

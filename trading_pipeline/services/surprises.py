@@ -29,7 +29,8 @@ def report_open_orders(account: TradingAccount, working: Sequence[BrokerOrder]) 
     """Name those of the broker's working orders that the ledger does not know, or holds for ended.
 
     The ledger is asked after the broker was: an order of ours is in it before it is sent. One whose every share was
-    executed works no more, whatever a list says that lags behind the executions.
+    executed works no more, whatever a list says that lags behind the executions. Nor does one that the broker has ended
+    when it is asked for that one alone.
     """
     known = account.ledger.orders.get_many([one.client_order_id for one in working])
     for reported in working:
@@ -114,6 +115,10 @@ def _foreign(account: TradingAccount, reported: BrokerOrder) -> None:
 
 def _late_arrival(account: TradingAccount, stored: OrderRecord, reported: BrokerOrder) -> None:
     order_id, symbol = stored.client_order_id, stored.intent.symbol
+    alone = account.broker.find_many([order_id]).get(order_id)
+    if alone is not None and alone.state.terminal:
+        log.info("a list of the broker lags: the order has ended there", client_order_id=order_id, state=alone.state)
+        return
     why = f"{reported.side} {reported.qty} {symbol} works at the broker, but is {stored.state} here ({stored.reason})"
     _alert(account, "late_arrival", order_id, symbol, why)
     try:
