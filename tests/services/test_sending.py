@@ -1,10 +1,12 @@
 """The last check before a send, absences, and what the broker has that nobody expected."""
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
 import redis
 from support.stepped_redis import interrupted
 from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order
@@ -149,32 +151,26 @@ def test_a_foreign_order_is_named_once_and_its_symbol_put_into_quarantine(kit: K
     assert SubmissionService(kit.account, RUN).submit(order()).refused
 
 
-def test_a_list_that_lags_behind_the_executions_surprises_nobody(kit: Kit) -> None:
-    """An order whose every share was executed cannot work any more: its symbol goes on trading."""
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        (lambda kit, _: kit.exchange.advance(xnys().next(SESSION)), OrderState.FILLED),
+        (lambda kit, order_id: kit.exchange.cancel(order_id), OrderState.CANCELED),
+    ],
+    ids=["filled", "canceled"],
+)
+def test_an_ended_order_that_a_lagging_list_still_shows_surprises_nobody(
+    kit: Kit, end: Callable[[Kit, str], object], state: OrderState
+) -> None:
+    """Every share was executed, or the broker has ended it when asked for it alone: its symbol goes on trading."""
     submitted = SubmissionService(kit.account, RUN).submit(order()).order
     shown = kit.exchange.find(submitted.client_order_id)
     assert shown is not None
-    kit.exchange.advance(xnys().next(SESSION))
-    settle(kit.account, SESSION)
-    filled = kit.ledger.orders.get(submitted.client_order_id)
-    assert filled is not None
-    assert OrderState.FILLED is filled.state
-    kit.broker.foreign.append(shown)
-    settle(kit.account, SESSION)
-    assert [] == kit.ledger.alerts.latest()
-    assert {} == kit.ledger.books.blocked(ACCOUNT)
-
-
-def test_an_ended_order_that_a_lagging_list_still_shows_is_looked_up_and_surprises_nobody(kit: Kit) -> None:
-    """By its own record the broker has ended it: nothing works, so its symbol goes on trading."""
-    submitted = SubmissionService(kit.account, RUN).submit(order()).order
-    shown = kit.exchange.find(submitted.client_order_id)
-    assert shown is not None
-    kit.exchange.cancel(submitted.client_order_id)
+    end(kit, submitted.client_order_id)
     settle(kit.account, SESSION)
     ended = kit.ledger.orders.get(submitted.client_order_id)
     assert ended is not None
-    assert OrderState.CANCELED is ended.state
+    assert state is ended.state
     kit.broker.foreign.append(shown)
     settle(kit.account, SESSION)
     assert [] == kit.ledger.alerts.latest()

@@ -1,5 +1,7 @@
 """The schemas that Dagster and MLflow keep their tables in."""
 
+from typing import LiteralString
+
 import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import TupleRow
@@ -8,6 +10,7 @@ from trading_pipeline.adapters.store.urls import DAGSTER_SCHEMA, MLFLOW_SCHEMA, 
 
 _UNFINISHED = f"{DAGSTER_SCHEMA}_unfinished"
 _LOCK = "select pg_advisory_lock(hashtext('trading_pipeline schemas'))"
+_READY = "select exists (select from pg_tables where schemaname = %s) and to_regnamespace(%s) is not null"
 _HAS_TABLES = "select exists (select from pg_tables where schemaname = %s)"
 
 
@@ -19,11 +22,11 @@ def create_schemas(database_url: str) -> None:
     which gets its name when they are complete.
     """
     with psycopg.connect(database_url, autocommit=True) as connection:
-        if _has_tables(connection):
+        if _says_yes(connection, _READY, DAGSTER_SCHEMA, MLFLOW_SCHEMA):
             return
         connection.execute(_LOCK)  # until the connection ends
         connection.execute(_statement("create schema if not exists {}", MLFLOW_SCHEMA))
-        if _has_tables(connection):
+        if _says_yes(connection, _HAS_TABLES, DAGSTER_SCHEMA):
             return
         connection.execute(_statement("drop schema if exists {} cascade", _UNFINISHED))
         connection.execute(_statement("create schema {}", _UNFINISHED))
@@ -33,8 +36,8 @@ def create_schemas(database_url: str) -> None:
             connection.execute(_statement("alter schema {} rename to {}", _UNFINISHED, DAGSTER_SCHEMA))
 
 
-def _has_tables(connection: Connection[TupleRow]) -> bool:
-    return connection.execute(_HAS_TABLES, (DAGSTER_SCHEMA,)).fetchone() == (True,)
+def _says_yes(connection: Connection[TupleRow], question: LiteralString, *names: str) -> bool:
+    return connection.execute(question, names).fetchone() == (True,)
 
 
 def _create_tables(url: str) -> None:

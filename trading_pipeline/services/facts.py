@@ -61,7 +61,7 @@ class Facts:
         price = self._anew.get(intent.symbol)
         if isinstance(price, ReferencePrice):
             return ""
-        seconds = "unknown" if self._instant is None else (self._instant - intent.reference.as_of).total_seconds()
+        seconds = (self._account.clock.now() - intent.reference.as_of).total_seconds()
         why = "the source gave none" if price is None else price.message
         return (
             f"{intent.symbol}: its price of {intent.reference.source} is {seconds} s old, too old to send an order at, "

@@ -19,17 +19,18 @@ from datetime import timedelta
 import structlog
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
-from trading_pipeline.adapters.store.ledger import Batch, NewOrder, OrderRecord
+from trading_pipeline.adapters.store.ledger import NewOrder, OrderRecord
 from trading_pipeline.core.batches import batches
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice
 from trading_pipeline.core.orders.states import UNSENT, OrderState
-from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, ReplacementRequest, Verdict, VerdictCode
+from trading_pipeline.core.risk.clearance import ClearanceRequest, ReplacementRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch
-from trading_pipeline.errors import OrderRejected, OrderStateUnknown, SessionNotTradable, TransientError
+from trading_pipeline.errors import SessionNotTradable, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.provenance import Provenance
+from trading_pipeline.services.sending import Cleared, Sending
 from trading_pipeline.services.settlement import take_over, tell_guard
 from trading_pipeline.services.tie_out import kept_back, require_tied_out
 from trading_pipeline.services.unrestated import refuse_unrestated
@@ -46,9 +47,6 @@ MOST_WAIT = timedelta(seconds=45)
 What is left then is refused, with the wait."""
 SHORTEST_PAUSE = timedelta(seconds=1)
 RATES = frozenset({VerdictCode.ORDERS_PER_SECOND, VerdictCode.ORDERS_PER_MINUTE})
-
-Cleared = tuple[OrderRecord, Verdict]
-"""An order as it was taken up (its fence is our right to send it), and the guard's yes."""
 
 log = structlog.get_logger(__name__)
 
@@ -230,8 +228,7 @@ class SubmissionService:
         facts = Facts(self._account, [order.intent for order in orders])
         self._judged_at |= {order.client_order_id: facts.reference(order.intent) for order in orders}
         halted = book.kill_switch is KillSwitch.ENGAGED
-        kept = {} if halted else _unpriced(orders, facts, book.epoch)
-        kept |= {} if halted else refuse_unrestated(self._account, orders, book.epoch)
+        kept = {} if halted else self._kept_back(orders, facts, book.epoch)
         requests = {
             order.client_order_id: ClearanceRequest.of(
                 order.intent, market=facts.of(order.intent), epoch=book.epoch, min_sequence=book.high_sequence
@@ -250,6 +247,9 @@ class SubmissionService:
         answers |= kept
         return [answers.get(order.client_order_id, refusal) for order in orders]
 
+    def _kept_back(self, orders: Sequence[OrderRecord], facts: Facts, epoch: int) -> dict[str, Verdict]:
+        return _unpriced(orders, facts, epoch) | refuse_unrestated(self._account, orders, epoch)
+
     def _amend(self, order: OrderRecord, replaced: str, request: ClearanceRequest) -> Verdict:
         old = self._orders.get_many([replaced])[replaced]
         asked = ReplacementRequest(order=request, holder=order.holder, replaced_qty=old.intent.qty)
@@ -259,7 +259,7 @@ class SubmissionService:
         """Send orders until all are sent or the broker asks to wait; what was not sent stays cleared and is `left`."""
         rest = list(to_send)
         while rest and self._busy is None:
-            sending = _Sending(self._account, self._judged_at)
+            sending = Sending(self._account, self._judged_at)
             sent = sending.send(rest[:SENT_TOGETHER])
             for order, answer in sending.to_take_over:
                 take_over(self._account, order, answer)
@@ -378,78 +378,6 @@ class _Patience:
         self._left -= self._due
         self._clock.pause(self._due)
         self._due = timedelta(0)
-
-
-class _Sending:
-    """One batch on its way to the broker: steps 4 and 5."""
-
-    def __init__(self, account: TradingAccount, judged_at: Mapping[str, ReferencePrice]) -> None:
-        self._account = account
-        self._judged_at = judged_at
-        self.vetoes: dict[str, Verdict] = {}
-        self.to_take_over: list[tuple[OrderRecord, BrokerOrder]] = []
-        self.rejected = False
-        self.busy: TransientError | None = None
-
-    def send(self, cleared: Sequence[Cleared]) -> int:
-        """Send orders, each right after its last check, and record the answers; return how many were dealt with.
-
-        An answer that was lost is committed at once: the batch ends with it.
-        """
-        with self._account.ledger.sending.batch() as batch:
-            for at, (order, verdict) in enumerate(cleared, 1):
-                veto = batch.check(order, verdict, stale=self._stale(order))
-                if veto is not None:
-                    log.warning("order kept from the broker", client_order_id=order.client_order_id, why=veto.detail)
-                    self.vetoes[order.client_order_id] = veto
-                elif not self._offer(batch, order, verdict.clearance):
-                    return at
-        return len(cleared)
-
-    def _stale(self, order: OrderRecord) -> str:
-        """Return why the price an order was judged at is too old by now; empty when it is not, and for a flatten."""
-        order_id, symbol = order.client_order_id, order.intent.symbol
-        price = self._judged_at[order_id]
-        if order.intent.purpose is Purpose.FLATTEN or not self._account.outdated({order_id: price}):
-            return ""
-        seconds = (self._account.clock.now() - price.as_of).total_seconds()
-        return f"{symbol}: its price of {price.source} became {seconds:.1f} s old before it was sent: send it again"
-
-    def _ask(self, order: OrderRecord, clearance: Clearance) -> BrokerOrder:
-        broker = self._account.broker
-        if order.replaces is None:
-            return broker.submit(order.intent, clearance)
-        return broker.replace(order.replaces, order.intent, clearance)
-
-    def _offer(self, batch: Batch, order: OrderRecord, clearance: Clearance | None) -> bool:
-        """Send one order; False ends the batch."""
-        if clearance is None:
-            return True
-        try:
-            answer = self._ask(order, clearance)
-        except OrderRejected as rejection:
-            log.warning("order rejected by the broker", client_order_id=order.client_order_id, reason=str(rejection))
-            batch.record(order, OrderState.REJECTED, reason=str(rejection))
-            self.rejected = True
-        except OrderStateUnknown as lost:
-            log.warning("the broker's answer was lost", client_order_id=order.client_order_id, reason=str(lost))
-            batch.record(order, OrderState.SUBMITTED_UNCONFIRMED, reason=str(lost))
-            return False
-        except TransientError as failure:
-            log.warning(
-                "the broker took no order; they stay cleared",
-                client_order_id=order.client_order_id,
-                reason=str(failure),
-            )
-            self.busy = failure
-            return False
-        else:
-            log.info("order accepted", client_order_id=order.client_order_id, broker_order_id=answer.broker_order_id)
-            if answer.state is OrderState.ACCEPTED and not answer.filled_qty:
-                batch.record(order, OrderState.ACCEPTED, broker_order_id=answer.broker_order_id)
-            else:
-                self.to_take_over.append((order, answer))
-        return True
 
 
 def find_at_broker(account: TradingAccount, order: OrderRecord) -> BrokerOrder | None:

@@ -31,6 +31,9 @@ def report_open_orders(account: TradingAccount, working: Sequence[BrokerOrder]) 
     The ledger is asked after the broker was: an order of ours is in it before it is sent. One whose every share was
     executed works no more, whatever a list says that lags behind the executions. Nor does one that the broker has ended
     when it is asked for that one alone.
+
+    Raises:
+        ServerUnavailable: the broker did not answer: what was not named yet is by the next call.
     """
     known = account.ledger.orders.get_many([one.client_order_id for one in working])
     for reported in working:
