@@ -69,6 +69,17 @@ def test_an_empty_schema_of_before_is_filled(database_url: str) -> None:
     assert _complete(database_url)
 
 
+def test_a_schema_that_somebody_dropped_is_made_again(database_url: str) -> None:
+    """Dagster's tables stay as they are meanwhile."""
+    create_schemas(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("drop schema mlflow")
+    create_schemas(database_url)
+    with psycopg.connect(database_url) as connection:
+        assert ("mlflow",) == connection.execute("select to_regnamespace('mlflow')::text").fetchone()
+    assert _complete(database_url)
+
+
 def test_of_many_processes_at_once_one_creates_them(database_url: str) -> None:
     """The others wait, and find them."""
     with ThreadPoolExecutor(4) as pool:

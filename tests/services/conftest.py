@@ -6,10 +6,23 @@ from dataclasses import replace
 import pytest
 from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
 from support.alpaca.stream import TradeUpdates, trade_updates
+from support.servers import fresh_database
 from support.trading import Kit, trading_kit
+from support.virtual_time import virtual_time
 from support.window import IN_TIME, WINDOW
 
+from trading_pipeline.adapters.store.ledger import migrate
+from trading_pipeline.embedded import ServerUrls
 from trading_pipeline.services.account import TradingAccount
+
+
+@pytest.fixture(scope="module")
+def database(servers: ServerUrls) -> Iterator[str]:
+    """One database of virtual time for all cases of a file: each has an account of its own."""
+    with fresh_database(servers) as url:
+        virtual_time(url)
+        migrate(url)
+        yield url
 
 
 @pytest.fixture

@@ -8,16 +8,13 @@ from decimal import Decimal
 
 import pytest
 from support.dying import SAME_AS_BEFORE, Crash, Deadline, DyingBroker, dying_process
-from support.servers import fresh_database
 from support.trading import ACTION, FREE, SESSION, ManualClock, flat_market, intent
-from support.virtual_time import virtual_time
 
 from trading_pipeline.adapters.broker.simulated import SimulatedExchange
-from trading_pipeline.adapters.store.ledger import NewOrder, migrate
+from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.core.sessions import xnys
-from trading_pipeline.embedded import ServerUrls
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.provenance import Provenance
@@ -95,15 +92,6 @@ def daemon_first(account: TradingAccount, wanted: list[NewOrder]) -> None:
 
 
 RETRIERS: tuple[Callable[[TradingAccount, list[NewOrder]], None], ...] = (again, one_by_one, daemon_first)
-
-
-@pytest.fixture(scope="module")
-def database(servers: ServerUrls) -> Iterator[str]:
-    """One database for all cases: each has an account of its own."""
-    with fresh_database(servers) as url:
-        virtual_time(url)
-        migrate(url)
-        yield url
 
 
 @contextmanager

@@ -13,14 +13,12 @@ from typing import Any
 import pytest
 from support.alpaca.bench import Bench, alpaca_bench
 from support.dying import SAME_AS_BEFORE, Crash, Deadline, dying_process
-from support.servers import fresh_database
 from support.trading import ACTION, SESSION, intent
-from support.virtual_time import shift_time, virtual_time
+from support.virtual_time import shift_time
 
-from trading_pipeline.adapters.store.ledger import NewOrder, migrate
+from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.core.orders.model import ReferencePrice
 from trading_pipeline.core.risk.limits import RiskLimits
-from trading_pipeline.embedded import ServerUrls
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.provenance import Provenance
@@ -129,15 +127,6 @@ def rebuilt_first(case: Case, account: TradingAccount) -> None:
 
 
 RETRIERS: tuple[Retrier, ...] = (again, daemon_first, rebuilt_first)
-
-
-@pytest.fixture(scope="module")
-def database(servers: ServerUrls) -> Iterator[str]:
-    """One database for all cases: each has an account of its own."""
-    with fresh_database(servers) as url:
-        virtual_time(url)
-        migrate(url)
-        yield url
 
 
 def play(name: str, database_url: str, redis_url: str, deadline: Deadline, retry: Retrier) -> dict[str, object]:

@@ -4,7 +4,7 @@ No person is needed: there is one restatement, ledger, book and broker hold the 
 cancelled, and no order of the symbol is sent in between.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,19 +14,16 @@ from pathlib import Path
 import pytest
 from support.actions import HELD_OVER, SPLIT, act
 from support.alpaca.bench import Bench, alpaca_bench
-from support.dying import SAME_AS_BEFORE, Crash, Deadline, DyingBroker, dying_process
-from support.servers import fresh_database
+from support.dying import ROLLED_BACK, SAME_AS_BEFORE, Crash, Deadline, DyingBroker, dying_process
 from support.session_lake import decide
 from support.trading import ACTION, SESSION, order
-from support.virtual_time import virtual_time
 
 from trading_pipeline.adapters.store.lake import Lake
-from trading_pipeline.adapters.store.ledger import NewOrder, migrate
+from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.core.orders.model import TimeInForce
 from trading_pipeline.core.risk.halts import Gate
 from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
 from trading_pipeline.core.sessions import xnys
-from trading_pipeline.embedded import ServerUrls
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.action_locks import restate_or_lock
 from trading_pipeline.services.operations import RiskOperations
@@ -41,19 +38,8 @@ from trading_pipeline.services.verification import compare
 
 BOUGHT = xnys().previous(HELD_OVER)
 RUN = Provenance(run_id="run")
-ROLLED_BACK = "commit"
-"""Before it nothing is written: what a crash here leaves is what the boundary before left."""
 
 Retry = Callable[[TradingAccount, Lake], None]
-
-
-@pytest.fixture(scope="module")
-def database(servers: ServerUrls) -> Iterator[str]:
-    """One database for all cases: each has an account of its own."""
-    with fresh_database(servers) as url:
-        virtual_time(url)
-        migrate(url)
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 import pytest
 from support.alpaca.bench import OPEN, Bench
 from support.dying import SAME_AS_BEFORE, Crash, Deadline, DyingBroker, dying_process
-from support.servers import fresh_database
 from support.slices import Prices, request
 from support.trading import ACTION, RUN
-from support.virtual_time import shift_time, virtual_time
+from support.virtual_time import shift_time
 
-from trading_pipeline.adapters.store.ledger import migrate
 from trading_pipeline.core.risk.limits import RiskLimits
-from trading_pipeline.embedded import ServerUrls
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.slices import SliceService
@@ -82,15 +79,6 @@ def daemon_first(case: Case, account: TradingAccount) -> None:
 
 
 RETRIERS: tuple[Callable[[Case, TradingAccount], None], ...] = (again, daemon_first)
-
-
-@pytest.fixture(scope="module")
-def database(servers: ServerUrls) -> Iterator[str]:
-    """One database for all cases: each has an account of its own."""
-    with fresh_database(servers) as url:
-        virtual_time(url)
-        migrate(url)
-        yield url
 
 
 def _case(name: str, database: str, redis_url: str, bench: Bench) -> Case:

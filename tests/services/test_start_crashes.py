@@ -4,38 +4,22 @@ A start closes the gate, books what others did, makes the book anew to hold thei
 the gate. No person is needed after a crash anywhere in it: what Redis never heard of, the next start tells it.
 """
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from decimal import Decimal
 
 import pytest
 from support.alpaca.bench import alpaca_bench
-from support.dying import SAME_AS_BEFORE, Crash, Deadline, dying_process
-from support.servers import fresh_database
+from support.dying import ROLLED_BACK, SAME_AS_BEFORE, Crash, Deadline, dying_process
 from support.trading import ACTION
-from support.virtual_time import virtual_time
 
-from trading_pipeline.adapters.store.ledger import migrate
 from trading_pipeline.core.risk.halts import Gate
 from trading_pipeline.core.risk.limits import RiskLimits
-from trading_pipeline.embedded import ServerUrls
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.reconciliation import start
 from trading_pipeline.services.verification import compare
 
-ROLLED_BACK = "commit"
-"""Before it nothing is written: what a crash here leaves is what the boundary before left."""
 BY_HAND = {"symbol": "NVDA", "qty": "5", "side": "buy", "type": "limit", "limit_price": "400", "time_in_force": "day"}
-
-
-@pytest.fixture(scope="module")
-def database(servers: ServerUrls) -> Iterator[str]:
-    """One database for all cases: each has an account of its own."""
-    with fresh_database(servers) as url:
-        virtual_time(url)
-        migrate(url)
-        yield url
 
 
 def play(name: str, database_url: str, redis_url: str, deadline: Deadline) -> dict[str, object]:

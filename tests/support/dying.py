@@ -18,6 +18,8 @@ from trading_pipeline.services.account import TradingAccount
 
 SAME_AS_BEFORE = ("begin", "before redis")
 """Nothing has happened since the boundary before: a crash here is a crash there."""
+ROLLED_BACK = "commit"
+"""Before it nothing is written: what a crash here leaves is what the boundary before left."""
 
 
 class Crash(BaseException):
