@@ -1,16 +1,19 @@
 """Records as bytes, for tests that put into Redis what no guard would write there."""
 
 import struct
+from collections.abc import Mapping
 
 import redis
 
 from trading_pipeline.adapters.guards.keys import book_keys
-from trading_pipeline.adapters.guards.layouts import Layout
+from trading_pipeline.adapters.guards.layouts import Layout, Width
 
 
-def packed(layout: Layout, values: dict[str, int]) -> bytes:
-    """Pack the numbers of a record as the book holds them, those that may be left out among them."""
-    return struct.pack(_format(layout), layout.tag, *(values[name] for name, _ in layout.fields))
+def packed(layout: Layout, values: Mapping[str, int | str]) -> bytes:
+    """Pack a record as the book holds it, what may be left out among it; a number below zero where none may be, too."""
+    numbers = b"".join(_number(width, int(values[name])) for name, width in layout.fields)
+    words = (str(values[name]).encode() for name in layout.words)
+    return bytes((layout.tag,)) + numbers + b"".join(bytes((len(word),)) + word for word in words)
 
 
 def unpacked(layout: Layout, record: bytes) -> dict[str, int]:
@@ -27,6 +30,11 @@ def change(raw: redis.Redis, account: str, field: str, layout: Layout, **values:
     """Change some numbers of a record in the book, with a client that does not decode."""
     key = book_keys(account).book
     raw.hset(key, field, packed(layout, unpacked(layout, raw.hget(key, field)) | values))
+
+
+def _number(width: Width, value: int) -> bytes:
+    letter = width.python.lower() if value < 0 else width.python
+    return struct.pack("<" + letter, value)
 
 
 def _format(layout: Layout) -> str:

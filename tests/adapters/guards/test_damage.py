@@ -63,7 +63,7 @@ def test_no_number_of_a_record_is_out_of_range(guard: RiskGuard, raw: redis.Redi
     layout, key = RECORDS[field], book_keys(ACCOUNT).book
     sound = raw.hget(key, field)
     for name, width in layout.fields:
-        if width.python == "q":
+        if width.python.lower() == "q":
             change_record(raw, ACCOUNT, field, layout, **{name: value})
 
             assert VerdictCode.GUARD_UNAVAILABLE == guard.clear(ask()).code, name
@@ -217,9 +217,8 @@ def test_order_that_cannot_be_is_neither_repeated_nor_ended_nor_shown(
     assert guard.clear(ask("held")).cleared
     numbers = {"remaining": 100, "remaining_nanos": 0, "sequence": 1, "price": PRICE} | order
     asked = {"limit_price": ABSENT, "side": 0, "qty": 100} | payload
-    record = ORDER.packed(numbers.values()) + PAYLOAD.packed(
-        asked.values(), (SESSION.isoformat(), "AAPL", ask().payload_digest)
-    )
+    words = {"session": SESSION.isoformat(), "symbol": "AAPL", "digest": ask().payload_digest}
+    record = packed(ORDER, numbers) + packed(PAYLOAD, asked | words)
     raw.hset(book_keys(ACCOUNT).book, "order:held", record)
     before = raw.hgetall(book_keys(ACCOUNT).book)
 
@@ -227,6 +226,22 @@ def test_order_that_cannot_be_is_neither_repeated_nor_ended_nor_shown(
     for verb in (lambda: end(guard, "held"), lambda: fill(guard, "e1", 1, order="held"), guard.snapshot):
         with pytest.raises(TradingHalted, match="damaged"):
             verb()
+    assert before == raw.hgetall(book_keys(ACCOUNT).book)
+
+
+@pytest.mark.parametrize(
+    ("field", "values"), [("account", {"long": 1}), ("symbol:AAPL", {"over_limit": 1})], ids=["dollars", "symbols"]
+)
+def test_no_verb_writes_a_total_below_zero(
+    guard: RiskGuard, raw: redis.Redis, field: str, values: dict[str, int]
+) -> None:
+    """Where more is taken out of a total than it holds, nothing is written at all."""
+    assert guard.clear(ask("held")).cleared
+    change_record(raw, ACCOUNT, field, RECORDS[field], **values)
+    before = raw.hgetall(book_keys(ACCOUNT).book)
+
+    with pytest.raises(TradingHalted, match="damaged"):
+        end(guard, "held")
     assert before == raw.hgetall(book_keys(ACCOUNT).book)
 
 

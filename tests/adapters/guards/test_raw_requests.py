@@ -7,6 +7,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.packing import packed
 
 from tests.adapters.guards.builders import ACCOUNT, ask, book_of
 from trading_pipeline.adapters.guards.asking import packed_request
@@ -122,11 +123,7 @@ def _parts(asked: ClearanceRequest, **changed: int | str) -> tuple[bytes, bytes]
         "digest": asked.payload_digest,
         **changed,
     }
-    request, payload = (
-        layout.packed([said[name] for name, _ in layout.fields], [said[name] for name in layout.words])
-        for layout in (REQUEST, PAYLOAD)
-    )
-    return request, payload
+    return packed(REQUEST, said), packed(PAYLOAD, said)
 
 
 def _assert_never_clears(guard: RiskGuard, client: redis.Redis, packed: bytes) -> None:

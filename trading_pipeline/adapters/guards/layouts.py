@@ -24,7 +24,7 @@ class Width:
 
     Attributes:
         lua: its letter in Lua's `struct`. `l` is eight bytes wherever Redis is 64 bit, and read faster than `i8`.
-        python: its letter in Python's.
+        python: its letter in Python's, of the same sign: capital is unsigned.
         lowest: the smallest that is sound.
         beyond: the smallest that is too large; None when every number of the width is sound.
     """
@@ -35,14 +35,23 @@ class Width:
     beyond: int | None = LARGEST_EXACT_INTEGER
 
     def damage(self, name: str) -> Iterator[str]:
-        """Give the Lua conditions under which a number of that name is damage."""
+        """Give the Lua conditions under which a number of that name, as it was read, is damage.
+
+        What is written below zero where no sign is kept reads as a number beyond all others.
+        """
         if self.python.islower():
             yield f"{name} < {self.lowest}"
         if self.beyond is not None:
             yield f"{name} >= {self.beyond}"
 
+    def unfit(self, name: str) -> Iterator[str]:
+        """Give the Lua conditions under which a number of that name may not be written."""
+        yield f"{name} < {self.lowest}"
+        if self.beyond is not None:
+            yield f"{name} >= {self.beyond}"
 
-COUNT = Width("l", "q")
+
+COUNT = Width("L", "Q")
 SIGNED = Width("l", "q", lowest=1 - LARGEST_EXACT_INTEGER)
 OPTIONAL = Width("l", "q", lowest=ABSENT)
 FIGURE = Width("l", "q", lowest=UNKNOWN)
@@ -97,8 +106,9 @@ class Layout:
     def lua_names(self) -> dict[str, str]:
         """Return the names by which scripts speak of the layout, with what stands in their place.
 
-        `_NUMBERS` names all numbers and words, as locals; `_DAMAGED` is the condition that one of the numbers is
-        damage. Where most records leave out a part, `_SHORT` names what is left of them and `_REST` that part.
+        `_NUMBERS` names all numbers and words, as locals; `_DAMAGED` is the condition that one of the numbers that were
+        read is damage, `_UNFIT` that one may not be written. Where most records leave out a part, `_SHORT` names what
+        is left of them and `_REST` that part.
         """
         prefix = self.name.upper()
         names = {
@@ -125,10 +135,12 @@ def _python(fields: Iterable[Field]) -> str:
 
 
 def _lua_names(prefix: str, fields: tuple[Field, ...], words: tuple[str, ...] = ()) -> dict[str, str]:
-    damage = [condition for name, width in fields for condition in width.damage(name)]
+    damaged = [condition for name, width in fields for condition in width.damage(name)]
+    unfit = [condition for name, width in fields for condition in width.unfit(name)]
     return {
         f"{prefix}_STRUCT": "'<B" + "".join(width.lua for _, width in fields) + "Bc0" * len(words) + "'",
         f"{prefix}_SIZE": str(struct.calcsize(_python(fields))),
         f"{prefix}_NUMBERS": ", ".join((*(name for name, _ in fields), *words)),
-        f"{prefix}_DAMAGED": f"({' or '.join(damage)})",
+        f"{prefix}_DAMAGED": f"({' or '.join(damaged)})",
+        f"{prefix}_UNFIT": f"({' or '.join(unfit)})",
     }

@@ -6,7 +6,7 @@ end
 
 local function account_text(account)
   local ACCOUNT_NUMBERS = unpack(account)
-  if ACCOUNT_DAMAGED then
+  if ACCOUNT_UNFIT then
     error('DAMAGED a number of the account would be beyond 2^53')
   end
   return struct_pack(ACCOUNT_STRUCT, ACCOUNT_TAG, ACCOUNT_NUMBERS)
@@ -19,14 +19,14 @@ end
 
 local function limits_text(limits)
   local LIMITS_NUMBERS = unpack(limits, 1, LIMITS_COUNT)
-  if LIMITS_DAMAGED then
+  if LIMITS_UNFIT then
     error('DAMAGED a limit is missing')
   end
   return struct_pack(LIMITS_STRUCT, LIMITS_TAG, LIMITS_NUMBERS)
 end
 
 local function counts_text(SESSION_NUMBERS)
-  if SESSION_DAMAGED then
+  if SESSION_UNFIT then
     error('DAMAGED a count of a session would be beyond 2^53')
   end
   return struct_pack(SESSION_STRUCT, SESSION_TAG, SESSION_NUMBERS)

@@ -8,7 +8,7 @@ end
 -- What is as usual in most symbols is left out.
 local function symbol_text(state)
   local SYMBOL_NUMBERS = unpack(state)
-  if SYMBOL_SHORT_DAMAGED or SYMBOL_REST_DAMAGED then
+  if SYMBOL_SHORT_UNFIT or SYMBOL_REST_UNFIT then
     error('DAMAGED a number of a symbol would be beyond 2^53')
   end
   if struct_pack(SYMBOL_REST_STRUCT, SYMBOL_TAG, SYMBOL_REST_NUMBERS)
