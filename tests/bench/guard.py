@@ -7,22 +7,28 @@ measured in turns in one run. The last line is one JSON object:
 
     clear_over_ping_median       `RiskGuard.clear` of a new order over `PING`, one redis-py client, medians
     clear_p50_ms, clear_p99_ms   of `RiskGuard.clear`
-    script_over_ping_throughput  the script alone over PING at 16 clients, requests a second without pipelining
+    script_over_ping_throughput  the script alone over PING, requests a second of 16 clients: processes, each of which
+                                 waits for its answer before it asks again
+    script_over_ping_one_loop    the same where one process serves all 16 connections in turn: the server finds their
+                                 requests together, as if they were pipelined, and a PING costs it least
     *_us                         where the time of one script goes, microseconds by the count of the server, last turn
 """
 
 import json
+import multiprocessing
 import selectors
 import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
 from decimal import Decimal
 from hashlib import sha1
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.synchronize import Barrier
 from tempfile import TemporaryDirectory
 
 import redis
@@ -45,6 +51,9 @@ CLIENTS = 16
 SINGLE = 5_000
 ROUNDS = 9
 SECONDS = 0.5
+MOST = 60_000
+"""Orders made for a turn: more than a server clears in its time."""
+
 SYMBOLS = [f"SYM{number}" for number in range(500)]
 WIDE = Decimal(500_000_000)
 LIMITS = RiskLimits(
@@ -154,47 +163,81 @@ def latencies(client: redis.Redis, guard: RiskGuard) -> dict[str, float]:
     }
 
 
-def load(port: int, make: Callable[[int], bytes]) -> float:
-    """Keep 16 connections busy, each with one request under way, and return requests a second.
+def by_clients(port: int, requests: Sequence[bytes]) -> float:
+    """Let 16 processes send a share of the requests each, one when the last is answered; requests a second."""
+    fork = multiprocessing.get_context("fork")
+    begin = fork.Barrier(CLIENTS)
+    pipes = [fork.Pipe(duplex=False) for _ in range(CLIENTS)]
+    clients = [
+        fork.Process(target=_client, args=(port, requests[number::CLIENTS], begin, rate))
+        for number, (_, rate) in enumerate(pipes)
+    ]
+    for one in clients:
+        one.start()
+    rate = sum(rate.recv() if rate.poll(10 * SECONDS) else sys.exit("a client failed") for rate, _ in pipes)
+    for one in clients:
+        one.join()
+    return rate
 
-    `make` gives the bytes of a request by its number; the load of both sides of a ratio is made by this function.
-    """
+
+def _client(port: int, requests: Sequence[bytes], begin: Barrier, rate: Pipe) -> None:
+    with closing(_connected(port)) as connection:
+        begin.wait()
+        done, started = 0, time.perf_counter()
+        while time.perf_counter() < started + SECONDS:
+            connection.sendall(requests[done])
+            _check(connection.recv(65536))
+            done += 1
+        rate.send(done / (time.perf_counter() - started))
+
+
+def by_one_loop(port: int, requests: Sequence[bytes]) -> float:
+    """Let one process keep 16 connections busy, each with one request under way; requests a second."""
     selector = selectors.DefaultSelector()
-    sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(CLIENTS)]
-    for number, one in enumerate(sockets):
-        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connections = [_connected(port) for _ in range(CLIENTS)]
+    for one, first in zip(connections, requests, strict=False):
         selector.register(one, selectors.EVENT_READ, one)
-        one.sendall(make(number))
-    number, done, started = CLIENTS, 0, time.perf_counter()
+        one.sendall(first)
+    done, started = 0, time.perf_counter()
     while time.perf_counter() < started + SECONDS:
         for key, _ in selector.select():
-            answer = key.data.recv(65536)
-            if answer[:1] == b"-" or (answer[:1] == b"$" and b"cleared" not in answer):
-                sys.exit(f"not cleared: {answer.decode()}")
-            key.data.sendall(make(number))
-            number, done = number + 1, done + 1
+            _check(key.data.recv(65536))
+            key.data.sendall(requests[CLIENTS + done])
+            done += 1
     elapsed = time.perf_counter() - started
-    for one in sockets:
+    for one in connections:
         one.close()
     return done / elapsed
 
 
-def throughputs(port: int, client: redis.Redis, guard: RiskGuard) -> tuple[list[float], list[float]]:
-    """Run PING and the script in turns and return requests a second of each turn.
+def _connected(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def _check(answer: bytes) -> None:
+    if answer[:1] not in b"+:":
+        sys.exit(f"not cleared: {answer.decode()}")
+
+
+def throughputs(
+    port: int, client: redis.Redis, guard: RiskGuard, load: Callable[[int, Sequence[bytes]], float]
+) -> tuple[list[float], list[float]]:
+    """Run PING and the script in turns, the load of both made alike, and return requests a second of each turn.
 
     Every turn starts with a fresh book, so that none pays for what an earlier one left in it; the server's own count
     is that of the last turn.
     """
     pack, digest, keys = Connection().pack_command, sha1(source("clear").encode()).hexdigest(), book_keys(ACCOUNT)  # noqa: S324
-    ping = b"".join(pack("PING"))
     pings, scripts = [], []
     for turn in range(ROUNDS):
-        asked = [packed_request(request(number, f"turn{turn}")) for number in range(int(120_000 * SECONDS))]
+        asked = [packed_request(request(number, f"{load.__name__}{turn}")) for number in range(MOST)]
         requests = [b"".join(pack("EVALSHA", digest, 2, *keys, packed)) for packed in asked]
         guard.rebuild(BOOK)
         client.config_resetstat()
-        pings.append(load(port, lambda _: ping))
-        scripts.append(load(port, requests.__getitem__))
+        pings.append(load(port, [b"".join(pack("PING"))] * 4 * MOST))
+        scripts.append(load(port, requests))
     return pings, scripts
 
 
@@ -215,14 +258,15 @@ def main() -> None:
         guard.rebuild(BOOK)
         guard.clear(request(0, "warm"))
         figures = latencies(client, guard)
-        pings, scripts = throughputs(port, client, guard)
-        figures |= {
-            "ping_per_second": statistics.median(pings),
-            "script_per_second": statistics.median(scripts),
-            "script_over_ping_throughput": statistics.median(
-                script / ping for script, ping in zip(scripts, pings, strict=True)
-            ),
-        }
+        for load, of in ((by_one_loop, "one_loop"), (by_clients, "throughput")):
+            pings, scripts = throughputs(port, client, guard, load)
+            figures |= {
+                f"ping_{of}": statistics.median(pings),
+                f"script_{of}": statistics.median(scripts),
+                f"script_over_ping_{of}": statistics.median(
+                    script / ping for script, ping in zip(scripts, pings, strict=True)
+                ),
+            }
         figures |= server_time(client)
     for name, value in figures.items():
         print(f"{name:28} {value:12,.3f}")
