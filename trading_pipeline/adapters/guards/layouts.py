@@ -40,13 +40,18 @@ class Width:
         What is written below zero where no sign is kept reads as a number beyond all others.
         """
         if self.python.islower():
-            yield f"{name} < {self.lowest}"
-        if self.beyond is not None:
-            yield f"{name} >= {self.beyond}"
+            yield self._too_small(name)
+        yield from self._too_large(name)
 
     def unfit(self, name: str) -> Iterator[str]:
         """Give the Lua conditions under which a number of that name may not be written."""
-        yield f"{name} < {self.lowest}"
+        yield self._too_small(name)
+        yield from self._too_large(name)
+
+    def _too_small(self, name: str) -> str:
+        return f"{name} < {self.lowest}"
+
+    def _too_large(self, name: str) -> Iterator[str]:
         if self.beyond is not None:
             yield f"{name} >= {self.beyond}"
 
