@@ -31,7 +31,14 @@ def _hold(kit: Kit, symbol: str = "AAPL", side: Side = Side.BUY, qty: int = 10) 
 
 @pytest.mark.parametrize(
     ("operator", "reason"),
-    [("", "a reason that is long enough"), ("ada", "short"), ("ada", "x" * 513), ("ada", "tab\there it is")],
+    [
+        ("", "a reason that is long enough"),
+        ("ada", "short"),
+        ("ada", "short" + " " * 10),
+        ("ada", "x" * 513),
+        ("ada", "a reason that is padded" + " " * 500),
+        ("ada", "tab\there it is"),
+    ],
 )
 def test_who_and_why_are_required(operator: str, reason: str) -> None:
     """An action without either does not exist."""

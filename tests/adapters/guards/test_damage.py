@@ -235,13 +235,14 @@ def test_order_that_cannot_be_is_neither_repeated_nor_ended_nor_shown(
 def test_no_verb_writes_a_total_below_zero(
     guard: RiskGuard, raw: redis.Redis, field: str, values: dict[str, int]
 ) -> None:
-    """Where more is taken out of a total than it holds, nothing is written at all."""
+    """Where more is taken out of a total than it holds, nothing is written at all: no end, and no order."""
     assert guard.clear(ask("held")).cleared
     change_record(raw, ACCOUNT, field, RECORDS[field], **values)
     before = raw.hgetall(book_keys(ACCOUNT).book)
 
     with pytest.raises(TradingHalted, match="damaged"):
         end(guard, "held")
+    assert VerdictCode.GUARD_UNAVAILABLE == guard.clear(ask(qty=1, price=PRICE // 2)).code
     assert before == raw.hgetall(book_keys(ACCOUNT).book)
 
 

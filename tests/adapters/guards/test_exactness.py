@@ -45,6 +45,24 @@ def test_request_with_no_whole_number_is_refused(guard: RiskGuard, field: str, n
     assert {} == book.reservations
 
 
+@pytest.mark.parametrize(
+    "number", [-1, 2**53, -(2**53), 1.5, float("nan"), float("-inf"), Decimal(1), True, "1"], ids=repr
+)
+@pytest.mark.parametrize("field", ["limit_ticks", "equity_ticks", "repeat", "epoch", "min_sequence"])
+def test_no_other_number_of_a_request_stands_for_one_that_is_missing(guard: RiskGuard, field: str, number) -> None:
+    """A limit price of -1 would be an order at any price, and an equity of -2**53 one that is not known."""
+    if field == "equity_ticks" and number == -1 and type(number) is int:
+        return  # an account may owe more than it has
+    of_market = field == "equity_ticks"
+    change = {"market": replace(ask().market, **{field: number})} if of_market else {field: number}
+    before = guard.snapshot()
+
+    with pytest.raises(ValueError, match=field):
+        guard.clear(replace(ask(), **change))
+
+    assert before == guard.snapshot()
+
+
 @pytest.mark.parametrize("field", ["client_order_id", "payload_digest", "symbol"])
 def test_request_with_an_empty_text_is_refused(guard: RiskGuard, field: str) -> None:
     """An order without a name could be anybody's."""
@@ -115,6 +133,12 @@ def test_fill_with_no_whole_number_is_refused(guard: RiskGuard, field: str, numb
         {"max_order_notional": Decimal("0.00005")},
         {"max_gross_notional": Decimal(2**53)},
         {"max_position_notional": 1e5},
+        {"max_order_shares": -1},
+        {"max_order_shares": float("nan")},
+        {"max_order_shares": float("inf")},
+        {"max_order_notional": Decimal(-1)},
+        {"max_order_notional": Decimal("NaN")},
+        {"max_order_notional": Decimal("Infinity")},
     ],
     ids=repr,
 )

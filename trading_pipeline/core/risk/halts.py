@@ -53,9 +53,10 @@ class OperatorAction:
     def __post_init__(self) -> None:
         if not self.operator.strip() or not self.operator.isprintable():
             raise OperatorError("an operator is required: say who acts", operator=self.operator)
-        length = len(self.reason.strip())
-        if not SHORTEST_REASON <= length <= LONGEST_REASON or not self.reason.isprintable():
+        said, length = len(self.reason.strip()), len(self.reason)
+        if said < SHORTEST_REASON or length > LONGEST_REASON or not self.reason.isprintable():
             raise OperatorError(
-                f"a reason of {SHORTEST_REASON} to {LONGEST_REASON} printable characters is required, not {length}",
+                f"a reason of {SHORTEST_REASON} to {LONGEST_REASON} printable characters is required, not"
+                f" {said if said < SHORTEST_REASON else length}",
                 reason=self.reason,
             )

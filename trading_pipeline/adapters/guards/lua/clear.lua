@@ -281,10 +281,11 @@ end
 if rate_minute < 0 then
   rate_minute = 0
 end
--- What has grown may have left the exact numbers; all else is as it was read.
+-- What has grown may have left the exact numbers, and a total that was too small may have gone below zero; all else is
+-- as it was read.
 if not (sequence < EXACT and rate_second < EXACT and rate_minute < EXACT and pending_buy < EXACT and pending_sell < EXACT
-  and gross < EXACT and orders < EXACT and traded < EXACT) then
-  error('DAMAGED a number to be written is beyond 2^53')
+  and gross < EXACT and orders < EXACT and traded < EXACT and long >= 0 and short >= 0 and symbols_over >= 0) then
+  error('DAMAGED a number to be written is below zero or beyond 2^53')
 end
 call('HSET', BOOK, 'account', struct_pack(ACCOUNT_STRUCT, ACCOUNT_TAG, ACCOUNT_NUMBERS),
   of_symbol, struct_pack(SYMBOL_SHORT_STRUCT, SYMBOL_TAG, SYMBOL_SHORT_NUMBERS) .. symbol_rest,
