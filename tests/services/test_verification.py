@@ -199,6 +199,28 @@ def test_writes_the_book_lost_are_named(kit: Kit, redis_url: str) -> None:
         assert {(DifferenceKind.BOOK_MISSING, "book")} == _found(kit)
 
 
+def test_what_contradicts_itself_in_the_book_is_named(kit: Kit, redis_url: str) -> None:
+    """A symbol that is gone while an order works, a total that is not that of the symbols, another reservation."""
+    sent, key = _submit(kit), book_keys(ACCOUNT).book
+    with redis.Redis.from_url(redis_url) as client:
+        sound = client.hgetall(key)
+        change(client, ACCOUNT, "account", records.ACCOUNT, long=1)
+        assert {(DifferenceKind.EXPOSURE, "long")} == _found(kit)
+        client.hset(key, mapping=sound)
+        client.hdel(key, "symbol:AAPL")
+        assert {
+            (DifferenceKind.PENDING, "AAPL buy"),
+            *((DifferenceKind.EXPOSURE, total) for total in ("gross", "long", "highest net")),
+        } == _found(kit)
+        client.hset(key, mapping=sound)
+        fill = {"client_order_id": sent.client_order_id, "execution_id": "x", "symbol": "AAPL", "side": Side.BUY}
+        kit.guard.post(qty=4, price_ticks=1_000_000, **fill, **_current(kit))
+    assert {
+        (DifferenceKind.RESERVATION_DIFFERS, sent.client_order_id),
+        (DifferenceKind.POSITION, "AAPL"),
+    } == _found(kit)
+
+
 def test_what_is_under_way_is_no_difference(kit: Kit) -> None:
     """The second look waits for whoever works on the account, and finds it done."""
     _submit(kit)

@@ -23,6 +23,7 @@ from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, Re
 from trading_pipeline.core.risk.halts import Breaker, Gate, OperatorAction
 from trading_pipeline.core.risk.limits import OVERRIDABLE, LimitChange, LimitSet
 from trading_pipeline.errors import OperatorError, OrderConflict, TradingHalted
+from trading_pipeline.services.differences import contradictions
 
 TIGHT = replace(
     LIMITS,
@@ -353,6 +354,7 @@ class Trading(RuleBasedStateMachine):
         assert {name: shares for name, shares in model.positions.items() if shares} == book.positions
         assert model.held == book.reservations
         assert model.blocked == book.blocked
+        assert [] == list(contradictions(book))
         assert set(model.quarantined) == set(book.quarantined)
         counts = {day: SessionCount(count, model.traded[day]) for day, count in model.orders.items()}
         assert counts == book.sessions
