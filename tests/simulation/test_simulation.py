@@ -55,6 +55,17 @@ def test_every_kind_of_fault_is_drawn() -> None:
     assert set(FAULTS) == drawn
 
 
+@pytest.mark.parametrize("kind", FAULTS)
+def test_every_kind_of_fault_strikes(played: tuple[World, Stage], kind: str) -> None:
+    """A fault that is drawn and never meets what it is to break would test nothing."""
+    world, on = played
+    drawing = iter([seed for seed in range(5 * SEEDS) if kind in {fault.kind for fault in draw(seed).faults}])
+    while not world.struck[kind]:
+        seed = next(drawing, None)
+        assert seed is not None, f"{kind} never struck"
+        assert attempt(world, on, draw(seed)) is None, f"seed {seed}"
+
+
 def test_a_seed_replays_exactly(played: tuple[World, Stage]) -> None:
     """The same steps, the same boundaries, the same faults."""
     world, on = played
