@@ -1,16 +1,18 @@
 """What the stream told is booked once, whatever order it came in, beside or without what the REST API tells."""
 
 import random
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 
 import pytest
 from support.alpaca.bench import Bench
 from support.alpaca.stream import TradeUpdates
-from support.trading import ACCOUNT, ACTION, RUN, SESSION, order
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, order, valuation
 
 from trading_pipeline.adapters.broker.alpaca.updates import trade_update
 from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.risk.halts import Breaker
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.inbox import STREAM_SOURCE, Applied, apply_inbox, redrive_inbox
@@ -51,6 +53,20 @@ def test_the_stream_alone_books_everything(account: TradingAccount, bench: Bench
     assert (3, 0, 0) == (len(applied.booked), applied.waiting, applied.dead)
     assert (OrderState.FILLED, OrderState.CANCELED) == (_state(account, apple), _state(account, microsoft))
     assert [] == compare(account)
+
+
+def test_a_fill_that_the_stream_tells_of_is_judged_at_once(
+    account: TradingAccount, bench: Bench, updates: TradeUpdates
+) -> None:
+    """A loss it shows trips the breaker before anything else is decided: no settlement has to come first."""
+    worth_nothing = replace(account, valuation=valuation(Decimal("0.01"), capital=Decimal(2_000)))
+    (apple,) = _send(worth_nothing, "AAPL")
+    assert Breaker.OPEN is account.ledger.books.get(ACCOUNT).breaker
+    bench.exchange.fill(apple)
+
+    _receive(worth_nothing, updates.told)
+
+    assert Breaker.TRIPPED is account.ledger.books.get(ACCOUNT).breaker
 
 
 def test_what_was_enqueued_before_a_crash_is_applied_after_it(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
+import psycopg
 import pytest
 import redis
 from support.trading import (
@@ -244,6 +245,17 @@ def test_an_order_without_an_answer_trips_when_it_stays(kit: Kit) -> None:
     kit.clock.advance(302)
     (reading,) = (one for one in assess(kit.account).breached if one.rule is Rule.STUCK_ORDER)
     assert stuck.client_order_id == reading.detail
+    assert Rule.STUCK_ORDER in _rules(watch(kit.account))
+    assert Breaker.TRIPPED is kit.ledger.books.get(ACCOUNT).breaker
+
+
+def test_a_broker_that_holds_other_shares_trips(holding: Kit, database_url: str) -> None:
+    """Ledger and book agree with each other; what is real is at the broker."""
+    assert Rule.MISMATCH not in _rules(watch(_at(holding, 100)))
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update exchange.executions set qty = 400")
+    assert Rule.MISMATCH in _rules(watch(_at(holding, 100)))
+    assert Breaker.TRIPPED is holding.ledger.books.get(ACCOUNT).breaker
 
 
 def test_a_mismatch_trips_in_the_ledger_though_the_book_is_gone(kit: Kit, redis_url: str) -> None:
