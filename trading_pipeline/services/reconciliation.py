@@ -27,7 +27,7 @@ from trading_pipeline.services.differences import Difference, DifferenceKind, br
 from trading_pipeline.services.following import follow
 from trading_pipeline.services.rebuilding import News, bring_home, catch_up, rewrite_book
 from trading_pipeline.services.restating import release_agreed
-from trading_pipeline.services.settlement import tell_guard
+from trading_pipeline.services.settlement import judge_losses, tell_guard
 from trading_pipeline.services.surprises import OF_OTHERS, report_open_orders
 from trading_pipeline.services.verification import compare_book, compare_since, read_ledger, read_views, unawaited
 
@@ -122,6 +122,7 @@ def reconcile_in_lane(account: TradingAccount, action: OperatorAction) -> Reconc
     external, news = _book_shares(account, news)
     _alert_shares(account)
     tell_guard(account)
+    judge_losses(account)
     _hold_orders(account, action)
     awaited = release_agreed(account)
     found = _compare(account, news)

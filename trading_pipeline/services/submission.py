@@ -31,7 +31,7 @@ from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.sending import Cleared, Sending
-from trading_pipeline.services.settlement import take_over, tell_guard
+from trading_pipeline.services.settlement import judge_losses, take_over, tell_guard
 from trading_pipeline.services.tie_out import kept_back, require_tied_out
 from trading_pipeline.services.unrestated import refuse_unrestated
 
@@ -281,6 +281,7 @@ class SubmissionService:
         log.info("order found at the broker", client_order_id=stored.client_order_id, state=found.state.value)
         adopted = take_over(self._account, stored, found, reason="found at the broker")
         tell_guard(self._account)
+        judge_losses(self._account)
         return adopted
 
     def look_up_order(self, order: OrderRecord) -> list[Submission]:
