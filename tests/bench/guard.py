@@ -169,7 +169,7 @@ def by_clients(port: int, requests: Sequence[bytes]) -> float:
     begin = fork.Barrier(CLIENTS)
     pipes = [fork.Pipe(duplex=False) for _ in range(CLIENTS)]
     clients = [
-        fork.Process(target=_client, args=(port, requests[number::CLIENTS], begin, rate))
+        fork.Process(target=_client, args=(port, requests[number::CLIENTS], begin, rate), daemon=True)
         for number, (_, rate) in enumerate(pipes)
     ]
     for one in clients:
@@ -217,8 +217,8 @@ def _connected(port: int) -> socket.socket:
 
 
 def _check(answer: bytes) -> None:
-    if answer[:1] not in b"+:":
-        sys.exit(f"not cleared: {answer.decode()}")
+    if answer[:1] not in {b"+", b":"}:
+        sys.exit(f"not cleared: {answer.decode() or 'the connection was closed'}")
 
 
 def throughputs(

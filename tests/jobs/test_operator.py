@@ -46,6 +46,8 @@ def desk(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Desk]:
 
 def test_limits_are_changed_for_the_account_and_for_a_symbol(desk: Desk) -> None:
     """Both bind in the book at once, and the log has who, why, from and to."""
+    before = desk.kit.guard.snapshot()
+    assert before is not None
     assert desk.run("set_risk_limits", limits={"max_order_shares": "7"}).success
     until = "2999-01-01T00:00:00+00:00"
     assert desk.run("set_risk_limits", limits={"max_order_shares": "3"}, symbol="AAPL", until=until).success
@@ -55,8 +57,9 @@ def test_limits_are_changed_for_the_account_and_for_a_symbol(desk: Desk) -> None
     assert 7 == book.limits.max_order_shares
     own = [(one.limit, one.symbol, one.value) for one in book.limit_set.changes]
     assert [("max_order_shares", "AAPL", 3)] == own
-    told = [(one["operator"], one["reason"], one["symbol"]) for one in desk.kit.ledger.books.limit_changes(ACCOUNT)]
-    assert [(*WHO.values(), "AAPL"), (*WHO.values(), None)] == told[:2]
+    said = ("operator", "reason", "symbol", "from_value", "to_value")
+    told = [tuple(one[name] for name in said) for one in desk.kit.ledger.books.limit_changes(ACCOUNT, limit=2)]
+    assert [(*WHO.values(), "AAPL", "7", "3"), (*WHO.values(), None, str(before.limits.max_order_shares), "7")] == told
 
 
 def test_a_limit_nobody_knows_fails_the_run_and_changes_nothing(desk: Desk) -> None:

@@ -49,17 +49,11 @@ def test_no_restart_of_a_server_breaks_an_invariant(played: tuple[World, Stage])
     assert set(RESTARTS) == set(world.struck - before)
 
 
-def test_every_kind_of_fault_is_drawn() -> None:
-    """None of the list is forgotten."""
-    drawn = {fault.kind for seed in range(SEEDS) for fault in draw(seed).faults}
-    assert set(FAULTS) == drawn
-
-
 @pytest.mark.parametrize("kind", FAULTS)
 def test_every_kind_of_fault_strikes(played: tuple[World, Stage], kind: str) -> None:
-    """A fault that is drawn and never meets what it is to break would test nothing."""
+    """One that is never drawn, or never meets what it is to break, would test nothing."""
     world, on = played
-    drawing = iter([seed for seed in range(5 * SEEDS) if kind in {fault.kind for fault in draw(seed).faults}])
+    drawing = iter([seed for seed in range(SEEDS) if kind in {fault.kind for fault in draw(seed).faults}])
     while not world.struck[kind]:
         seed = next(drawing, None)
         assert seed is not None, f"{kind} never struck"

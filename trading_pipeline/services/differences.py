@@ -9,9 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
-from trading_pipeline.adapters.guards.book import BookSnapshot, Reservation, SymbolState
+from trading_pipeline.adapters.guards.book import BookSnapshot, Reservation
 from trading_pipeline.adapters.store.ledger import BookRecord, ExternalOrder, OrderRecord, chains_of
-from trading_pipeline.core.money import from_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.limits import LimitSet
@@ -149,7 +148,6 @@ def book_differences(ledger: LedgerView, book: BookSnapshot) -> Iterator[Differe
     yield from _limits(ledger, book)
     yield from _counters(ledger, book)
     yield from _reservations(ledger, book)
-    yield from contradictions(book)
     for row in ledger.unposted:
         yield Difference(
             kind=DifferenceKind.EXECUTION_NOT_POSTED,
@@ -166,12 +164,6 @@ def book_differences(ledger: LedgerView, book: BookSnapshot) -> Iterator[Differe
             yield Difference(
                 kind=DifferenceKind.POSITION, subject=symbol, symbol=symbol, ledger=_plain(held), book=_plain(in_book)
             )
-
-
-def contradictions(book: BookSnapshot) -> Iterator[Difference]:
-    """Compare the book with itself: what is pending with its reservations, its totals with its symbols."""
-    yield from _pending(book)
-    yield from _exposure(book)
 
 
 def broker_differences(ledger: LedgerView, broker: BrokerView) -> Iterator[Difference]:
@@ -328,39 +320,6 @@ def _reserved_for_others(ledger: LedgerView, book: BookSnapshot) -> Iterator[Dif
             wanted, there = f"{other.side} {_plain(other.remaining)} {other.symbol}", _holding(held) if held else "none"
             kind = DifferenceKind.RESERVATION_DIFFERS if held else DifferenceKind.RESERVATION_MISSING
             yield _reservation(kind, order_id, other.symbol, wanted, there)
-
-
-def _pending(book: BookSnapshot) -> Iterator[Difference]:
-    """The sums of the book must be those of its own reservations."""
-    sums: defaultdict[tuple[str, Side], Decimal] = defaultdict(Decimal)
-    for held in book.reservations.values():
-        sums[held.symbol, held.side] += Decimal(held.remaining)
-    for symbol in sorted({*book.symbols, *(symbol for symbol, _ in sums)}):
-        one = book.symbols.get(symbol, SymbolState())
-        for side, pending in ((Side.BUY, one.pending_buy), (Side.SELL, one.pending_sell)):
-            if sums[symbol, side] != Decimal(pending):
-                yield Difference(
-                    kind=DifferenceKind.PENDING,
-                    subject=f"{symbol} {side}",
-                    symbol=symbol,
-                    book=f"{pending} pending, {_plain(sums[symbol, side])} reserved",
-                )
-
-
-def _exposure(book: BookSnapshot) -> Iterator[Difference]:
-    """The totals of the account must be those of its symbols, in the worst case of what is pending."""
-    at_risk = [(one.long_shares, one.short_shares, one.mark_ticks) for one in book.symbols.values()]
-    totals = {
-        "gross": (book.gross_ticks, sum(max(long, short) * mark for long, short, mark in at_risk)),
-        "long": (book.long_ticks, sum(max(long, 0) * mark for long, _, mark in at_risk)),
-        "short": (book.short_ticks, sum(max(short, 0) * mark for _, short, mark in at_risk)),
-        "highest net": (book.net_high_ticks, sum(long * mark for long, _, mark in at_risk)),
-        "lowest net": (book.net_low_ticks, sum(-short * mark for _, short, mark in at_risk)),
-    }
-    for name, (total, added_up) in totals.items():
-        if total != added_up:
-            said = f"{from_ticks(total)} in all, {from_ticks(added_up)} of its symbols"
-            yield Difference(kind=DifferenceKind.EXPOSURE, subject=name, book=said)
 
 
 def _orders(ledger: LedgerView, broker: BrokerView) -> Iterator[Difference]:

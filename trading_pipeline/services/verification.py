@@ -12,6 +12,7 @@ from trading_pipeline.adapters.store.ledger import OrderRecord
 from trading_pipeline.core.restating import explains
 from trading_pipeline.errors import ServerUnavailable, TradingHalted
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
+from trading_pipeline.services.contradictions import contradictions
 from trading_pipeline.services.differences import (
     BrokerView,
     Difference,
@@ -205,7 +206,7 @@ def compare_book(account: TradingAccount, ledger: LedgerView) -> list[Difference
     if snapshot is None:
         epoch = f"epoch {ledger.book.epoch}"
         return [Difference(kind=DifferenceKind.BOOK_MISSING, subject="book", ledger=epoch, book="none")]
-    return list(book_differences(ledger, snapshot))
+    return [*book_differences(ledger, snapshot), *contradictions(snapshot)]
 
 
 def _ids(account: TradingAccount, live: Sequence[OrderRecord]) -> list[str]:

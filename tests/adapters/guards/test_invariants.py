@@ -23,7 +23,7 @@ from trading_pipeline.core.risk.clearance import Clearance, ClearanceRequest, Re
 from trading_pipeline.core.risk.halts import Breaker, Gate, OperatorAction
 from trading_pipeline.core.risk.limits import OVERRIDABLE, LimitChange, LimitSet
 from trading_pipeline.errors import OperatorError, OrderConflict, TradingHalted
-from trading_pipeline.services.differences import contradictions
+from trading_pipeline.services.contradictions import contradictions
 
 TIGHT = replace(
     LIMITS,

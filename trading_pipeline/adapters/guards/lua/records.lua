@@ -7,7 +7,7 @@ end
 local function account_text(account)
   local ACCOUNT_NUMBERS = unpack(account)
   if ACCOUNT_UNFIT then
-    error('DAMAGED a number of the account would be beyond 2^53')
+    error('DAMAGED a number of the account would be out of range')
   end
   return struct_pack(ACCOUNT_STRUCT, ACCOUNT_TAG, ACCOUNT_NUMBERS)
 end
@@ -27,7 +27,7 @@ end
 
 local function counts_text(SESSION_NUMBERS)
   if SESSION_UNFIT then
-    error('DAMAGED a count of a session would be beyond 2^53')
+    error('DAMAGED a count of a session would be out of range')
   end
   return struct_pack(SESSION_STRUCT, SESSION_TAG, SESSION_NUMBERS)
 end

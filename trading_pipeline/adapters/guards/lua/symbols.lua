@@ -9,7 +9,7 @@ end
 local function symbol_text(state)
   local SYMBOL_NUMBERS = unpack(state)
   if SYMBOL_SHORT_UNFIT or SYMBOL_REST_UNFIT then
-    error('DAMAGED a number of a symbol would be beyond 2^53')
+    error('DAMAGED a number of a symbol would be out of range')
   end
   if struct_pack(SYMBOL_REST_STRUCT, SYMBOL_TAG, SYMBOL_REST_NUMBERS)
     == struct_pack(SYMBOL_REST_STRUCT, SYMBOL_TAG, SYMBOL_REST_USUAL) then
