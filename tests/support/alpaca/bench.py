@@ -33,8 +33,9 @@ from trading_pipeline.services.operations import RiskOperations
 OPEN = datetime(2023, 9, 5, 14, 0, tzinfo=UTC)
 """Half an hour into the session after `support.trading.SESSION`, whose orders work in it."""
 QUICK = Bounds(
-    connect_seconds=1, read_seconds=0.3, total_seconds=0.6, attempts=3, first_wait_seconds=1, budget_patience_seconds=5
+    connect_seconds=2, read_seconds=1.5, total_seconds=2, attempts=3, first_wait_seconds=1, budget_patience_seconds=5
 )
+"""A server that hangs costs a test so much. Less, and a machine that stands still for a moment is a lost answer."""
 
 
 def alpaca_variables(server: AlpacaServer, database_url: str, redis_url: str) -> dict[str, str]:
