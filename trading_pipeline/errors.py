@@ -10,6 +10,7 @@ PipelineError
 │   ├── ServerUnavailable    PostgreSQL or Redis did not answer
 │   │   └── CommitUnknown    the answer to a COMMIT was lost and could not be looked up; read before you repeat
 │   ├── OrdersUnsent         the broker had no time for some orders; the next run of the same job sends them
+│   ├── NotYet               our own share of a server's request limit is used up; nothing was asked
 │   ├── ClockUnreliable      broker, calendar and our clock do not tell the same time; no order is sent
 │   └── PoolExhausted        every pooled connection stayed in use; nothing was done
 ├── DataQualityError         the data of this session is not fit for use; stop the session
@@ -93,6 +94,10 @@ class CommitUnknown(ServerUnavailable):
 
 class OrdersUnsent(TransientError):
     """A run ended before the broker took all its orders: they stay cleared, their exposure held."""
+
+
+class NotYet(TransientError):
+    """It is not our turn to ask a server: nothing was sent, and the server has failed in nothing."""
 
 
 class ClockUnreliable(TransientError):

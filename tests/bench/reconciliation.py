@@ -73,6 +73,9 @@ class Entrance:
         self._exchange, self._waits = exchange, waits
         self.lost: set[str] = set()
 
+    def await_turn(self, *_: object, **__: object) -> None:
+        """Take orders at any time."""
+
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Accept it; one of 200 is gone afterwards."""
         del clearance

@@ -15,6 +15,10 @@ class Line:
     def __init__(self, world: Any) -> None:
         self._world = world
 
+    def await_turn(self, *_: object, **__: object) -> None:
+        """Let others go on while an order waits for its turn: its last check comes after."""
+        self._world.boundary("turn")
+
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Judge the moment of sending, then send, or lose something."""
         self._world.judge_send(intent, clearance)

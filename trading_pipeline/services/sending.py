@@ -9,7 +9,7 @@ from trading_pipeline.adapters.store.ledger import Batch, OrderRecord
 from trading_pipeline.core.orders.model import Purpose, ReferencePrice
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import Clearance, Verdict
-from trading_pipeline.errors import OrderRejected, OrderStateUnknown, TransientError
+from trading_pipeline.errors import NotYet, OrderRejected, OrderStateUnknown, TransientError
 from trading_pipeline.services.account import TradingAccount
 
 Cleared = tuple[OrderRecord, Verdict]
@@ -43,10 +43,15 @@ class Sending:
     def send(self, cleared: Sequence[Cleared]) -> int:
         """Send orders, each right after its last check, and record the answers; return how many were dealt with.
 
-        An answer that was lost is committed at once: the batch ends with it.
+        An answer that was lost is committed at once: the batch ends with it. So it does before an order that would have
+        to wait for its turn: whoever waits holds no order, and whatever happens meanwhile is seen by the last check.
         """
+        if not self._has_turn(cleared[0][0]):
+            return 1
         with self._account.ledger.sending.batch() as batch:
             for at, (order, verdict) in enumerate(cleared, 1):
+                if at > 1 and not self._is_its_turn(order):
+                    return at - 1
                 veto = batch.check(order, verdict, stale=self._stale(order))
                 if veto is not None:
                     log.warning("order kept from the broker", client_order_id=order.client_order_id, why=veto.detail)
@@ -54,6 +59,28 @@ class Sending:
                 elif not self._offer(batch, order, verdict.clearance):
                     return at
         return len(cleared)
+
+    def _has_turn(self, order: OrderRecord) -> bool:
+        """Wait for the turn of the first order of the batch; False when the broker takes none."""
+        try:
+            self._account.broker.await_turn(order.intent, replaced_id=order.replaces)
+        except TransientError as failure:
+            self._is_busy(order, failure)
+            return False
+        return True
+
+    def _is_its_turn(self, order: OrderRecord) -> bool:
+        try:
+            self._account.broker.await_turn(order.intent, replaced_id=order.replaces, at_once=True)
+        except NotYet:
+            return False
+        return True
+
+    def _is_busy(self, order: OrderRecord, failure: TransientError) -> None:
+        log.warning(
+            "the broker took no order; they stay cleared", client_order_id=order.client_order_id, reason=str(failure)
+        )
+        self.busy = failure
 
     def _stale(self, order: OrderRecord) -> str:
         """Return why the price an order was judged at is too old by now; empty when it is not, and for a flatten."""
@@ -85,12 +112,7 @@ class Sending:
             batch.record(order, OrderState.SUBMITTED_UNCONFIRMED, reason=str(lost))
             return False
         except TransientError as failure:
-            log.warning(
-                "the broker took no order; they stay cleared",
-                client_order_id=order.client_order_id,
-                reason=str(failure),
-            )
-            self.busy = failure
+            self._is_busy(order, failure)
             return False
         else:
             log.info("order accepted", client_order_id=order.client_order_id, broker_order_id=answer.broker_order_id)

@@ -80,6 +80,8 @@ class AlpacaServer:
     url: str = ""
     faults: deque[Fault | None] = field(default_factory=deque)
     faults_of: dict[tuple[str, str], deque[Fault | None]] = field(default_factory=dict)
+    meanwhile: dict[tuple[str, str], Callable[[], object]] = field(default_factory=dict)
+    """What happens while a request of this method and path is under way, once."""
     requests: list[Request] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -154,6 +156,9 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         body_text = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
         request = Request(method=method, path=parts.path, query=dict(parse_qsl(parts.query)), body=body_text)
+        happens = self.server_state.meanwhile.pop((method, parts.path), None)
+        if happens is not None:
+            happens()
         fault = self.server_state.take(request)
         if fault is not None and not fault.after:
             self._misbehave(fault, b"")

@@ -8,7 +8,7 @@ from typing import cast
 
 import redis
 
-from trading_pipeline.errors import ServerUnavailable, TransientError
+from trading_pipeline.errors import NotYet, ServerUnavailable
 
 _MS_A_SECOND = 1000
 _BURST_SHARE = 10
@@ -46,13 +46,13 @@ class RequestBudget:
         """Wait for a place and take it; return the seconds waited.
 
         Raises:
-            TransientError: no place within `patience_seconds`; nothing was taken.
+            NotYet: no place within `patience_seconds`; nothing was taken.
             ServerUnavailable: Redis did not answer: without the count nobody may ask.
         """
         waited = 0.0
         while (wait := self._ask() / _MS_A_SECOND) > 0:
             if waited + wait > patience_seconds:
-                raise TransientError(
+                raise NotYet(
                     f"Alpaca's request budget is used up: the next place is {wait:.1f} s away, after {waited:.1f} s of "
                     f"waiting; fewer processes, or a higher ALPACA_REQUESTS_PER_MINUTE",
                     wait_seconds=wait,

@@ -106,6 +106,19 @@ class Broker(Protocol):
         """
         ...
 
+    def await_turn(self, intent: OrderIntent, *, replaced_id: str | None = None, at_once: bool = False) -> None:
+        """Wait until an order, or replacement of one, can leave without waiting for anything.
+
+        What may take its time is done here: a place in a request limit, a look at the account. The last check of an
+        order comes after it, so that nothing is waited for between that check and the order's departure.
+
+        Raises:
+            NotYet: its turn does not come soon, or, `at_once`, not now.
+            TransientError: the broker did not answer.
+            ConfigError, ClockUnreliable: the account takes no orders.
+        """
+        ...
+
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Send one order; an id the broker has seen before is answered with the order it belongs to.
 

@@ -157,6 +157,9 @@ class SimulatedExchange:
                 exchange_session=last.isoformat(),
             )
 
+    def await_turn(self, intent: OrderIntent, *, replaced_id: str | None = None, at_once: bool = False) -> None:
+        """Do nothing: the exchange takes whatever comes."""
+
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Take an order for the open of its trade session. An id seen before returns the order it belongs to."""
         require_cover(intent, clearance)

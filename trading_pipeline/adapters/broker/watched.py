@@ -14,7 +14,7 @@ from trading_pipeline.core.cash import CashActivity, CashBalance
 from trading_pipeline.core.orders.model import OrderIntent
 from trading_pipeline.core.restating import Restatement
 from trading_pipeline.core.risk.clearance import Clearance
-from trading_pipeline.errors import OrderStateUnknown, PipelineError, TransientError
+from trading_pipeline.errors import NotYet, OrderStateUnknown, PipelineError, TransientError
 
 ANSWER_SECONDS = 1.0
 """How often, at most, an answer is noted while all is well: a success in one process ends the row of another."""
@@ -73,6 +73,11 @@ class WatchedBroker:
         """Pass on."""
         with self._call("require_tradable"):
             self._broker.require_tradable(session)
+
+    def await_turn(self, intent: OrderIntent, *, replaced_id: str | None = None, at_once: bool = False) -> None:
+        """Pass on."""
+        with self._call("await_turn"):
+            self._broker.await_turn(intent, replaced_id=replaced_id, at_once=at_once)
 
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Pass on."""
@@ -143,6 +148,8 @@ class WatchedBroker:
     def _call(self, verb: str) -> Iterator[None]:
         try:
             yield
+        except NotYet:  # nothing was asked
+            raise
         except (TransientError, OrderStateUnknown) as failure:
             self._failed(verb, failure)
             raise

@@ -65,8 +65,13 @@ class AccountGate:
         if self._account is None:
             self._look()
 
-    def require_ready(self) -> AccountFacts:
-        """Check that an order may be sent now, by looks that are at most `CHECK_SECONDS` old; return what they saw.
+    @property
+    def looked_lately(self) -> bool:
+        """Whether the looks at account and clock are good still."""
+        return self._monotonic() - min(self._account_at, self._clock_at) <= CHECK_SECONDS
+
+    def require_ready(self, *, since_turn: float = 0.0) -> AccountFacts:
+        """Check that an order may be sent now, by looks `CHECK_SECONDS` old at its turn; return what they saw.
 
         Raises:
             WrongAccount: the account is another than the pinned one.
@@ -75,7 +80,7 @@ class AccountGate:
             TransientError: Alpaca did not answer: what is unknown is no.
         """
         account = self._account
-        if account is None or self._monotonic() - self._account_at > CHECK_SECONDS:
+        if account is None or self._monotonic() - self._account_at > CHECK_SECONDS + since_turn:
             account = self._look()
         shut = [name for name in _BLOCKS if account.get(name) is not False]
         status = account.get("status")
@@ -87,7 +92,7 @@ class AccountGate:
                 status=status,
                 blocked_by=shut,
             )
-        if self._monotonic() - self._clock_at > CHECK_SECONDS:
+        if self._monotonic() - self._clock_at > CHECK_SECONDS + since_turn:
             self._check_clock()
         return AccountFacts(shorting_enabled=account.get("shorting_enabled") is True)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
@@ -19,13 +20,14 @@ from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution, re
 from trading_pipeline.core.cash import CashActivity, CashBalance
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.orders.model import OrderIntent
-from trading_pipeline.core.orders.rules import AssetFacts, OrderFacts, broken_rules
+from trading_pipeline.core.orders.rules import AssetFacts, BrokenRule, OrderFacts, broken_rules
 from trading_pipeline.core.restating import Restatement
 from trading_pipeline.core.risk.clearance import Clearance
 from trading_pipeline.core.sessions import SessionCalendar
 from trading_pipeline.errors import (
     DataQualityError,
     DuplicateOrderId,
+    NotYet,
     OrderRejected,
     OrderStateUnknown,
     SessionNotTradable,
@@ -36,6 +38,18 @@ ASSETS_SECONDS: Final = 3_600.0
 """How long the list of assets is good for."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    """An order whose turn has come: looks are good for it `seconds` longer, so nothing is read before it leaves."""
+
+    client_order_id: str
+    looked_anew: bool
+    seconds: float = 5.0
+
+
+_NO_TURN: Final = _Turn(client_order_id="", looked_anew=False, seconds=0.0)
 
 
 class AlpacaBroker:
@@ -74,6 +88,7 @@ class AlpacaBroker:
         self._assets: dict[str, AssetFacts] = {}
         self._held: dict[str, Decimal] = {}
         self._assets_at = self._held_at = float("-inf")
+        self._turn: _Turn | None = None
 
     @property
     def name(self) -> str:
@@ -109,6 +124,27 @@ class AlpacaBroker:
         """Check that the account is the pinned one and may trade now: see `AccountGate.require_ready`."""
         self._gate.require_ready()
 
+    def await_turn(self, intent: OrderIntent, *, replaced_id: str | None = None, at_once: bool = False) -> None:
+        """Take a place in the budget, then look at whatever the order depends on that was not looked at lately.
+
+        Raises:
+            NotYet: no place soon; `at_once`: no place now, or something has to be looked at first.
+            TransientError: Alpaca did not answer.
+            ConfigError, ClockUnreliable: see `AccountGate.require_ready`.
+        """
+        if at_once and (replaced_id is not None or not self._looked_lately):
+            raise NotYet("Alpaca is asked first about what the order depends on")
+        self._writer.take_place(at_once=at_once)
+        account = self._gate.require_ready()
+        if replaced_id is not None:
+            self._replacing.look(replaced_id)
+        broken = bool(self._broken(intent, account))
+        if broken and at_once:
+            raise NotYet("only a fresh look may end an order")
+        if broken:
+            self._look_anew(intent, account)
+        self._turn = _Turn(client_order_id=intent.client_order_id, looked_anew=broken)
+
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Send one order, once. An id Alpaca has seen before is answered with the order it belongs to.
 
@@ -120,9 +156,10 @@ class AlpacaBroker:
             ConfigError: credentials, another account than the pinned one, or one that may not trade.
         """
         require_cover(intent, clearance)
-        account = self._gate.require_ready()
+        turn = self._turn_of(intent)
+        account = self._gate.require_ready(since_turn=turn.seconds)
         self._require_current(intent)
-        self._require_rules(intent, account)
+        self._require_rules(intent, account, turn)
         self._orders.forget()
         try:
             document = self._writer.post("/orders", order_body(intent))
@@ -138,10 +175,11 @@ class AlpacaBroker:
     def replace(self, replaced_id: str, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Ask once that an order takes the place of a working one: see `Broker.replace`."""
         require_cover(intent, clearance)
-        account = self._gate.require_ready()
+        turn = self._turn_of(intent)
+        account = self._gate.require_ready(since_turn=turn.seconds)
         self._require_current(intent)
         old, rest = self._replacing.rest(replaced_id, intent)
-        self._require_rules(rest, account)
+        self._require_rules(rest, account, turn)
         return self._replacing.send(old, intent)
 
     def find_replacement(self, replaced_id: str, client_order_id: str) -> BrokerOrder | None:
@@ -246,13 +284,16 @@ class AlpacaBroker:
                 client_order_id=intent.client_order_id,
             )
 
-    def _require_rules(self, intent: OrderIntent, account: AccountFacts) -> None:
-        before = (self._held_at, self._assets_at)
-        broken = broken_rules(intent, self._facts(intent.symbol, account), self._calendar)
-        if broken and any(old == now for old, now in zip(before, (self._held_at, self._assets_at), strict=True)):
-            # What an earlier order read may have changed since: only a fresh look may end an order.
-            self._held_at = self._assets_at = float("-inf")
-            broken = broken_rules(intent, self._facts(intent.symbol, account), self._calendar)
+    def _turn_of(self, intent: OrderIntent) -> _Turn:
+        """Return the turn that was awaited for an order, which is good for one request."""
+        turn, self._turn = self._turn, None
+        return turn if turn is not None and turn.client_order_id == intent.client_order_id else _NO_TURN
+
+    def _require_rules(self, intent: OrderIntent, account: AccountFacts, turn: _Turn) -> None:
+        broken = self._broken(intent, account, since_turn=turn.seconds)
+        if broken and not turn.looked_anew:
+            self._look_anew(intent, account)
+            broken = self._broken(intent, account)
         if broken:
             raise OrderRejected(
                 "; ".join(one.message for one in broken),
@@ -260,10 +301,24 @@ class AlpacaBroker:
                 rules=[one.rule.value for one in broken],
             )
 
-    def _facts(self, symbol: str, account: AccountFacts) -> OrderFacts:
-        if self._monotonic() - self._assets_at > ASSETS_SECONDS:
+    @property
+    def _looked_lately(self) -> bool:
+        now = self._monotonic()
+        held_lately = now - self._held_at <= CHECK_SECONDS and now - self._assets_at <= ASSETS_SECONDS
+        return held_lately and self._gate.looked_lately
+
+    def _look_anew(self, intent: OrderIntent, account: AccountFacts) -> None:
+        """Look at all of it now: what an earlier order read may have changed. Only a fresh look may end an order."""
+        self._held_at = self._assets_at = float("-inf")
+        self._facts(intent.symbol, account)
+
+    def _broken(self, intent: OrderIntent, account: AccountFacts, *, since_turn: float = 0.0) -> tuple[BrokenRule, ...]:
+        return broken_rules(intent, self._facts(intent.symbol, account, since_turn=since_turn), self._calendar)
+
+    def _facts(self, symbol: str, account: AccountFacts, *, since_turn: float = 0.0) -> OrderFacts:
+        if self._monotonic() - self._assets_at > ASSETS_SECONDS + since_turn:
             self._assets, self._assets_at = self._read_assets(), self._monotonic()
-        if self._monotonic() - self._held_at > CHECK_SECONDS:
+        if self._monotonic() - self._held_at > CHECK_SECONDS + since_turn:
             self.positions()
         return OrderFacts(
             now=self._clock.now(),

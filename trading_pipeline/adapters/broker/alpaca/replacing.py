@@ -35,6 +35,11 @@ class AlpacaReplacing:
 
     def __init__(self, orders: AlpacaOrders, writer: AlpacaWriter) -> None:
         self._orders, self._writer = orders, writer
+        self._looked: dict[str, BrokerOrder | None] = {}
+
+    def look(self, replaced_id: str) -> None:
+        """Look at the order that is to be replaced next, for `rest`."""
+        self._looked = {replaced_id: self._orders.look_up(replaced_id)}
 
     def require_replaceable(self, client_order_id: str) -> None:
         """Check that Alpaca would replace the order in the status it has now."""
@@ -57,7 +62,7 @@ class AlpacaReplacing:
         Raises:
             OrderRejected: the old order is over, or as many shares as the new one asks for are filled.
         """
-        old = self._orders.look_up(replaced_id)
+        old = self._looked.pop(replaced_id) if replaced_id in self._looked else self._orders.look_up(replaced_id)
         if old is None or old.state.terminal:
             state = "unknown" if old is None else old.reason
             raise OrderRejected(

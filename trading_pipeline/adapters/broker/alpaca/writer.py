@@ -33,7 +33,19 @@ class AlpacaWriter:
         self, client: RESTClient, *, budget: RequestBudget, clock: Clock, bounds: Bounds = WRITE_BOUNDS
     ) -> None:
         self._client, self._budget, self._clock, self._bounds = client, budget, clock, bounds
+        self._has_place = False
         bound(client, bounds)
+
+    def take_place(self, *, at_once: bool = False) -> None:
+        """Take a place in the budget for the next order, waiting for it unless `at_once`. One that is unused is kept.
+
+        Raises:
+            NotYet: there is none soon, or none now; nothing was taken.
+            ServerUnavailable: Redis did not answer: without the count nobody may ask.
+        """
+        if not self._has_place:
+            self._budget.take(patience_seconds=0.0 if at_once else self._bounds.budget_patience_seconds)
+            self._has_place = True
 
     def post(self, path: str, body: Mapping[str, str | bool]) -> dict[str, Any]:
         """Send one order and return the JSON object it is answered with. No number is in the body: text alone is exact.
@@ -41,18 +53,24 @@ class AlpacaWriter:
         Raises:
             OrderRejected, DuplicateOrderId, OrderStateUnknown, TransientError, ConfigError: see `refusals`.
         """
+        self._use_place()
         return _object(f"POST {path}", self._once(f"POST {path}", lambda: self._client.post(path, dict(body))))
 
     def patch(self, path: str, body: Mapping[str, str | bool]) -> dict[str, Any]:
         """Ask that an order is replaced and return the JSON object it is answered with; raises what `post` does."""
+        self._use_place()
         return _object(f"PATCH {path}", self._once(f"PATCH {path}", lambda: self._client.patch(path, dict(body))))
 
     def delete(self, path: str) -> None:
         """Ask for the end of one order; raises what `post` does."""
+        self._budget.take(patience_seconds=self._bounds.budget_patience_seconds)
         self._once(f"DELETE {path}", lambda: self._client.delete(path))
 
+    def _use_place(self) -> None:
+        self.take_place()
+        self._has_place = False
+
     def _once(self, what: str, send: Callable[[], object]) -> object:
-        self._budget.take(patience_seconds=self._bounds.budget_patience_seconds)
         try:
             return send()
         except (APIError, requests.RequestException) as error:
