@@ -22,7 +22,7 @@ from trading_pipeline.errors import OperatorError, TradingHalted
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.differences import Difference, broker_differences
 from trading_pipeline.services.looking import Look, look
-from trading_pipeline.services.settlement import book_executions, take_over_many, tell_guard
+from trading_pipeline.services.settlement import book_executions, judge_losses, take_over_many, tell_guard
 from trading_pipeline.services.verification import read_views, unawaited
 
 log = structlog.get_logger(__name__)
@@ -94,6 +94,7 @@ def rebuild_book(account: TradingAccount, action: OperatorAction, *, cause: str 
     if not books.get(name).epoch:
         raise OperatorError(f"account {name} never had a risk book: run initialize-risk-book first", account=name)
     found = _reconcile(account, action, cause)
+    judge_losses(account, must_judge=False)  # before the book is written: what trips by it is written as tripped
     return _write_anew(account, action, found.gate, found.reason)
 
 

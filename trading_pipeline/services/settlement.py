@@ -16,7 +16,14 @@ from trading_pipeline.core.executions import Cumulative
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.errors import ExecutionConflict, IllegalTransition, OrderConflict, TradingHalted, TransientError
+from trading_pipeline.errors import (
+    ExecutionConflict,
+    IllegalTransition,
+    OrderConflict,
+    PipelineError,
+    TradingHalted,
+    TransientError,
+)
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.looking import look
 from trading_pipeline.services.monitor import watch_fills
@@ -67,8 +74,8 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
     """Settle while the caller holds the account's lane.
 
     Each execution is committed to the ledger before the guard is told. A crash in between leaves it unposted, and the
-    next settlement tells the guard, which knows executions by their id. The same goes for ended orders, for surprises,
-    and for losses: the risk monitor looks at what was booked before anything else is decided.
+    next settlement tells the guard, which knows executions by their id. The same goes for ended orders, for losses,
+    which the risk monitor judges before anything else is decided, and for surprises.
     """
     account.broker.advance(session)
     seen = look(account, session)
@@ -79,20 +86,37 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
     for order, still in reported:
         if not still.state.terminal:
             report_larger(account, order, still)
-    tell_guard(account)
+    pass_on(account)
     report_fills(account, account.calendar.shift(session, -LATE_SESSIONS))
     report_open_orders(account, account.broker.open_orders())
-    judge_losses(account)
     ended = tuple(one.client_order_id for one in after if one.state.terminal)
     return Settlement(booked=tuple(booked), ended=ended)
 
 
-def judge_losses(account: TradingAccount) -> None:
-    """Let the risk monitor judge every fill once, those a crash left unjudged among them."""
-    newest = account.ledger.monitors.unwatched_fill(account.account)
-    if newest is not None:
-        watch_fills(account)
-        account.ledger.monitors.watched(account.account, newest)
+def pass_on(account: TradingAccount, *, must_judge: bool = True) -> None:
+    """Tell the guard and the risk monitor what was booked: the last step of whoever books, once for all it booked.
+
+    What the guard could not be told, and what could not be judged, is by the next call.
+    """
+    tell_guard(account)
+    judge_losses(account, must_judge=must_judge)
+
+
+def judge_losses(account: TradingAccount, *, must_judge: bool = True) -> None:
+    """Let the risk monitor judge every fill once, those a crash left unjudged among them.
+
+    With `must_judge` a caller hears that it was not possible, and so decides nothing before it is. Without, a person
+    who wants to get out, or to have a book again, is not kept from it.
+    """
+    try:
+        newest = account.ledger.monitors.unwatched_fill(account.account)
+        if newest is not None:
+            watch_fills(account)
+            account.ledger.monitors.watched(account.account, newest)
+    except PipelineError as failure:
+        if must_judge:
+            raise
+        log.warning("fills could not be judged; the next look does", reason=failure.message)
 
 
 def book_executions(account: TradingAccount, client_order_ids: Sequence[str]) -> Booked:

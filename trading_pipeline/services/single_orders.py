@@ -16,7 +16,7 @@ from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.errors import OperatorError, PipelineError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.provenance import Provenance
-from trading_pipeline.services.settlement import settle_in_lane, take_over, tell_guard
+from trading_pipeline.services.settlement import pass_on, settle_in_lane, take_over
 from trading_pipeline.services.submission import GRACE, Submission, SubmissionService
 from trading_pipeline.services.twap import cancel_parents
 from trading_pipeline.services.valuation import Quotes
@@ -111,7 +111,7 @@ def cancel_orders(account: TradingAccount, orders: Sequence[OrderRecord], action
             canceled.append(ended)
         else:
             still_live.append((ended, reason))
-    tell_guard(account)
+    pass_on(account, must_judge=False)
     return Cancellation(canceled=tuple(canceled), still_live=tuple(still_live))
 
 
