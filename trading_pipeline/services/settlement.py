@@ -15,7 +15,7 @@ from trading_pipeline.core.batches import batches
 from trading_pipeline.core.executions import Cumulative
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.orders.states import OrderState, Source
 from trading_pipeline.errors import (
     ExecutionConflict,
     IllegalTransition,
@@ -160,7 +160,12 @@ def take_over_many(account: TradingAccount, reported: Sequence[tuple[OrderRecord
     after: dict[str, OrderRecord] = {}
     for together in batches(whole, MOVED_TOGETHER):
         reports = [
-            Report(client_order_id=stored.client_order_id, state=told.state, reason=told.reason)
+            Report(
+                client_order_id=stored.client_order_id,
+                state=told.state,
+                reason=told.reason,
+                source=Source.RECONCILIATION,
+            )
             for stored, told in together
         ]
         names = {stored.client_order_id: told.broker_order_id for stored, told in together}
@@ -169,15 +174,23 @@ def take_over_many(account: TradingAccount, reported: Sequence[tuple[OrderRecord
         except IllegalTransition as impossible:
             log.warning("orders are moved one by one", reason=str(impossible))
     left = [(stored, told) for stored, told in reported if stored.client_order_id not in after]
-    return [*after.values(), *(take_over(account, stored, told) for stored, told in left)]
+    alone = (take_over(account, stored, told, source=Source.RECONCILIATION) for stored, told in left)
+    return [*after.values(), *alone]
 
 
-def take_over(account: TradingAccount, order: OrderRecord, reported: BrokerOrder, reason: str = "") -> OrderRecord:
+def take_over(
+    account: TradingAccount,
+    order: OrderRecord,
+    reported: BrokerOrder,
+    reason: str = "",
+    source: Source = Source.BROKER,
+) -> OrderRecord:
     """Bring an order to where the broker says it is, its executions first.
 
     An order ends only when the ledger has every share the broker says was filled; until then it stays live, its
     exposure held. Shares whose executions the broker does not show are booked from its cumulative figures. An order
-    that is further along already is returned as it is.
+    that is further along already is returned as it is. `source` is `RECONCILIATION` where we looked the order up, and
+    `BROKER` where the broker answered to what we asked of the order.
     """
     orders = account.ledger.orders
     stored = orders.get(order.client_order_id) or order
@@ -200,7 +213,11 @@ def take_over(account: TradingAccount, order: OrderRecord, reported: BrokerOrder
         wanted = OrderState.ACCEPTED
     try:
         return orders.move(
-            order.client_order_id, wanted, reason=reason or reported.reason, broker_order_id=reported.broker_order_id
+            order.client_order_id,
+            wanted,
+            reason=reason or reported.reason,
+            broker_order_id=reported.broker_order_id,
+            source=source,
         )
     except IllegalTransition:
         return orders.get(order.client_order_id) or stored

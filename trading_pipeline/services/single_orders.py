@@ -11,7 +11,7 @@ from decimal import Decimal
 from trading_pipeline.adapters.store.ledger import NewOrder, OrderRecord, chains_of
 from trading_pipeline.core.accounting import Position
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
-from trading_pipeline.core.orders.states import HOLDING, UNSENT, OrderState
+from trading_pipeline.core.orders.states import HOLDING, UNSENT, OrderState, Source
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.errors import OperatorError, PipelineError
 from trading_pipeline.services.account import TradingAccount
@@ -237,7 +237,7 @@ def _require_not_replaced(account: TradingAccount, order: OrderRecord) -> None:
 
 def _withdraw(account: TradingAccount, order: OrderRecord, action: OperatorAction) -> OrderRecord:
     reason = f"cancelled by {action.operator} before it was sent: {action.reason}"
-    return account.ledger.sending.withdraw(order.client_order_id, reason) or order
+    return account.ledger.sending.withdraw(order.client_order_id, reason, Source.MANUAL) or order
 
 
 def _cancel(account: TradingAccount, order: OrderRecord, action: OperatorAction) -> tuple[OrderRecord, str]:

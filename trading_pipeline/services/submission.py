@@ -23,7 +23,7 @@ from trading_pipeline.adapters.store.ledger import NewOrder, OrderRecord
 from trading_pipeline.core.batches import batches
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice
-from trading_pipeline.core.orders.states import UNSENT, OrderState
+from trading_pipeline.core.orders.states import UNSENT, OrderState, Source
 from trading_pipeline.core.risk.clearance import ClearanceRequest, ReplacementRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch
 from trading_pipeline.errors import SessionNotTradable, TransientError
@@ -281,7 +281,7 @@ class SubmissionService:
 
     def _adopt(self, stored: OrderRecord, found: BrokerOrder) -> OrderRecord:
         log.info("order found at the broker", client_order_id=stored.client_order_id, state=found.state.value)
-        return take_over(self._account, stored, found, reason="found at the broker")
+        return take_over(self._account, stored, found, "found at the broker", Source.RECONCILIATION)
 
     def look_up_order(self, order: OrderRecord) -> list[Submission]:
         """Look up an order of which we do not know whether the broker has it, and ask again for a cancellation.
