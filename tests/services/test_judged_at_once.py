@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, valuation
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, quotes, valuation
 
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
 from trading_pipeline.core.orders.model import OrderIntent, ReferencePrice, Side
@@ -17,7 +17,7 @@ from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.reconciliation import reconcile
 from trading_pipeline.services.settlement import settle
-from trading_pipeline.services.single_orders import cancel_order, cancel_orders
+from trading_pipeline.services.single_orders import cancel_order, cancel_orders, close_position
 from trading_pipeline.services.submission import SubmissionService
 from trading_pipeline.services.verification import verify_book
 
@@ -127,7 +127,7 @@ def test_a_fill_that_a_rebuild_brings_home(kit: Kit) -> None:
     assert () == verify_book(kit.account).differences
 
 
-@pytest.mark.parametrize("what", ["cancellation", "rebuild"])
+@pytest.mark.parametrize("what", ["cancellation", "rebuild", "flatten", "close"])
 def test_a_person_is_not_kept_from_getting_out_by_a_loss_that_nobody_can_judge(kit: Kit, what: str) -> None:
     """The fill is booked, the verb done, and whoever looks next judges it."""
     order_id = _filled_unseen(kit)
@@ -135,9 +135,15 @@ def test_a_person_is_not_kept_from_getting_out_by_a_loss_that_nobody_can_judge(k
     def away(*_: object) -> dict[str, ReferencePrice]:
         raise TransientError("no prices now")
 
-    blind = replace(kit.account, valuation=replace(valuation(capital=CAPITAL), quotes=away))
+    blind = replace(kit.account, valuation=replace(valuation(capital=CAPITAL), quotes=away, volumes=away))
     if what == "rebuild":
         RiskOperations(blind).rebuild_risk_book(ACTION)
+    elif what == "flatten":
+        (out,) = RiskOperations(blind).flatten_positions(ACTION, quotes).submissions
+        assert OrderState.ACCEPTED is out.order.state
+    elif what == "close":
+        (out,) = close_position(blind, "AAPL", ACTION, quotes).submissions
+        assert OrderState.ACCEPTED is out.order.state
     else:
         assert cancel_order(blind, order_id, ACTION).canceled
     assert {"AAPL": Decimal(500)} == kit.positions()

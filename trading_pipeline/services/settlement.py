@@ -70,12 +70,12 @@ def settle(account: TradingAccount, session: date) -> Settlement:
         return settle_in_lane(account, session)
 
 
-def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
+def settle_in_lane(account: TradingAccount, session: date, *, must_judge: bool = True) -> Settlement:
     """Settle while the caller holds the account's lane.
 
     Each execution is committed to the ledger before the guard is told. A crash in between leaves it unposted, and the
     next settlement tells the guard, which knows executions by their id. The same goes for ended orders, for losses,
-    which the risk monitor judges before anything else is decided, and for surprises.
+    which the risk monitor judges before anything else is decided, and for surprises. `must_judge`: see `judge_losses`.
     """
     account.broker.advance(session)
     seen = look(account, session)
@@ -86,7 +86,7 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
     for order, still in reported:
         if not still.state.terminal:
             report_larger(account, order, still)
-    pass_on(account)
+    pass_on(account, must_judge=must_judge)
     report_fills(account, account.calendar.shift(session, -LATE_SESSIONS))
     report_open_orders(account, account.broker.open_orders())
     ended = tuple(one.client_order_id for one in after if one.state.terminal)

@@ -125,7 +125,7 @@ def close_position(account: TradingAccount, symbol: str, action: OperatorAction,
     """
     with account.ledger.lane(account.account):
         session = _session(account)
-        settle_in_lane(account, session)
+        settle_in_lane(account, session, must_judge=False)
         books, orders = account.ledger.books, account.ledger.orders
         parents = cancel_parents(account, action, symbol=symbol)
         books.record_action(account.account, "close_position", action, {"symbol": symbol, "parents": parents})
