@@ -32,7 +32,6 @@ from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import OperatorError, OrderStateUnknown, ServerUnavailable, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.monitor import MONITOR, Assessment, assess, reset_equity_peak, watch
-from trading_pipeline.services.reconciliation import reconcile
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import SubmissionService
 
@@ -134,32 +133,6 @@ def test_a_crash_in_prices_trips_inside_the_settlement_of_its_fills(database_url
         settle(account, xnys().shift(SESSION, 2))
         assert Breaker.TRIPPED is kit.ledger.books.get(ACCOUNT).breaker
         assert SubmissionService(account, RUN).submit(order("MSFT", qty=1, session=xnys().shift(SESSION, 2))).refused
-
-
-def test_a_fill_that_a_look_up_finds_is_judged_at_once(kit: Kit) -> None:
-    """An answer was lost, and the order was filled meanwhile at a price that has fallen since."""
-    kit.broker.after.append(OrderStateUnknown("lost"))
-    service = SubmissionService(_at(kit, 100), RUN)
-    assert OrderState.SUBMITTED_UNCONFIRMED is service.submit(order(qty=500)).order.state
-    kit.exchange.advance(NEXT)
-    assert Breaker.OPEN is kit.ledger.books.get(ACCOUNT).breaker
-
-    (adopted,) = SubmissionService(_at(kit, 50), RUN).look_up()
-
-    assert OrderState.FILLED is adopted.order.state
-    assert Breaker.TRIPPED is kit.ledger.books.get(ACCOUNT).breaker
-
-
-def test_a_fill_that_a_reconciliation_finds_is_judged_at_once(kit: Kit) -> None:
-    """Before its gate opens for the next order."""
-    SubmissionService(_at(kit, 100), RUN).submit(order(qty=500))
-    kit.exchange.advance(NEXT)
-    assert Breaker.OPEN is kit.ledger.books.get(ACCOUNT).breaker
-
-    found = reconcile(_at(kit, 50), ACTION)
-
-    assert () == found.unexplained
-    assert Breaker.TRIPPED is kit.ledger.books.get(ACCOUNT).breaker
 
 
 def test_a_drawdown_counts_from_the_stored_peak_until_an_operator_sets_it_anew(holding: Kit) -> None:

@@ -9,9 +9,13 @@ import structlog
 from trading_pipeline.core.money import TICKS_PER_DOLLAR, to_ticks
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice
 from trading_pipeline.core.risk.clearance import MarketFacts
-from trading_pipeline.errors import DataQualityError, NotASession
+from trading_pipeline.errors import DataQualityError, NotASession, PipelineError, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.equity import equity_in
+
+_UNKNOWN: tuple[type[PipelineError], ...] = (DataQualityError,)
+_UNKNOWN_ON_THE_WAY_OUT = (*_UNKNOWN, TransientError)
+"""What is unknown of a flatten, which asks for no equity and no volume: a store that is away keeps nobody in."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,11 +34,13 @@ class Facts:
         self._anew = account.prices_now(sorted(symbols_anew)) or {}
         # After the prices, which are of no later instant then.
         self._instant = account.instant()
-        self._equity = _equity_ticks(account)
+        out = all(intent.purpose is Purpose.FLATTEN for intent in intents)
+        unknown = _UNKNOWN_ON_THE_WAY_OUT if out else _UNKNOWN
+        self._equity = _equity_ticks(account, unknown)
         symbols: dict[date, set[str]] = {}
         for intent in intents:
             symbols.setdefault(intent.session, set()).add(intent.symbol)
-        self._volumes = {session: _volumes(account, session, names) for session, names in symbols.items()}
+        self._volumes = {session: _volumes(account, session, names, unknown) for session, names in symbols.items()}
 
     def of(self, intent: OrderIntent) -> MarketFacts:
         """Gather the facts for one order: its reference price with the age it has where the account stood in time."""
@@ -81,23 +87,25 @@ class Facts:
             return None
 
 
-def _equity_ticks(account: TradingAccount) -> int | None:
+def _equity_ticks(account: TradingAccount, unknown: tuple[type[PipelineError], ...]) -> int | None:
     session = account.session()
     if session is None:
         return None
     try:
         equity = equity_in(account, session)
-    except DataQualityError as unknown:
-        log.warning("the equity is unknown: no order that grows a position is cleared", reason=unknown.message)
+    except unknown as why:
+        log.warning("the equity is unknown: no order that grows a position is cleared", reason=why.message)
         return None
     return int((equity * TICKS_PER_DOLLAR).to_integral_value(rounding=ROUND_FLOOR))
 
 
-def _volumes(account: TradingAccount, session: date, symbols: set[str]) -> dict[str, int]:
+def _volumes(
+    account: TradingAccount, session: date, symbols: set[str], unknown: tuple[type[PipelineError], ...]
+) -> dict[str, int]:
     if account.valuation is None:
         return {}
     try:
         return account.valuation.volumes(session, symbols)
-    except DataQualityError as unknown:
-        log.warning("average volumes are unknown: no order is cleared", reason=unknown.message)
+    except unknown as why:
+        log.warning("average volumes are unknown: only a flatten is cleared", reason=why.message)
         return {}

@@ -16,7 +16,7 @@ from trading_pipeline.core.orders.states import Source
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.errors import DataQualityError, ExecutionConflict, IllegalTransition
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
-from trading_pipeline.services.settlement import book, judge_losses, tell_guard
+from trading_pipeline.services.settlement import book, pass_on
 from trading_pipeline.services.surprises import report_conflict, report_dead_letter, report_fills
 
 STREAM_SOURCE = "stream"
@@ -59,9 +59,8 @@ def apply_inbox(account: TradingAccount, read: Reads) -> Applied:
         return Applied()
     with account.ledger.lane(account.account, seconds=PATIENCE_SECONDS):
         fates = _apply_all(account, read)
-        tell_guard(account)
+        pass_on(account)
         _report_fills(account)
-        judge_losses(account)
     count = {state: sum(fate.state is state for fate in fates) for state in LetterState}
     return Applied(
         applied=count[LetterState.APPLIED],

@@ -171,7 +171,7 @@ class RiskOperations:
             session = self._account.broker.current_session
             if session is None:
                 raise OperatorError("the broker has not traded yet: there is nothing to flatten")
-            settle_in_lane(self._account, session)
+            settle_in_lane(self._account, session, must_judge=False)
             cancellation = self._cancel_all(action)
             held = self._account.ledger.fills.positions(self._name)
             shares = {symbol: str(position.qty) for symbol, position in held.items()}

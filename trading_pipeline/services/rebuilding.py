@@ -6,24 +6,28 @@ whatever then still differs closes the gate and puts its symbol into quarantine 
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import ROUND_CEILING
 
 import structlog
 
 from trading_pipeline.adapters.broker.protocol import Execution
-from trading_pipeline.adapters.guards.book import BookState, Reservation, SessionCount
+from trading_pipeline.adapters.guards.book import BookState, RecentIntent, Reservation, SessionCount
 from trading_pipeline.adapters.store.ledger import BookRecord, Chain, ExternalOrder, OrderRecord, chains_of
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import judged_ticks, limit_ticks
 from trading_pipeline.core.risk.halts import LONGEST_REASON, Gate, OperatorAction
-from trading_pipeline.core.risk.limits import RiskLimits
+from trading_pipeline.core.risk.limits import LimitSet, RiskLimits
 from trading_pipeline.errors import OperatorError, TradingHalted
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.differences import Difference, broker_differences
 from trading_pipeline.services.looking import Look, look
-from trading_pipeline.services.settlement import book_executions, take_over_many, tell_guard
+from trading_pipeline.services.settlement import book_executions, judge_losses, take_over_many, tell_guard
 from trading_pipeline.services.verification import read_views, unawaited
+
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+"""The periods of the guard's token buckets."""
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +98,7 @@ def rebuild_book(account: TradingAccount, action: OperatorAction, *, cause: str 
     if not books.get(name).epoch:
         raise OperatorError(f"account {name} never had a risk book: run initialize-risk-book first", account=name)
     found = _reconcile(account, action, cause)
+    judge_losses(account, must_judge=False)  # before the book is written: what trips by it is written as tripped
     return _write_anew(account, action, found.gate, found.reason)
 
 
@@ -198,6 +203,7 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
     prices = ledger.restatements.restated_prices(name, known)
     external = [_external_reservation(account, one, record) for one in ledger.externals.working(name).values()]
     sessions = ledger.books.cleared_by_session(name)
+    lately = _cleared_lately(account, record)
     return BookState(
         epoch=record.epoch,
         sequence=record.high_sequence,
@@ -220,7 +226,40 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
             session: SessionCount(orders=count, notional_ticks=to_ticks(notional))
             for session, (count, notional) in sessions.items()
         },
+        intents=tuple(one for one, _ in lately),
+        cleared_last_second=sum(age < SECOND for _, age in lately),
+        cleared_last_minute=sum(age < MINUTE for _, age in lately),
     )
+
+
+def _cleared_lately(account: TradingAccount, record: BookRecord) -> list[tuple[RecentIntent, timedelta]]:
+    """Return what the guard cleared so lately that it counts for duplicates or rates, with the age it is known to have.
+
+    A clearance is recorded after it was given, and the book is written after this was read: both make it seem younger
+    than it is, so nothing is let through too early.
+    """
+    rows = account.ledger.books.cleared_lately(account.account, max(_longest_window(record.limit_set), MINUTE))
+    return [
+        (
+            RecentIntent(
+                client_order_id=row["client_order_id"],
+                strategy_id=row["strategy_id"],
+                symbol=row["symbol"],
+                side=Side(row["side"]),
+                qty=row["qty"],
+                trade_session=row["trade_session"],
+                age_us=max(row["age"] // timedelta(microseconds=1), 0),
+            ),
+            row["age"],
+        )
+        for row in rows
+    ]
+
+
+def _longest_window(limits: LimitSet) -> timedelta:
+    """Return the longest window for duplicates that may yet hold: a change may expire, and bring back a longer one."""
+    later = [one.value for one in limits.changes if one.limit == "duplicate_window_seconds"]
+    return timedelta(seconds=max(int(one or 0) for one in (limits.limits.duplicate_window_seconds, *later)))
 
 
 def _reservations(live: Sequence[OrderRecord], newest_sequence: int) -> list[Reservation]:

@@ -27,7 +27,7 @@ from trading_pipeline.services.differences import Difference, DifferenceKind, br
 from trading_pipeline.services.following import follow
 from trading_pipeline.services.rebuilding import News, bring_home, catch_up, rewrite_book
 from trading_pipeline.services.restating import release_agreed
-from trading_pipeline.services.settlement import judge_losses, tell_guard
+from trading_pipeline.services.settlement import pass_on
 from trading_pipeline.services.surprises import OF_OTHERS, report_open_orders
 from trading_pipeline.services.verification import compare_book, compare_since, read_ledger, read_views, unawaited
 
@@ -121,8 +121,7 @@ def reconcile_in_lane(account: TradingAccount, action: OperatorAction) -> Reconc
     _record_orders(account, working)
     external, news = _book_shares(account, news)
     _alert_shares(account)
-    tell_guard(account)
-    judge_losses(account)
+    pass_on(account)
     _hold_orders(account, action)
     awaited = release_agreed(account)
     found = _compare(account, news)
@@ -146,7 +145,7 @@ def _compare(account: TradingAccount, news: News) -> tuple[Difference, ...]:
     if all(one.kind is DifferenceKind.ORDER_UNKNOWN_TO_BROKER or not one.broker for one in found):
         return found
     again = bring_home(account)
-    tell_guard(account)
+    pass_on(account)
     return unawaited(account, compare_since(account, again.seen, again.refused))
 
 

@@ -15,8 +15,15 @@ from trading_pipeline.core.batches import batches
 from trading_pipeline.core.executions import Cumulative
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.errors import ExecutionConflict, IllegalTransition, OrderConflict, TradingHalted, TransientError
+from trading_pipeline.core.orders.states import OrderState, Source
+from trading_pipeline.errors import (
+    ExecutionConflict,
+    IllegalTransition,
+    OrderConflict,
+    PipelineError,
+    TradingHalted,
+    TransientError,
+)
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.looking import look
 from trading_pipeline.services.monitor import watch_fills
@@ -63,12 +70,12 @@ def settle(account: TradingAccount, session: date) -> Settlement:
         return settle_in_lane(account, session)
 
 
-def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
+def settle_in_lane(account: TradingAccount, session: date, *, must_judge: bool = True) -> Settlement:
     """Settle while the caller holds the account's lane.
 
     Each execution is committed to the ledger before the guard is told. A crash in between leaves it unposted, and the
-    next settlement tells the guard, which knows executions by their id. The same goes for ended orders, for surprises,
-    and for losses: the risk monitor looks at what was booked before anything else is decided.
+    next settlement tells the guard, which knows executions by their id. The same goes for ended orders, for losses,
+    which the risk monitor judges before anything else is decided, and for surprises. `must_judge`: see `judge_losses`.
     """
     account.broker.advance(session)
     seen = look(account, session)
@@ -79,20 +86,37 @@ def settle_in_lane(account: TradingAccount, session: date) -> Settlement:
     for order, still in reported:
         if not still.state.terminal:
             report_larger(account, order, still)
-    tell_guard(account)
+    pass_on(account, must_judge=must_judge)
     report_fills(account, account.calendar.shift(session, -LATE_SESSIONS))
     report_open_orders(account, account.broker.open_orders())
-    judge_losses(account)
     ended = tuple(one.client_order_id for one in after if one.state.terminal)
     return Settlement(booked=tuple(booked), ended=ended)
 
 
-def judge_losses(account: TradingAccount) -> None:
-    """Let the risk monitor judge every fill once, those a crash left unjudged among them."""
-    newest = account.ledger.monitors.unwatched_fill(account.account)
-    if newest is not None:
-        watch_fills(account)
-        account.ledger.monitors.watched(account.account, newest)
+def pass_on(account: TradingAccount, *, must_judge: bool = True) -> None:
+    """Tell the guard and the risk monitor what was booked: the last step of whoever books, once for all it booked.
+
+    What the guard could not be told, and what could not be judged, is by the next call.
+    """
+    tell_guard(account)
+    judge_losses(account, must_judge=must_judge)
+
+
+def judge_losses(account: TradingAccount, *, must_judge: bool = True) -> None:
+    """Let the risk monitor judge every fill once, those a crash left unjudged among them.
+
+    With `must_judge` a caller hears that it was not possible, and so decides nothing before it is. Without, a person
+    who wants to get out, or to have a book again, is not kept from it.
+    """
+    try:
+        newest = account.ledger.monitors.unwatched_fill(account.account)
+        if newest is not None:
+            watch_fills(account)
+            account.ledger.monitors.watched(account.account, newest)
+    except PipelineError as failure:
+        if must_judge:
+            raise
+        log.warning("fills could not be judged; the next look does", reason=failure.message)
 
 
 def book_executions(account: TradingAccount, client_order_ids: Sequence[str]) -> Booked:
@@ -136,7 +160,12 @@ def take_over_many(account: TradingAccount, reported: Sequence[tuple[OrderRecord
     after: dict[str, OrderRecord] = {}
     for together in batches(whole, MOVED_TOGETHER):
         reports = [
-            Report(client_order_id=stored.client_order_id, state=told.state, reason=told.reason)
+            Report(
+                client_order_id=stored.client_order_id,
+                state=told.state,
+                reason=told.reason,
+                source=Source.RECONCILIATION,
+            )
             for stored, told in together
         ]
         names = {stored.client_order_id: told.broker_order_id for stored, told in together}
@@ -145,15 +174,23 @@ def take_over_many(account: TradingAccount, reported: Sequence[tuple[OrderRecord
         except IllegalTransition as impossible:
             log.warning("orders are moved one by one", reason=str(impossible))
     left = [(stored, told) for stored, told in reported if stored.client_order_id not in after]
-    return [*after.values(), *(take_over(account, stored, told) for stored, told in left)]
+    alone = (take_over(account, stored, told, source=Source.RECONCILIATION) for stored, told in left)
+    return [*after.values(), *alone]
 
 
-def take_over(account: TradingAccount, order: OrderRecord, reported: BrokerOrder, reason: str = "") -> OrderRecord:
+def take_over(
+    account: TradingAccount,
+    order: OrderRecord,
+    reported: BrokerOrder,
+    reason: str = "",
+    source: Source = Source.BROKER,
+) -> OrderRecord:
     """Bring an order to where the broker says it is, its executions first.
 
     An order ends only when the ledger has every share the broker says was filled; until then it stays live, its
     exposure held. Shares whose executions the broker does not show are booked from its cumulative figures. An order
-    that is further along already is returned as it is.
+    that is further along already is returned as it is. `source` is `RECONCILIATION` where we looked the order up, and
+    `BROKER` where the broker answered to what we asked of the order.
     """
     orders = account.ledger.orders
     stored = orders.get(order.client_order_id) or order
@@ -176,7 +213,11 @@ def take_over(account: TradingAccount, order: OrderRecord, reported: BrokerOrder
         wanted = OrderState.ACCEPTED
     try:
         return orders.move(
-            order.client_order_id, wanted, reason=reason or reported.reason, broker_order_id=reported.broker_order_id
+            order.client_order_id,
+            wanted,
+            reason=reason or reported.reason,
+            broker_order_id=reported.broker_order_id,
+            source=source,
         )
     except IllegalTransition:
         return orders.get(order.client_order_id) or stored

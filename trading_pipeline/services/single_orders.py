@@ -11,12 +11,12 @@ from decimal import Decimal
 from trading_pipeline.adapters.store.ledger import NewOrder, OrderRecord, chains_of
 from trading_pipeline.core.accounting import Position
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice, Side
-from trading_pipeline.core.orders.states import HOLDING, UNSENT, OrderState
+from trading_pipeline.core.orders.states import HOLDING, UNSENT, OrderState, Source
 from trading_pipeline.core.risk.halts import OperatorAction
 from trading_pipeline.errors import OperatorError, PipelineError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.provenance import Provenance
-from trading_pipeline.services.settlement import settle_in_lane, take_over, tell_guard
+from trading_pipeline.services.settlement import pass_on, settle_in_lane, take_over
 from trading_pipeline.services.submission import GRACE, Submission, SubmissionService
 from trading_pipeline.services.twap import cancel_parents
 from trading_pipeline.services.valuation import Quotes
@@ -111,7 +111,7 @@ def cancel_orders(account: TradingAccount, orders: Sequence[OrderRecord], action
             canceled.append(ended)
         else:
             still_live.append((ended, reason))
-    tell_guard(account)
+    pass_on(account, must_judge=False)
     return Cancellation(canceled=tuple(canceled), still_live=tuple(still_live))
 
 
@@ -125,7 +125,7 @@ def close_position(account: TradingAccount, symbol: str, action: OperatorAction,
     """
     with account.ledger.lane(account.account):
         session = _session(account)
-        settle_in_lane(account, session)
+        settle_in_lane(account, session, must_judge=False)
         books, orders = account.ledger.books, account.ledger.orders
         parents = cancel_parents(account, action, symbol=symbol)
         books.record_action(account.account, "close_position", action, {"symbol": symbol, "parents": parents})
@@ -237,7 +237,7 @@ def _require_not_replaced(account: TradingAccount, order: OrderRecord) -> None:
 
 def _withdraw(account: TradingAccount, order: OrderRecord, action: OperatorAction) -> OrderRecord:
     reason = f"cancelled by {action.operator} before it was sent: {action.reason}"
-    return account.ledger.sending.withdraw(order.client_order_id, reason) or order
+    return account.ledger.sending.withdraw(order.client_order_id, reason, Source.MANUAL) or order
 
 
 def _cancel(account: TradingAccount, order: OrderRecord, action: OperatorAction) -> tuple[OrderRecord, str]:

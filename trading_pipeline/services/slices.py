@@ -30,7 +30,7 @@ from trading_pipeline.core.risk.clearance import VerdictCode
 from trading_pipeline.errors import OrderConflict, PipelineError, PriceUnavailable, SessionNotTradable, TransientError
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.provenance import Provenance
-from trading_pipeline.services.settlement import tell_guard
+from trading_pipeline.services.settlement import pass_on
 from trading_pipeline.services.submission import RATES, Submission, SubmissionService
 from trading_pipeline.services.volumes import VolumeSource
 
@@ -264,7 +264,7 @@ class SliceService:
     def _withdraw(self, order: OrderRecord, reason: str) -> None:
         """End an order that was never sent. The guard may have cleared it for a process that died before it knew."""
         self._account.ledger.sending.withdraw(order.client_order_id, reason)
-        tell_guard(self._account)
+        pass_on(self._account)
 
     def _wait(self, one: SliceRecord, reason: str, wait: timedelta = RETRY) -> None:
         now = self._clock.now()

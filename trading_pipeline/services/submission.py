@@ -23,7 +23,7 @@ from trading_pipeline.adapters.store.ledger import NewOrder, OrderRecord
 from trading_pipeline.core.batches import batches
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.orders.model import OrderIntent, Purpose, ReferencePrice
-from trading_pipeline.core.orders.states import UNSENT, OrderState
+from trading_pipeline.core.orders.states import UNSENT, OrderState, Source
 from trading_pipeline.core.risk.clearance import ClearanceRequest, ReplacementRequest, Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch
 from trading_pipeline.errors import SessionNotTradable, TransientError
@@ -31,7 +31,7 @@ from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.sending import Cleared, Sending
-from trading_pipeline.services.settlement import judge_losses, take_over, tell_guard
+from trading_pipeline.services.settlement import pass_on, take_over
 from trading_pipeline.services.tie_out import kept_back, require_tied_out
 from trading_pipeline.services.unrestated import refuse_unrestated
 
@@ -208,6 +208,8 @@ class SubmissionService:
                 log.warning("order kept from the broker", client_order_id=order_id, **(veto or verdict).as_fields())
             else:
                 to_send.append((order, verdict))
+        if found:
+            pass_on(self._account)
         self._send_all(to_send, outcome)
 
     def _clear_all(self, orders: Sequence[OrderRecord], patience: "_Patience") -> list[Cleared]:
@@ -263,8 +265,8 @@ class SubmissionService:
             sent = sending.send(rest[:SENT_TOGETHER])
             for order, answer in sending.to_take_over:
                 take_over(self._account, order, answer)
-            if sending.rejected:
-                tell_guard(self._account)
+            if sending.to_take_over or sending.rejected:
+                pass_on(self._account)
             stored = self._orders.get_many([order.client_order_id for order, _ in rest[:sent]])
             for order_id, verdict in [(order.client_order_id, verdict) for order, verdict in rest[:sent]]:
                 outcome[order_id] = Submission(order=stored[order_id], verdict=sending.vetoes.get(order_id, verdict))
@@ -279,10 +281,7 @@ class SubmissionService:
 
     def _adopt(self, stored: OrderRecord, found: BrokerOrder) -> OrderRecord:
         log.info("order found at the broker", client_order_id=stored.client_order_id, state=found.state.value)
-        adopted = take_over(self._account, stored, found, reason="found at the broker")
-        tell_guard(self._account)
-        judge_losses(self._account)
-        return adopted
+        return take_over(self._account, stored, found, "found at the broker", Source.RECONCILIATION)
 
     def look_up_order(self, order: OrderRecord) -> list[Submission]:
         """Look up an order of which we do not know whether the broker has it, and ask again for a cancellation.
@@ -296,12 +295,14 @@ class SubmissionService:
         found = self._account.broker.cancel(order.client_order_id) if canceled else None
         found = found or find_at_broker(self._account, order)
         if found is not None:
-            return [Submission(order=self._adopt(order, found))]
+            adopted = self._adopt(order, found)
+            pass_on(self._account)
+            return [Submission(order=adopted)]
         end = OrderState.CANCELED if canceled else OrderState.EXPIRED
         seen = self._account.ledger.sending.absent(order, grace=GRACE, reason="the broker never saw it", end=end)
         if not seen.state.terminal:
             return []
-        tell_guard(self._account)
+        pass_on(self._account)
         return [Submission(order=seen)]
 
     def _expire(self, order: OrderRecord) -> list[Submission]:
@@ -309,7 +310,7 @@ class SubmissionService:
         expired = self._account.ledger.sending.withdraw(order.client_order_id, reason)
         if expired is None or not expired.state.terminal:
             return []
-        tell_guard(self._account)
+        pass_on(self._account)
         return [Submission(order=expired)]
 
     def _require_ours(self, intent: OrderIntent) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 
-from trading_pipeline.adapters.guards.book import BookState, Reservation, SessionCount
+from trading_pipeline.adapters.guards.book import BookState, RecentIntent, Reservation, SessionCount
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import ClearanceRequest, ReplacementRequest, VerdictCode
@@ -45,8 +45,9 @@ class Reference:
     quarantined: dict[str, int | None] = field(default_factory=dict)
     orders: dict[date, int] = field(default_factory=dict)
     traded: dict[date, int] = field(default_factory=dict)
-    intents: dict[tuple[object, ...], int] = field(default_factory=dict)
+    intents: dict[tuple[date, str, Side, int, str], int] = field(default_factory=dict)
     buckets: tuple[int, dict[str, Decimal]] | None = None
+    draws: dict[int, int] = field(default_factory=dict)
     reach: dict[tuple[str, Side], int] = field(default_factory=dict)
 
     @property
@@ -344,6 +345,7 @@ class Reference:
             self.now_us,
             {code: max(tokens - 1, Decimal(0)) for code, _, _, tokens in self._buckets()},
         )
+        self.draws[self.now_us] = self.draws.get(self.now_us, 0) + 1
         self.sequence += 1
         self.marks[ask.symbol] = price
         self.orders[ask.trade_session] = self.orders.get(ask.trade_session, 0) + 1
@@ -460,10 +462,19 @@ class Reference:
         self.limit_set = limit_set
 
     def rebuilt(self) -> BookState:
-        """Return what the book would be rebuilt from after its loss, and forget what a book forgets then."""
+        """Return what the book would be rebuilt from after its loss, and forget what a book forgets then.
+
+        Of what was cleared it is known how long ago. The buckets are left as empty as that allows.
+        """
         self.epoch += 1
-        self.ended, self.settled, self.intents, self.buckets = set(), set(), {}, None
-        self.reach = {}
+        self.ended, self.settled, self.reach = set(), set(), {}
+        self.intents = {kind: min(at, self.now_us) for kind, at in self.intents.items()}
+        drawn = {period: self._drawn(period) for _, period, _, _ in self._buckets()}
+        if any(drawn.values()):
+            levels = {code: Decimal(max(size - drawn[period], 0)) for code, period, size, _ in self._buckets()}
+            self.buckets = self.now_us, levels
+        else:
+            self.buckets = None
         for one in self.held.values():
             best, key = (max if one.side is Side.BUY else min), (one.symbol, one.side)
             self.reach[key] = best(self.reach.get(key, one.reach_ticks), one.reach_ticks)
@@ -488,7 +499,25 @@ class Reference:
             },
             sessions={day: SessionCount(count, self.traded[day]) for day, count in self.orders.items()},
             executions=frozenset(self.executions),
+            intents=tuple(self._recent()),
+            cleared_last_second=drawn[1_000_000],
+            cleared_last_minute=drawn[60_000_000],
         )
+
+    def _drawn(self, period: int) -> int:
+        return sum(count for at, count in self.draws.items() if self.now_us - at < period)
+
+    def _recent(self) -> Iterator[RecentIntent]:
+        for (session, symbol, side, qty, strategy), at in self.intents.items():
+            yield RecentIntent(
+                client_order_id="cleared-before",
+                strategy_id=strategy,
+                symbol=symbol,
+                side=side,
+                qty=qty,
+                trade_session=session,
+                age_us=self.now_us - at,
+            )
 
     def changed(self, changes: Iterable[LimitChange]) -> LimitSet:
         """Return the limits after changes, oldest first."""
@@ -498,7 +527,7 @@ class Reference:
         return limits
 
 
-_CHANGED_BY_A_YES = ("held", "marks", "orders", "traded", "intents", "reach")
+_CHANGED_BY_A_YES = ("held", "marks", "orders", "traded", "intents", "reach", "draws")
 
 
 @cache
@@ -512,7 +541,7 @@ def _above(checks: list[tuple[VerdictCode, int, int, bool]]) -> Iterator[Answer]
             yield code, observed, limit
 
 
-def _intent(ask: ClearanceRequest) -> tuple[object, ...]:
+def _intent(ask: ClearanceRequest) -> tuple[date, str, Side, int, str]:
     return ask.trade_session, ask.symbol, ask.side, ask.qty, ask.strategy_id
 
 

@@ -326,6 +326,24 @@ def test_share_of_equity(guard: RiskGuard) -> None:
     assert guard.clear(ask("next", qty=40, equity=150_000 * 10_000)).cleared
 
 
+@pytest.mark.parametrize("over", [{"max_position_equity_bps": 999}, {}], ids=["lowered", "poorer"])
+def test_beyond_the_share_of_equity_only_reducing_orders_clear_in_the_symbol(
+    guard: RiskGuard, over: dict[str, int]
+) -> None:
+    """Neither one more share nor one that is asked for again; the way out is open even when nobody knows the worth."""
+    worth = 150_000 * 10_000
+    guard.rebuild(holding(replace(LIMITS, max_position_equity_bps=1_000), AAPL=100))
+    assert VerdictCode.POSITION_EQUITY == guard.clear(ask("more", qty=1, equity=worth)).code
+    limited(guard, **{"max_position_equity_bps": 1_000} | over)
+    worth -= not over
+
+    assert VerdictCode.POSITION_EQUITY == guard.clear(ask("more", qty=1, equity=worth)).code
+    assert VerdictCode.POSITION_EQUITY == guard.clear(ask("across", Side.SELL, 200, equity=worth)).code
+    assert guard.clear(ask("less", Side.SELL, 1, equity=worth)).cleared
+    assert VerdictCode.POSITION_EQUITY == guard.clear(ask("back", qty=1, equity=worth)).code
+    assert guard.clear(ask("out", Side.SELL, 99, equity=None)).cleared
+
+
 def test_long_and_short_have_limits_of_their_own(guard: RiskGuard) -> None:
     """What is short makes no room for what is long."""
     limited(guard, max_long_notional=Decimal(15_000), max_short_notional=Decimal(7_500))

@@ -35,7 +35,11 @@ class CallRecord(Protocol):
 
 
 class WatchedBroker:
-    """Implements `Broker` by another one. A refusal is an answer; silence, a lost answer or "not now" are not."""
+    """Implements `Broker` by another one. A refusal is an answer; silence, a lost answer or "not now" are not.
+
+    Nor is what nobody was asked for. A broker whose time is ours knows its newest session by itself, and whether an
+    account may trade by a look that may be a while old; a question about no orders at all needs no answer.
+    """
 
     def __init__(self, broker: Broker, record: CallRecord, account: str) -> None:
         self._broker = broker
@@ -61,17 +65,17 @@ class WatchedBroker:
     @property
     def current_session(self) -> date | None:
         """The session orders may be decided from now."""
-        with self._call("current_session"):
+        with self._call("current_session", asks=not self.real_time):
             return self._broker.current_session
 
     def advance(self, session: date) -> None:
         """Pass on."""
-        with self._call("advance"):
+        with self._call("advance", asks=not self.real_time):
             self._broker.advance(session)
 
     def require_tradable(self, session: date) -> None:
         """Pass on."""
-        with self._call("require_tradable"):
+        with self._call("require_tradable", asks=not self.real_time):
             self._broker.require_tradable(session)
 
     def await_turn(self, intent: OrderIntent, *, replaced_id: str | None = None, at_once: bool = False) -> None:
@@ -106,7 +110,7 @@ class WatchedBroker:
 
     def find_many(self, client_order_ids: Collection[str]) -> dict[str, BrokerOrder]:
         """Pass on."""
-        with self._call("find_many"):
+        with self._call("find_many", asks=bool(client_order_ids)):
             return self._broker.find_many(client_order_ids)
 
     def cancel(self, client_order_id: str) -> BrokerOrder | None:
@@ -116,7 +120,7 @@ class WatchedBroker:
 
     def executions(self, client_order_ids: Sequence[str]) -> list[Execution]:
         """Pass on."""
-        with self._call("executions"):
+        with self._call("executions", asks=bool(client_order_ids)):
             return self._broker.executions(client_order_ids)
 
     def open_orders(self) -> list[BrokerOrder]:
@@ -145,7 +149,8 @@ class WatchedBroker:
             return self._broker.cash_activities(since)
 
     @contextmanager
-    def _call(self, verb: str) -> Iterator[None]:
+    def _call(self, verb: str, *, asks: bool = True) -> Iterator[None]:
+        """Count a call. One that need not ask the broker proves nothing when it goes well."""
         try:
             yield
         except NotYet:  # nothing was asked
@@ -154,9 +159,11 @@ class WatchedBroker:
             self._failed(verb, failure)
             raise
         except PipelineError:
-            self._answered()
+            if asks:
+                self._answered()
             raise
-        self._answered()
+        if asks:
+            self._answered()
 
     def _failed(self, verb: str, failure: Exception) -> None:
         self._noted_at = float("-inf")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
-from trading_pipeline.adapters.guards.checks import quantity, whole, word
+from trading_pipeline.adapters.guards.checks import label, quantity, whole, word
 from trading_pipeline.core.money import from_ticks
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.risk.clearance import VerdictCode
@@ -119,6 +119,32 @@ class SessionCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecentIntent:
+    """An order that was cleared a while ago, for which the same order under another id counts as a duplicate.
+
+    `age_us` says how long ago, in microseconds: an age, because the clock that the guard goes by is its own.
+
+    Raises:
+        ValueError: a word that is none, or a number that is not whole.
+    """
+
+    client_order_id: str
+    strategy_id: str
+    symbol: str
+    side: Side
+    qty: int
+    trade_session: date
+    age_us: int
+
+    def __post_init__(self) -> None:
+        word("client_order_id", self.client_order_id)
+        label("strategy_id", self.strategy_id)
+        word("symbol", self.symbol)
+        whole("qty", self.qty, at_least=1)
+        whole("age_us", self.age_us)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BookState:
     """What a book is rebuilt from: the ledger's epoch, halts, limits and open orders, the broker's positions.
 
@@ -134,6 +160,9 @@ class BookState:
         quarantined: symbols that may not trade for now, with the aware instant at which that ends; None for no end.
         sessions: what was cleared so far for each trade session that is not over.
         executions: ids of the fills that the positions contain; posting one of them again changes nothing.
+        intents: what was cleared lately, oldest first; of those that are duplicates of one another the last counts.
+        cleared_last_second: how many orders were, which the token bucket of the second starts without.
+        cleared_last_minute: the same of the minute.
 
     Raises:
         ValueError: a number that is not whole, a missing mark, a naive or surplus instant, one order twice,
@@ -158,10 +187,15 @@ class BookState:
     quarantined: Mapping[str, datetime | None] = field(default_factory=dict)
     sessions: Mapping[date, SessionCount] = field(default_factory=dict)
     executions: frozenset[str] = frozenset()
+    intents: tuple[RecentIntent, ...] = ()
+    cleared_last_second: int = 0
+    cleared_last_minute: int = 0
 
     def __post_init__(self) -> None:
         whole("epoch", self.epoch)
         whole("sequence", self.sequence)
+        whole("cleared_last_second", self.cleared_last_second)
+        whole("cleared_last_minute", self.cleared_last_minute, at_least=self.cleared_last_second)
         for session, count in self.sessions.items():
             whole(f"orders of {session}", count.orders)
             whole(f"notional of {session}", count.notional_ticks)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from trading_pipeline.adapters.guards.book import (
     BookSnapshot,
     BookState,
+    RecentIntent,
     Reservation,
     SessionCount,
     SymbolState,
@@ -73,6 +74,7 @@ def book_fields(state: BookState) -> dict[str, str | int]:
         "breaker_reason": state.breaker_reason,
         "gate_reason": state.gate_reason,
         "changes": changes_text(LimitSet(limits=state.limits, changes=state.changes)),
+        "cleared": f"{state.cleared_last_second} {state.cleared_last_minute}",
     }
     for session, count in state.sessions.items():
         words = SESSION.as_words({"orders": count.orders, "traded": count.notional_ticks})
@@ -80,6 +82,7 @@ def book_fields(state: BookState) -> dict[str, str | int]:
     symbols = state.symbols()
     for name in sorted({*symbols, *state.blocked, *state.quarantined}):
         fields[f"symbol:{name}"] = _symbol_words(name, symbols.get(name, SymbolState()), state)
+    fields |= {f"intent:{number}": _intent_words(one) for number, one in enumerate(state.intents)}
     return fields | {f"order:{held.client_order_id}": _order_words(held) for held in state.reservations}
 
 
@@ -153,6 +156,11 @@ def _order_words(held: Reservation) -> str:
     limit = ABSENT if held.limit_ticks is None else held.limit_ticks
     numbers = (*remaining, held.sequence, held.price_ticks, limit, SIDES.index(held.side), held.qty)
     return " ".join((*map(str, numbers), held.trade_session.isoformat(), held.symbol, held.payload_digest))
+
+
+def _intent_words(one: RecentIntent) -> str:
+    kind = one.age_us, SIDES.index(one.side), one.qty, one.trade_session.isoformat(), one.symbol
+    return " ".join((*map(str, kind), one.client_order_id, one.strategy_id))
 
 
 def _named(fields: Fields, prefix: str) -> Iterator[tuple[str, str]]:

@@ -64,9 +64,13 @@ class Source(StrEnum):
     """Who says so. At equal rank and time the later in this list is believed."""
 
     SYSTEM = "system"
+    """A step of our own: recorded, judged, sent, too late to be sent."""
     MANUAL = "manual"
+    """A person, who ended an order before it was sent."""
     RECONCILIATION = "reconciliation"
+    """A look of ours at the broker, which found the order so, or did not find it."""
     BROKER = "broker"
+    """The broker's own event, or its answer to what we asked of the order."""
 
 
 _BELIEF: Final = {source: number for number, source in enumerate(Source)}

@@ -19,7 +19,7 @@ from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.pnl import session_pnl
 from trading_pipeline.core.sessions import xnys
-from trading_pipeline.errors import ExecutionConflict, OrderError
+from trading_pipeline.errors import ExecutionConflict
 
 numbers = count()
 
@@ -112,16 +112,6 @@ def test_a_late_report_is_written_down_and_changes_nothing(ledger: Ledger) -> No
         assert OrderState.EXPIRED is late.state
     states = [event["to_state"] for event in ledger.orders.events(order.client_order_id)]
     assert ["pending_new", "refused", "cleared", "accepted", "expired", "partially_filled"] == states
-
-
-def test_a_text_is_cleared_and_what_is_not_given_stays(ledger: Ledger) -> None:
-    """An empty reason is a value; a broker id that is not sent is none."""
-    order = live_order(ledger)
-    ledger.orders.move(order.client_order_id, OrderState.PARTIALLY_FILLED, reason="something odd")
-    cleared = ledger.orders.set_reason(order.client_order_id, "")
-    assert ("", f"b-{order.client_order_id}") == (cleared.reason, cleared.broker_order_id)
-    with pytest.raises(OrderError, match="not in the ledger"):
-        ledger.orders.set_reason("0" * 24, "")
 
 
 def test_missed_executions_are_inferred_from_the_cumulative_figures(ledger: Ledger) -> None:

@@ -125,14 +125,12 @@ end
 -- A flatten is proven to reduce: no check but those of price and exactness may keep a person from getting out.
 local window = duplicate_window_seconds * 1000000
 if book[6] and repeated == 0 and flatten == 0 then
-  local intent_tag, INTENT_NUMBERS = struct_unpack(INTENT_STRUCT, book[6])
-  if intent_tag ~= INTENT_TAG or INTENT_DAMAGED then
-    error('DAMAGED ' .. of_intent)
-  end
+  local text, field = book[6], of_intent
+  --@ read_intent
   local since = math.max(now - at_us, 0)
   if since < window then
     return refuse('duplicate_intent', math.floor(since / 1000), window / 1000, 'order '
-      .. string.sub(book[6], INTENT_SIZE + 1) .. ' asked for the same; a wanted repeat carries its number',
+      .. string.sub(text, INTENT_SIZE + 1) .. ' asked for the same; a wanted repeat carries its number',
       math.ceil((window - since) / 1000))
   end
 end

@@ -37,6 +37,30 @@ local function order_of(field, words)
   return text
 end
 
+-- The field and the record that `clear` would have written when the order was cleared.
+local function intent_of(field, words, now)
+  local age, side, qty, session, symbol, id, strategy =
+    string.match(words, '^(%d+) ([01]) (%d+) (%S+) (%S+) (%S+) (.+)$')
+  if not age or max(#session, #symbol) > 255 then
+    error('DAMAGED ' .. field .. ': ' .. words)
+  end
+  local payload = struct_pack(PAYLOAD_STRUCT, PAYLOAD_TAG, ABSENT, side + 0, whole(qty, field), #session, session, #symbol,
+    symbol, 0, '')
+  local INTENT_NUMBERS = max(now - whole(age, field), 0)
+  return 'intent:' .. string.sub(payload, PAYLOAD_SIDE_AT, -2) .. strategy,
+    struct_pack(INTENT_STRUCT, INTENT_TAG, INTENT_NUMBERS) .. id
+end
+
+-- What was cleared in the last second and minute is not in the token buckets: as little as can have been left in them.
+local function draw(account, cleared, limits, now)
+  local of_second, of_minute = unpack(numbers_of('cleared', cleared, 2))
+  if of_minute > 0 then
+    account[RATE_AT_US] = now
+    account[RATE_SECOND] = max(limits[MAX_ORDERS_PER_SECOND] - of_second, 0) * 1000000
+    account[RATE_MINUTE] = max(limits[MAX_ORDERS_PER_MINUTE] - of_minute, 0) * 60000000
+  end
+end
+
 local function stored(field, text)
   local kind = string.match(field, '^%l+')
   if kind == 'account' then
@@ -61,22 +85,30 @@ local function replace_book()
   if count % 2 ~= 0 or #ARGV % 2 ~= 1 or count + 1 > #ARGV then
     error('DAMAGED a book of ' .. count .. ' values among ' .. #ARGV)
   end
+  local now, cleared = now_us(), nil
   local book, history, account, changes = {}, {}, nil, nil
   for at = 2, count + 1, 2 do
     local field, text = ARGV[at], stored(ARGV[at], ARGV[at + 1])
-    book[at - 1], book[at] = field, text
     account = field == 'account' and read_account(text) or account
     changes = field == 'changes' and text or changes
+    if field == 'cleared' then
+      cleared = text
+    else
+      if string.find(field, '^intent:') then
+        field, text = intent_of(field, text, now)
+      end
+      book[#book + 1], book[#book + 2] = field, text
+    end
   end
   for at = count + 2, #ARGV, 2 do
     history[#history + 1] = ARGV[at]
     history[#history + 1] = format('%d', whole(ARGV[at + 1], ARGV[at]))
   end
-  if not account or not history[1] then
+  if not account or not cleared or not history[1] then
     error('DAMAGED a book without an account or a history')
   end
-  local now = now_us()
   local follows = judged(account, book, changes, now, EXACT)
+  draw(account, cleared, read_limits(follows[4]), now)
   call('DEL', BOOK, HISTORY)
   write_fields(BOOK, book)
   write_fields(HISTORY, history)

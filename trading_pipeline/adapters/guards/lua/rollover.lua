@@ -5,10 +5,8 @@ end
 -- The intents of earlier sessions are over.
 for _, field in ipairs(call('HKEYS', BOOK)) do
   if string.find(field, '^intent:') then
-    local intent_tag, INTENT_NUMBERS = struct_unpack(INTENT_STRUCT, call('HGET', BOOK, field))
-    if intent_tag ~= INTENT_TAG or INTENT_DAMAGED then
-      error('DAMAGED ' .. field)
-    end
+    local text = call('HGET', BOOK, field)
+    --@ read_intent
     if now - at_us >= window then
       call('HDEL', BOOK, field)
     end

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -49,6 +49,16 @@ select trade_session, count(*) as orders,
  where account = %(account)s and guard_sequence is not null
    and trade_session = (select max(trade_session) from ledger.orders where account = %(account)s)
  group by trade_session
+"""
+
+# An order is touched when its clearance is recorded, so the orders say of which the decisions have to be looked at.
+_CLEARED_LATELY = """
+select o.client_order_id, o.strategy_id, o.symbol, o.side, o.qty - floor(o.carried_qty)::bigint as qty, o.trade_session,
+       clock_timestamp() - d.at as age
+  from ledger.orders o join ledger.risk_decisions d using (client_order_id)
+ where o.account = %(account)s and d.code = 'cleared'
+   and o.updated_at > clock_timestamp() - %(within)s and d.at > clock_timestamp() - %(within)s
+ order by d.at, d.id
 """
 
 
@@ -308,6 +318,15 @@ class Books:
         with self._pool.connection() as connection:
             rows = connection.execute(_CLEARED, {"account": account}).fetchall()
         return {row["trade_session"]: (row["orders"], row["notional"]) for row in rows}
+
+    def cleared_lately(self, account: str, within: timedelta) -> list[DictRow]:
+        """Return each clearance that was recorded no longer ago than this, the oldest first: of what, and its age.
+
+        Of a replacement the shares are those that it could fill beyond what its chain had filled. A clearance is
+        recorded after the guard gave it, so none is younger than it is said to be here.
+        """
+        with self._pool.connection() as connection:
+            return connection.execute(_CLEARED_LATELY, {"account": account, "within": within}).fetchall()
 
     def history(self, account: str, limit: int = 50) -> list[DictRow]:
         """Return operator actions, newest first."""

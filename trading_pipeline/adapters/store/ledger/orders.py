@@ -17,7 +17,7 @@ from trading_pipeline.core.orders.model import Purpose
 from trading_pipeline.core.orders.states import HOLDING, TERMINAL, UNSENT, OrderState, Source
 from trading_pipeline.core.risk.clearance import Verdict, VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch
-from trading_pipeline.errors import OrderConflict, OrderError
+from trading_pipeline.errors import OrderConflict
 
 _INSERT = """
 insert into ledger.orders (client_order_id, account, strategy_id, session, trade_session, symbol, side, qty, order_type,
@@ -196,22 +196,6 @@ class Orders:
             append_events(connection, reports)
             name_orders_in(connection, broker_order_ids)
             return _by_id(connection, [one.client_order_id for one in reports])
-
-    def set_reason(self, client_order_id: str, reason: str) -> OrderRecord:
-        """Replace the text that explains where the order stands; an empty one clears it. Its events keep theirs.
-
-        Raises:
-            OrderError: the order is not in the ledger.
-        """
-        with self._pool.connection() as connection:
-            connection.execute(
-                "update ledger.orders set reason = %s, updated_at = clock_timestamp() where client_order_id = %s",
-                (reason, client_order_id),
-            )
-            found = _by_id(connection, [client_order_id])
-        if not found:
-            raise OrderError(f"order {client_order_id} is not in the ledger", client_order_id=client_order_id)
-        return found[client_order_id]
 
     def live(self, account: str) -> list[OrderRecord]:
         """Return the orders that are, or may be, at the broker."""

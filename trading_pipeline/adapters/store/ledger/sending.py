@@ -111,12 +111,15 @@ class Sending:
             row = connection.execute(_GET, ([client_order_id],)).fetchone()
         return None if row is None else OrderRecord.from_row(row)
 
-    def withdraw(self, client_order_id: str, reason: str) -> OrderRecord | None:
-        """End an order that was never sent. One that was cleared meanwhile stays as it is; None when it is unknown."""
+    def withdraw(self, client_order_id: str, reason: str, source: Source = Source.SYSTEM) -> OrderRecord | None:
+        """End an order that was never sent, by a person (`Source.MANUAL`) or because its time has passed.
+
+        One that was cleared meanwhile stays as it is; None when it is unknown.
+        """
         with self._pool.connection() as connection:
             row = connection.execute(_GET + " for update", ([client_order_id],)).fetchone()
             if row is not None and OrderState(row["state"]) in UNSENT:
-                move_in(connection, client_order_id, OrderState.EXPIRED, reason, {})
+                move_in(connection, client_order_id, OrderState.EXPIRED, reason, {}, source)
                 row = connection.execute(_GET, ([client_order_id],)).fetchone()
         return None if row is None else OrderRecord.from_row(row)
 
