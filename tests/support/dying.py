@@ -1,6 +1,6 @@
 """Processes that die at a boundary of their choice: a commit, a message to the guard, a request to the broker."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -38,6 +38,31 @@ class Deadline:
         if self.at is not None and len(self.seen) >= self.at:
             raise Crash(boundary)
         self.seen.append(boundary)
+
+
+@dataclass
+class Recorder(Deadline):
+    """Follows an undisturbed run, and keeps the boundaries at which there is something else than at the one before.
+
+    A crash at any other is a crash at that one: whoever comes next finds the same.
+
+    Attributes:
+        look: what there is, for everybody.
+        kept: number and name of the boundaries to crash at.
+    """
+
+    look: Callable[[], object] = field(kw_only=True)
+    kept: list[tuple[int, str]] = field(default_factory=list)
+
+    _there: object = None
+
+    def reached(self, boundary: str) -> None:
+        """Note a boundary, and whether it is one of its own; at the first of all nothing has happened yet."""
+        there = self.look()
+        if self.seen and there != self._there:
+            self.kept.append((len(self.seen), boundary))
+        self._there = there
+        super().reached(boundary)
 
 
 class Watch(Protocol):
