@@ -64,8 +64,13 @@ def test_an_operator_halts_and_restarts_trading(run: Run) -> None:
     assert {"what": "state", "value": "halted"} in json.loads(halted.stdout)[0]["trading"]
 
     assert 1 == run("engage-kill-switch", *WHO).returncode
-    assert 0 == run("disengage-kill-switch", *WHO).returncode
-    assert 0 == run("status").returncode
+    assert 0 == run("disengage-kill-switch", "--operator", "bob", "--reason", "the drill is over now").returncode
+    ended = run("status", "--json")
+    told = [[row[name] for name in ("action", "operator", "reason")] for row in json.loads(ended.stdout)[0]["actions"]]
+    assert (0, [["disengage_kill_switch", "bob", "the drill is over now"], ["engage_kill_switch", WHO[1], WHO[3]]]) == (
+        ended.returncode,
+        told[:2],
+    )
 
 
 def test_the_ledger_is_verified_against_a_head_printed_earlier(run: Run) -> None:

@@ -12,6 +12,7 @@ from support.trading_resource import trading_resource
 from resources import LakeResource
 from trading_pipeline.core.risk.halts import Breaker
 from trading_pipeline.jobs import CHECK_JOBS, OPERATOR_JOBS
+from trading_pipeline.services.status import read_status
 
 JOBS = {job.name: job for job in (*OPERATOR_JOBS, *CHECK_JOBS)}
 WHO = {"operator": "ada", "reason": "a drill, announced on the desk"}
@@ -82,6 +83,24 @@ def test_the_breaker_is_tripped_and_reset(desk: Desk) -> None:
     assert Breaker.TRIPPED is books.get(ACCOUNT).breaker
     assert desk.run("reset_circuit_breaker").success
     assert Breaker.QUIET_PERIOD is books.get(ACCOUNT).breaker
+
+
+def test_halts_are_told_of_the_newest_first_with_who_and_why(desk: Desk) -> None:
+    """In the ledger's history and in what `status` prints: what was refused is no action."""
+    verbs = ["engage_kill_switch", "disengage_kill_switch", "trip_circuit_breaker", "reset_circuit_breaker"]
+    expected = []
+    for verb in verbs:
+        who = {"operator": f"who does {verb}", "reason": f"why one must {verb}"}
+        assert desk.run(verb, **who).success
+        expected.insert(0, {"action": verb, **who})
+    assert not desk.run("disengage_kill_switch", operator="eve").success
+
+    told = desk.kit.ledger.books.history(ACCOUNT, len(verbs))
+    shown = read_status(desk.kit.account).actions[: len(verbs)]
+    for rows in (told, shown):
+        assert expected == [{name: row[name] for name in ("action", "operator", "reason")} for row in rows]
+    at = [row["at"] for row in told]
+    assert sorted(at, reverse=True) == at
 
 
 def test_a_symbol_is_kept_from_trading_and_let_back(desk: Desk) -> None:

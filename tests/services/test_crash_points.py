@@ -1,13 +1,12 @@
 """A crash at every commit and every send, before and after, and whoever retries: one order, one ledger, one book."""
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import pytest
-from support.dying import SAME_AS_BEFORE, Crash, Deadline, DyingBroker, dying_process
+from support.dying import ROLLED_BACK, SAME_AS_BEFORE, Crash, Deadline, DyingBroker, Wires, wires
 from support.trading import ACTION, FREE, SESSION, ManualClock, flat_market, intent
 
 from trading_pipeline.adapters.broker.simulated import SimulatedExchange
@@ -29,8 +28,8 @@ class Case:
     """An account of its own on the shared servers, and the two orders somebody wants of it."""
 
     name: str
-    database_url: str
-    redis_url: str
+    clock: ManualClock
+    wires: Wires
     exchange: SimulatedExchange
     sent: list[str] = field(default_factory=list)
 
@@ -43,8 +42,8 @@ class Case:
     @contextmanager
     def process(self, deadline: Deadline) -> Iterator[TradingAccount]:
         """A process of its own, with a deadline at one of its boundaries."""
-        broker, clock = DyingBroker(self.exchange, deadline, self.sent), ManualClock(self.database_url)
-        with dying_process(self.name, self.database_url, self.redis_url, broker, clock, deadline) as account:
+        broker = DyingBroker(self.exchange, deadline, self.sent)
+        with self.wires.process(self.name, broker, self.clock, deadline) as account:
             yield account
 
     def outcome(self, account: TradingAccount) -> dict[str, object]:
@@ -95,13 +94,12 @@ RETRIERS: tuple[Callable[[TradingAccount, list[NewOrder]], None], ...] = (again,
 
 
 @contextmanager
-def case(name: str, database_url: str, redis_url: str) -> Iterator[Case]:
+def case(name: str, database_url: str, opened: Wires) -> Iterator[Case]:
     """An account whose book is initialised and whose exchange stands at the test session."""
-    with ExitStack() as stack:
-        exchange = SimulatedExchange(database_url, account=name, calendar=xnys(), openings=flat_market(), costs=FREE)
-        stack.callback(exchange.close)
+    market = {"calendar": xnys(), "openings": flat_market(), "costs": FREE}
+    with closing(SimulatedExchange(database_url, account=name, **market)) as exchange:
         exchange.advance(SESSION)
-        made = Case(name=name, database_url=database_url, redis_url=redis_url, exchange=exchange)
+        made = Case(name=name, clock=ManualClock(database_url), wires=opened, exchange=exchange)
         with made.process(Deadline()) as account:
             RiskOperations(account).initialize_risk_book(RiskLimits(), ACTION)
         yield made
@@ -122,21 +120,19 @@ def play(case: Case, deadline: Deadline, retry: Callable[[TradingAccount, list[N
 
 
 def test_a_crash_anywhere_and_any_retry_end_the_same(database: str, redis_url: str) -> None:
-    """The boundaries are those an undisturbed run passes: every one of them is crashed at.
-
-    Each is retried by one of the retriers in turn; by all of them when EVERY_RETRIER is set.
-    """
-    with case("warm-up", database, redis_url) as first:
-        play(first, Deadline(), again)
-    undisturbed = Deadline()
-    with case("calm", database, redis_url) as calm:
-        expected = play(calm, undisturbed, again)
-    assert [1, 1] == expected["sent once"]
-    assert {"before redis", "after redis", "before send", "after send"} < set(undisturbed.seen)
-    for at, boundary in enumerate(undisturbed.seen):
-        if boundary in SAME_AS_BEFORE:
-            continue
-        for retry in RETRIERS if os.environ.get("EVERY_RETRIER") else [RETRIERS[at % len(RETRIERS)]]:
-            with case(f"{retry.__name__}-{at}", database, redis_url) as crashed:
-                found = play(crashed, Deadline(at), retry)
-            assert expected == found, f"crashed at boundary {at} ({boundary}), retried: {retry.__name__}"
+    """The boundaries are those an undisturbed run passes: every one of them is crashed at, once for each retrier."""
+    with wires(database, redis_url) as opened:
+        with case("warm-up", database, opened) as first:
+            play(first, Deadline(), again)
+        undisturbed = Deadline()
+        with case("calm", database, opened) as calm:
+            expected = play(calm, undisturbed, again)
+        assert [1, 1] == expected["sent once"]
+        assert {"before redis", "after redis", "before send", "after send"} < set(undisturbed.seen)
+        for at, boundary in enumerate(undisturbed.seen):
+            if boundary in (*SAME_AS_BEFORE, ROLLED_BACK):
+                continue
+            for retry in RETRIERS:
+                with case(f"{retry.__name__}-{at}", database, opened) as crashed:
+                    found = play(crashed, Deadline(at), retry)
+                assert expected == found, f"crashed at boundary {at} ({boundary}), retried: {retry.__name__}"

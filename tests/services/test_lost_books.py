@@ -1,4 +1,7 @@
-"""Redis comes back without what ledger and guard did last: nothing clears until an operator rebuilds the book."""
+"""Redis comes back without what ledger and guard did last: nothing clears until an operator rebuilds the book.
+
+And whatever else strikes Redis, a switch that was engaged is engaged afterwards.
+"""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -8,22 +11,28 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import redis
 from support.redis_servers import StartRedis, redis_servers
-from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, trading_kit
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, intent, order, trading_kit
 
 from trading_pipeline.adapters.guards.connection import connect
 from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
-from trading_pipeline.core.risk.clearance import VerdictCode
-from trading_pipeline.core.risk.halts import KillSwitch
+from trading_pipeline.core.risk.clearance import ClearanceRequest, Verdict, VerdictCode
+from trading_pipeline.core.risk.halts import KillSwitch, TradingState
+from trading_pipeline.embedded import ServerUrls
 from trading_pipeline.services.account import TradingAccount
+from trading_pipeline.services.facts import Facts
 from trading_pipeline.services.operations import RiskOperations
+from trading_pipeline.services.reconciliation import reconcile
 from trading_pipeline.services.settlement import settle
-from trading_pipeline.services.status import read_status
+from trading_pipeline.services.status import read_status, trading_state
 from trading_pipeline.services.submission import SubmissionService
 
 DURABLE = ("--appendonly", "yes")
+ENGAGED = VerdictCode.KILL_SWITCH_ENGAGED
 LOST = {VerdictCode.BOOK_MISSING, VerdictCode.BOOK_STALE}
 Loss = Iterator[str]
 """Walks through one loss: the address at first; then, the last write that survives being made, the same; then, all
@@ -78,7 +87,73 @@ def stale_replica(start: StartRedis, home: Path) -> Loss:
     yield replica
 
 
+def evicted_book(start: StartRedis, home: Path) -> Loss:
+    """The book is thrown out to make room, and the ids of what is over stay."""
+    yield from _without(start, home, book_keys(ACCOUNT).book)
+
+
+def evicted_history(start: StartRedis, home: Path) -> Loss:
+    """The ids of what is over are thrown out, and the book stays."""
+    yield from _without(start, home, book_keys(ACCOUNT).history)
+
+
+def _without(start: StartRedis, home: Path, key: str) -> Loss:
+    url, _ = start(*DURABLE, home=home)
+    yield url
+    yield url
+    with closing(connect(url)) as client:
+        assert 1 == client.delete(key)
+    yield url
+
+
 WAYS = [old_dump, flush, stale_replica]
+
+
+def restart(start: StartRedis, home: Path) -> Loss:
+    """A server is killed and started again on what it wrote down."""
+    url, process = start(*DURABLE, home=home)
+    yield url
+    yield url
+    process.kill()
+    process.wait()
+    start(*DURABLE, home=home)
+    yield url
+
+
+def forgotten_scripts(start: StartRedis, home: Path) -> Loss:
+    """Somebody flushes the scripts."""
+    url, _ = start(*DURABLE, home=home)
+    yield url
+    yield url
+    with closing(connect(url)) as client:
+        client.script_flush()
+    yield url
+
+
+def read_only(start: StartRedis, home: Path) -> Loss:
+    """A server is demoted for a while."""
+    url, _ = start(*DURABLE, home=home)
+    yield url
+    yield url
+    with closing(connect(url)) as client:
+        client.replicaof("127.0.0.1", 1)
+        yield url
+        client.replicaof("NO", "ONE")
+
+
+def out_of_memory(start: StartRedis, home: Path) -> Loss:
+    """A server has no room for a while."""
+    url, _ = start(*DURABLE, home=home)
+    yield url
+    yield url
+    with closing(connect(url)) as client:
+        client.config_set("maxmemory", 1)
+        yield url
+        client.config_set("maxmemory", 0)
+
+
+LOSING = [*WAYS, evicted_book, evicted_history]
+KEEPING = [restart, forgotten_scripts, read_only, out_of_memory]
 
 
 @pytest.fixture
@@ -141,6 +216,83 @@ def test_an_order_that_redis_forgot_is_held_again_after_the_rebuild(
             _accepted(left, "NVDA")
 
 
+@pytest.fixture(scope="module")
+def lasting(database: str, servers: ServerUrls) -> Iterator[Kit]:
+    """One account for all servers: on each its book is made anew."""
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.flushall()
+    with trading_kit(database, servers.redis_url) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("way", [*LOSING, *KEEPING])
+def test_an_engaged_switch_is_engaged_after_whatever_strikes_redis(
+    way: Callable[[StartRedis, Path], Loss], lasting: Kit, start: StartRedis, home: Path
+) -> None:
+    """In ledger and book: after a rebuild where the book lost something, by itself where it did not."""
+    loss, number = way(start, home), [*LOSING, *KEEPING].index(way) + 1
+    with _survivor(lasting, next(loss)) as account:
+        operations = RiskOperations(account)
+        operations.rebuild_risk_book(ACTION)
+        held = _accepted(account, "AAPL", repeat=number)
+        next(loss)
+        operations.engage_kill_switch(ACTION)
+    with _survivor(lasting, next(loss)) as left:
+        assert not _asked(left).cleared
+        assert {VerdictCode.KILL_SWITCH_ENGAGED} == _verdicts(left, repeat=100 * number)
+        next(loss, None)  # what was struck for a while is well again
+        assert not _asked(left).cleared
+        assert (TradingState.HALTED, way in KEEPING) == (trading_state(left)[0], _asked(left).code is ENGAGED)
+        if way in LOSING:
+            RiskOperations(left).rebuild_risk_book(ACTION)
+
+        _assert_rebuilt(left, [held])
+        assert KillSwitch.ENGAGED is left.ledger.books.get(ACCOUNT).kill_switch
+        assert ENGAGED is _asked(left).code
+        assert {VerdictCode.KILL_SWITCH_ENGAGED} == _verdicts(left, repeat=100 * number + 1)
+        RiskOperations(left).disengage_kill_switch(ACTION)
+        RiskOperations(left).cancel_all_orders(ACTION)
+    loss.close()
+
+
+def test_a_switch_pressed_while_redis_was_away_stops_what_starts_after_it(
+    lasting: Kit, start: StartRedis, home: Path
+) -> None:
+    """Redis comes back with the book of before, which knows of no switch: no submission passes, nor does the guard.
+
+    A reconciliation, which finds that nothing else was lost, tells it.
+    """
+    url, process = start(*DURABLE, home=home)
+    with _survivor(lasting, url) as left:
+        RiskOperations(left).rebuild_risk_book(ACTION)
+        process.kill()
+        process.wait()
+        assert RiskOperations(left).engage_kill_switch(ACTION).stale
+        assert {ENGAGED} == _verdicts(left, repeat=2_000)
+        start(*DURABLE, home=home)
+        book = left.guard.snapshot()
+        assert book is not None
+        assert KillSwitch.DISENGAGED is book.kill_switch
+        sent = list(lasting.broker.sent)
+        assert ({ENGAGED}, sent) == (_verdicts(left, repeat=2_001), lasting.broker.sent)
+        assert VerdictCode.BOOK_STALE is _asked(left).code
+
+        reconcile(left, ACTION)
+
+        _assert_rebuilt(left, [])
+        assert ({ENGAGED}, ENGAGED) == (_verdicts(left, repeat=2_002), _asked(left).code)
+        RiskOperations(left).disengage_kill_switch(ACTION)
+
+
+def _asked(account: TradingAccount) -> Verdict:
+    """Ask the guard itself, as whoever does not believe the ledger's switch would."""
+    book, wanted = account.ledger.books.get(ACCOUNT), intent("TSLA")
+    facts = Facts(account, [wanted]).of(wanted)
+    return account.guard.clear(
+        ClearanceRequest.of(wanted, market=facts, epoch=book.epoch, min_sequence=book.high_sequence)
+    )
+
+
 @contextmanager
 def _survivor(kit: Kit, url: str) -> Iterator[TradingAccount]:
     """Give the account of a kit with its guard on what is left of Redis."""
@@ -148,8 +300,8 @@ def _survivor(kit: Kit, url: str) -> Iterator[TradingAccount]:
         yield replace(kit.account, guard=RiskGuard(client, ACCOUNT))
 
 
-def _accepted(account: TradingAccount, symbol: str) -> str:
-    sent = SubmissionService(account, RUN).submit(order(symbol)).order
+def _accepted(account: TradingAccount, symbol: str, repeat: int = 0) -> str:
+    sent = SubmissionService(account, RUN).submit(order(symbol, repeat=repeat)).order
     assert OrderState.ACCEPTED is sent.state
     return sent.client_order_id
 

@@ -1,12 +1,15 @@
 """What an operator reads first: may the account trade, how near is it to a halt, and what does not agree."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
 import redis
-from support.trading import ACTION, RUN, SESSION, Kit, order, quotes_at, valuation
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, quotes_at, valuation
 
 from trading_pipeline.core.risk.halts import TradingState
+from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.core.risk.monitor import Rule
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.monitor import assess
@@ -74,6 +77,85 @@ def test_halts_are_explained_by_their_own_reason(kit: Kit) -> None:
     kit.operations.engage_kill_switch(ACTION)
     state, why = trading_state(kit.account)
     assert (TradingState.HALTED, True) == (state, why.startswith("kill_switch_engaged: ada"))
+
+
+def _lost(kit: Kit, client: redis.Redis) -> None:
+    client.flushall()
+
+
+def _not_told(kit: Kit, client: redis.Redis) -> None:
+    kit.ledger.books.block(ACCOUNT, "F", ACTION)
+
+
+def _missed_a_clearance(kit: Kit, client: redis.Redis) -> None:
+    book = kit.ledger.books.get(ACCOUNT)
+    kit.ledger.books.saw_book(ACCOUNT, book.epoch, book.high_sequence + 1)
+
+
+def _engaged(kit: Kit, client: redis.Redis) -> None:
+    kit.operations.trip_circuit_breaker(ACTION)
+    kit.operations.engage_kill_switch(ACTION)
+
+
+def _tripped(kit: Kit, client: redis.Redis) -> None:
+    kit.operations.trip_circuit_breaker(ACTION)
+
+
+def _quiet(kit: Kit, client: redis.Redis) -> None:
+    kit.operations.trip_circuit_breaker(ACTION)
+    kit.operations.reset_circuit_breaker(ACTION)
+
+
+def _gate_closed(kit: Kit, client: redis.Redis) -> None:
+    kit.operations.close_gate(ACTION)
+
+
+def _over_a_limit(kit: Kit, client: redis.Redis) -> None:
+    SubmissionService(kit.account, RUN).submit(order(qty=10))
+    settle(kit.account, NEXT)
+    kit.operations.set_risk_limits(RiskLimits(max_position_shares=9), ACTION)
+
+
+def _a_symbol_blocked(kit: Kit, client: redis.Redis) -> None:
+    kit.operations.block_symbol("F", ACTION)
+
+
+@pytest.mark.parametrize(
+    ("happens", "state", "cause"),
+    [
+        (_lost, TradingState.HALTED, "the risk book is missing"),
+        (_not_told, TradingState.HALTED, "book_stale"),
+        (_missed_a_clearance, TradingState.HALTED, "book_stale"),
+        (_engaged, TradingState.HALTED, "kill_switch_engaged"),
+        (_tripped, TradingState.REDUCING, "breaker_tripped"),
+        (_quiet, TradingState.REDUCING, "quiet_period"),
+        (_gate_closed, TradingState.REDUCING, "gate_closed"),
+        (_over_a_limit, TradingState.REDUCING, "limit_breached"),
+        (_a_symbol_blocked, TradingState.ACTIVE, ""),
+    ],
+)
+def test_what_an_account_may_do_and_why(
+    kit: Kit, redis_url: str, happens: Callable[[Kit, redis.Redis], None], state: TradingState, cause: str
+) -> None:
+    """Three states: one place derives them, so that `status` and whoever asks for the state alone say the same.
+
+    And what then clears is that: nothing, what reduces, or all.
+    """
+    with redis.Redis.from_url(redis_url) as client:
+        happens(kit, client)
+    found, why = trading_state(kit.account)
+    shown = _trading(read_status(kit.account))
+    assert (state, state.value) == (found, shown["state"])
+    assert why.startswith(cause)
+    assert shown.get("why", "").startswith(why)
+
+    session = kit.exchange.current_session
+    assert session is not None
+    grows = SubmissionService(kit.account, RUN).submit(order("MSFT", session=session))
+    assert grows.refused == (state is not TradingState.ACTIVE)
+    if state is not TradingState.ACTIVE:
+        assert grows.verdict is not None
+        assert grows.verdict.code.value in {cause, "book_missing"}
 
 
 def test_differences_are_listed_with_what_to_do(kit: Kit, redis_url: str) -> None:

@@ -1,9 +1,9 @@
 """Processes that die at a boundary of their choice: a commit, a message to the guard, a request to the broker."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -40,10 +40,42 @@ class Deadline:
         self.seen.append(boundary)
 
 
+@dataclass
+class Recorder(Deadline):
+    """Follows an undisturbed run, and keeps the boundaries at which there is something else than at the one before.
+
+    A crash at any other is a crash at that one: whoever comes next finds the same.
+
+    Attributes:
+        look: what there is, for everybody.
+        kept: number and name of the boundaries to crash at.
+    """
+
+    look: Callable[[], object] = field(kw_only=True)
+    kept: list[tuple[int, str]] = field(default_factory=list)
+
+    _there: object = None
+
+    def reached(self, boundary: str) -> None:
+        """Note a boundary, and whether it is one of its own; at the first of all nothing has happened yet."""
+        there = self.look()
+        if self.seen and there != self._there:
+            self.kept.append((len(self.seen), boundary))
+        self._there = there
+        super().reached(boundary)
+
+
+class Watch(Protocol):
+    """Whoever is told of boundaries, and dies at one of them."""
+
+    def reached(self, boundary: str) -> None:
+        """Note a boundary, or die at it."""
+
+
 class DyingRedis(SteppedRedis):
     """A client whose process may die before a command is sent or after it was answered."""
 
-    deadline: Deadline
+    deadline: Watch
 
     def execute_command(self, *args: object, **options: object) -> object:
         """Send between two boundaries."""
@@ -78,22 +110,58 @@ class DyingBroker:
         return getattr(self._broker, name)
 
 
+class Wires:
+    """Connections that processes of a test use one after the other, each with a deadline of its own.
+
+    To open some costs more than most cases do with them. A process that dies leaves nothing on them: PostgreSQL rolls
+    back what was under way, and Redis has answered what was asked.
+    """
+
+    def __init__(self, ledger_url: str, redis_url: str) -> None:
+        settings = {"socket_timeout": 5, "retry": Retry(NoBackoff(), 0), "decode_responses": True}
+        self.ledger = Ledger(ledger_url, observer=self.reached)
+        self.client = DyingRedis.from_url(redis_url, **settings)
+        self.client.deadline = self
+        self._deadline = Deadline()
+
+    def reached(self, boundary: str) -> None:
+        """Pass a boundary on to the process that works now."""
+        self._deadline.reached(boundary)
+
+    @contextmanager
+    def process(self, name: str, broker: Any, clock: Clock, deadline: Deadline) -> Iterator[TradingAccount]:
+        """Give an account as a process of its own has it; whatever it remembers is its own."""
+        before, self._deadline = self._deadline, deadline
+        try:
+            yield TradingAccount(
+                account=name,
+                strategy_id=name,
+                ledger=self.ledger,
+                guard=RiskGuard(self.client, name),
+                broker=broker,
+                calendar=xnys(),
+                clock=clock,
+                valuation=valuation(),
+            )
+        finally:
+            self._deadline = before
+
+
+@contextmanager
+def wires(database_url: str, redis_url: str) -> Iterator[Wires]:
+    """Open connections that processes may share."""
+    opened = Wires(database_url, redis_url)
+    with opened.ledger, opened.client:
+        yield opened
+
+
 @contextmanager
 def dying_process(
     name: str, database_url: str, redis_url: str, broker: Any, clock: Clock, deadline: Deadline
 ) -> Iterator[TradingAccount]:
     """Give an account as a process of its own has it: connections of its own, and a deadline at its boundaries."""
-    settings = {"socket_timeout": 5, "retry": Retry(NoBackoff(), 0), "decode_responses": True}
-    client = DyingRedis.from_url(redis_url, **settings)
-    client.deadline = deadline
-    with Ledger(database_url, observer=deadline.reached) as ledger, client:
-        yield TradingAccount(
-            account=name,
-            strategy_id=name,
-            ledger=ledger,
-            guard=RiskGuard(client, name),
-            broker=broker,
-            calendar=xnys(),
-            clock=clock,
-            valuation=valuation(),
-        )
+    with (
+        wires(database_url, redis_url) as opened,
+        opened.process(name, broker, clock, deadline) as account,
+    ):
+        yield account

@@ -281,7 +281,8 @@ def _closing(account: TradingAccount, session: date, symbol: str, qty: int, pric
             repeat=repeat,
         )
         stored = account.ledger.orders.get(intent.client_order_id)
-        if stored is None or stored.state in UNSENT:
+        # An id says nothing of the account: what another one has not sent yet is not ours to go on with.
+        if stored is None or (stored.state in UNSENT and stored.intent.account == account.account):
             return intent
         repeat += 1
 

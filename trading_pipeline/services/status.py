@@ -66,7 +66,7 @@ def read_status(account: TradingAccount) -> Status:
     record = account.ledger.books.get(account.account)
     row = book_row(record)
     snapshot, problem = _snapshot(account, record)
-    state = snapshot.state if snapshot is not None else TradingState.HALTED
+    state = _state(snapshot)
     exposure, live = _exposure(account, snapshot), account.ledger.orders.live(account.account)
     apart = [row["symbol"] for row in exposure if not row["agree"]]
     assessment = assess(account)
@@ -132,7 +132,12 @@ def _problems(apart: Sequence[str], differences: Rows, assessment: Assessment) -
 def trading_state(account: TradingAccount) -> tuple[TradingState, str]:
     """Return what the account may do now and, when that is not everything, why. The guard's script derives both."""
     snapshot, why = _snapshot(account, account.ledger.books.get(account.account))
-    return (TradingState.HALTED if snapshot is None else snapshot.state), why
+    return _state(snapshot), why
+
+
+def _state(snapshot: BookSnapshot | None) -> TradingState:
+    """Return what the guard derived; without a book there is nothing to derive it from."""
+    return TradingState.HALTED if snapshot is None else snapshot.state
 
 
 def _snapshot(account: TradingAccount, record: BookRecord) -> tuple[BookSnapshot | None, str]:

@@ -80,7 +80,7 @@ class WatchedBroker:
 
     def await_turn(self, intent: OrderIntent, *, replaced_id: str | None = None, at_once: bool = False) -> None:
         """Pass on."""
-        with self._call("await_turn"):
+        with self._call("await_turn", asks=False):
             self._broker.await_turn(intent, replaced_id=replaced_id, at_once=at_once)
 
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
