@@ -220,13 +220,17 @@ class RiskGuard:
         """Let only reducing orders clear until a person resets the breaker. Tripped already: the old reason stands."""
         return self._sequence(self._change("trip", filled("reason", reason)))
 
-    def reset(self, action: OperatorAction) -> int:
+    def reset(self, action: OperatorAction, quiet_until: datetime | None = None) -> int:
         """Take a tripped breaker into its quiet period, after which it is open.
+
+        Args:
+            action: who and why.
+            quiet_until: the aware instant at which it ends; None: after as long as the limits say.
 
         Raises:
             OperatorError: the breaker is not tripped.
         """
-        return self._act("reset", action, "the breaker is not tripped")
+        return self._act("reset", action, "the breaker is not tripped", milliseconds(quiet_until))
 
     def close_gate(self, reason: str) -> int:
         """Let only reducing orders clear until ledger and broker were seen to agree. Closed already: unchanged."""
@@ -314,8 +318,8 @@ class RiskGuard:
     def _ask(self, verb: str, *args: str | int) -> list[object]:
         return cast("list[object]", self._scripts.run(verb, *args))
 
-    def _act(self, verb: str, action: OperatorAction, refusal: str) -> int:
-        reply = self._change(verb, f"{action.operator}: {action.reason}")
+    def _act(self, verb: str, action: OperatorAction, refusal: str, *args: int) -> int:
+        reply = self._change(verb, f"{action.operator}: {action.reason}", *args)
         if reply[0] == "unchanged":
             raise self._not_now(refusal, operator=action.operator)
         return self._sequence(reply)
