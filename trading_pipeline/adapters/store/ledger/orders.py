@@ -13,6 +13,7 @@ from trading_pipeline.adapters.store.ledger.events import Report, append_events,
 from trading_pipeline.adapters.store.ledger.records import Exposure, NewOrder, OrderRecord, Standing
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.adapters.store.rows import write_rows
+from trading_pipeline.core.money import from_ticks
 from trading_pipeline.core.orders.model import Purpose
 from trading_pipeline.core.orders.states import HOLDING, TERMINAL, UNSENT, OrderState, Source
 from trading_pipeline.core.risk.clearance import Verdict, VerdictCode
@@ -59,7 +60,7 @@ update ledger.books b set high_sequence = greatest(b.high_sequence, seen.high_se
 # What the guard has just reserved is to be released once more, also for an order that ended meanwhile.
 _REMEMBER = """
 update ledger.orders o set guard_epoch = held.guard_epoch, guard_sequence = held.guard_sequence, released = false,
-       updated_at = clock_timestamp()
+       judged_price = held.judged_price, updated_at = clock_timestamp()
   from json_populate_recordset(null::ledger.orders, %s) held where o.client_order_id = held.client_order_id
 """
 
@@ -385,6 +386,7 @@ def _remember_clearances(connection: Connection[DictRow], verdicts: Sequence[tup
             "client_order_id": order.client_order_id,
             "guard_epoch": verdict.epoch,
             "guard_sequence": verdict.clearance.sequence if verdict.clearance else verdict.sequence,
+            "judged_price": str(from_ticks(verdict.judged_ticks or order.judged_ticks)),
         }
         for order, verdict in cleared
     ]
