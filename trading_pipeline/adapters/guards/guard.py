@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from copy import copy
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import cast
 
@@ -148,6 +148,8 @@ class RiskGuard:
         price_ticks: int,
         epoch: int,
         min_sequence: int,
+        trade_session: date | None = None,
+        judged_ticks: int = 0,
     ) -> int:
         """Move one fill from pending to position: `post_many` of one `Posting`.
 
@@ -163,6 +165,8 @@ class RiskGuard:
             symbol=symbol,
             side=side,
             price_ticks=price_ticks,
+            trade_session=trade_session,
+            judged_ticks=judged_ticks,
         )
         return self.post_many([posting], epoch=epoch, min_sequence=min_sequence).require()
 
@@ -170,7 +174,7 @@ class RiskGuard:
         """Move fills from pending to position, each by itself; the same execution again changes nothing.
 
         A fill of an order that holds nothing (late, or not ours) moves the position all the same, and so does the
-        part of a fill that exceeds its order.
+        part of a fill that exceeds its order; both count for the session of their order.
 
         Args:
             postings: each execution once.

@@ -1,10 +1,10 @@
 """Orders that replace one another: what they hold together, and how they are linked in the ledger."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from psycopg import Connection
 from psycopg.rows import DictRow
@@ -13,6 +13,9 @@ from trading_pipeline.adapters.store.ledger.records import NewOrder, OrderRecord
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.orders.states import HOLDING, TERMINAL
 from trading_pipeline.errors import OrderError
+
+JUDGED_PRICE: Final = "round(coalesce(o.judged_price, greatest(o.reference_price, o.limit_price, o.stop_price)), 4)"
+"""Dollars a share that an order `o` is held at and counts for, as `OrderRecord.judged_ticks` says it."""
 
 _LOCK = "select client_order_id from ledger.orders where client_order_id = any(%s) order by client_order_id for update"
 _FIRST = "update ledger.orders set chain = client_order_id where client_order_id = any(%s) and chain is null"
