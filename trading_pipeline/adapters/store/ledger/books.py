@@ -25,9 +25,11 @@ select *, clock_timestamp() as read_at
 # may already have from it other contents.
 _NEXT_EPOCH = "greatest(epoch + 1, floor(extract(epoch from clock_timestamp()) * 1000)::bigint)"
 _BEGIN_EPOCH = f"""
-update ledger.books set epoch = {_NEXT_EPOCH}, limits = %(limits)s, limit_overrides = %(limit_overrides)s,
-                        gate = %(gate)s, gate_reason = %(gate_reason)s, updated_at = now()
- where account = %(account)s returning *, clock_timestamp() as read_at
+update ledger.books b
+   set epoch = coming.epoch, rebuilt_epoch = coming.epoch, limits = %(limits)s, limit_overrides = %(limit_overrides)s,
+       gate = %(gate)s, gate_reason = %(gate_reason)s, updated_at = now()
+  from (select {_NEXT_EPOCH} as epoch from ledger.books where account = %(account)s) coming
+ where account = %(account)s returning b.*, clock_timestamp() as read_at
 """  # noqa: S608 - the expression is ours
 
 _SAW_BOOK = """
