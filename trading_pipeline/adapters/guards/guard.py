@@ -309,6 +309,18 @@ class RiskGuard:
         _, state, cause, breaker, pairs = cast("tuple[str, str, str, int, list[str]]", reply)
         return snapshot_from(state, cause, breaker, pairs)
 
+    def forgotten(self, *, executions: Sequence[str], orders: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return those of these executions and of these ended orders of which the book's history knows nothing.
+
+        Raises:
+            ServerUnavailable: Redis did not answer.
+        """
+        fields = [*(f"execution:{one}" for one in executions), *(f"order:{one}" for one in orders)]
+        known = self._scripts.remembers(fields)
+        named = [one for one, is_known in zip([*executions, *orders], known, strict=True) if not is_known]
+        count = len(executions) - sum(known[: len(executions)])
+        return named[:count], named[count:]
+
     def _replace(self, verb: str, state: BookState) -> list[object]:
         book = flat(book_fields(state))
         return self._ask(verb, len(book), *book, *flat(history_fields(state)))

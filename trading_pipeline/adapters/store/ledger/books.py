@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 
 from psycopg import Connection
@@ -37,20 +36,6 @@ update ledger.books
    set confirmed_epoch = greatest(confirmed_epoch, %(epoch)s),
        high_sequence = case epoch when %(epoch)s then greatest(high_sequence, %(sequence)s) else high_sequence end
  where account = %(account)s
-"""
-
-_CLEARED = """
-select trade_session, count(*) as orders,
-       sum(case when released or client_order_id in (
-                  select replaces from ledger.orders
-                   where account = %(account)s and replaces is not null
-                     and state in ('accepted', 'partially_filled', 'filled'))
-                then ceil(filled_qty) else qty - carried_qty end
-           * greatest(reference_price, limit_price, stop_price)) as notional
-  from ledger.orders o
- where account = %(account)s and guard_sequence is not null
-   and trade_session = (select max(trade_session) from ledger.orders where account = %(account)s)
- group by trade_session
 """
 
 
@@ -304,12 +289,6 @@ class Books:
                 "select symbol, reason from ledger.blocked_symbols where account = %s order by symbol", (account,)
             ).fetchall()
         return {row["symbol"]: row["reason"] for row in rows}
-
-    def cleared_by_session(self, account: str) -> dict[date, tuple[int, Decimal]]:
-        """Return what was cleared for the newest trade session: orders, and dollars filled or still able to."""
-        with self._pool.connection() as connection:
-            rows = connection.execute(_CLEARED, {"account": account}).fetchall()
-        return {row["trade_session"]: (row["orders"], row["notional"]) for row in rows}
 
     def history(self, account: str, limit: int = 50) -> list[DictRow]:
         """Return operator actions, newest first."""

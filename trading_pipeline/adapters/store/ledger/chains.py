@@ -40,6 +40,7 @@ select o.client_order_id, o.chain as holder, of_chain.members,
  order by o.created_at, o.client_order_id
 """
 _REPLACEMENTS = "select * from ledger.orders where replaces = %s order by created_at, client_order_id"
+_MEMBERS = "select * from ledger.orders where chain = any(%s) order by chain, place, created_at, client_order_id"
 _CHAIN = """
 select m.* from ledger.orders o join ledger.orders m on m.chain = o.chain
  where o.client_order_id = %s order by m.place, m.created_at, m.client_order_id
@@ -125,6 +126,13 @@ class Chains:
     def replacements(self, client_order_id: str) -> list[OrderRecord]:
         """Return the orders that were to take the place of this one, oldest first."""
         return [OrderRecord.from_row(row) for row in self._pool.rows(_REPLACEMENTS, (client_order_id,))]
+
+    def members(self, chains: Collection[str]) -> dict[str, list[OrderRecord]]:
+        """Return the orders of these chains by the first of each, oldest first."""
+        found: defaultdict[str, list[OrderRecord]] = defaultdict(list)
+        for row in self._pool.rows(_MEMBERS, (list(chains),)) if chains else []:
+            found[row["chain"]].append(OrderRecord.from_row(row))
+        return dict(found)
 
     def of(self, client_order_id: str) -> list[OrderRecord]:
         """Return the orders of the chain that this one belongs to, oldest first; none when it was never replaced."""
