@@ -19,6 +19,7 @@ from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import settle, settle_in_lane
 from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.verification import compare
 
 NEXT = xnys().next(SESSION)
 
@@ -60,6 +61,7 @@ class Case:
             "reserved": dict(book.reservations),
             "unposted": account.ledger.fills.unposted(self.name),
             "unreleased": account.ledger.orders.unreleased(self.name),
+            "differences": compare(account),
         }
 
 
@@ -127,7 +129,7 @@ def test_a_crash_anywhere_and_any_retry_end_the_same(database: str, redis_url: s
         undisturbed = Deadline()
         with case("calm", database, opened) as calm:
             expected = play(calm, undisturbed, again)
-        assert [1, 1] == expected["sent once"]
+        assert ([1, 1], []) == (expected["sent once"], expected["differences"])
         assert {"before redis", "after redis", "before send", "after send"} < set(undisturbed.seen)
         for at, boundary in enumerate(undisturbed.seen):
             if boundary in (*SAME_AS_BEFORE, ROLLED_BACK):

@@ -109,8 +109,7 @@ def _fill_and_settle(floor: Floor) -> None:
         settle(account, _session(account))
 
 
-_COUNTED, _HELD = DifferenceKind.COUNTER, DifferenceKind.RESERVATION_SURPLUS
-_LEFT_BY_A_CRASH = {"again": {_COUNTED}, "daemons": {_COUNTED, _HELD}, "rebuilt": set()}
+_LEFT_BY_A_CRASH = {"again": set(), "daemons": {DifferenceKind.RESERVATION_SURPLUS}, "rebuilt": set()}
 _HEALS: dict[str, Press | None] = {"again": None, "daemons": _left_to_daemons, "rebuilt": _rebuilt}
 
 

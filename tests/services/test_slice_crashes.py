@@ -17,6 +17,7 @@ from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.slices import SliceService
 from trading_pipeline.services.submission import SubmissionService
 from trading_pipeline.services.twap import start
+from trading_pipeline.services.verification import compare
 
 GRACE_SECONDS = 40
 ENDED = ("accepted", "expired", "canceled")
@@ -54,6 +55,7 @@ class Case:
         arrived = {one.client_order_id for one in self.bench.exchange.accepted}
         book = account.guard.snapshot()
         assert book is not None
+        assert [] == compare(account)
         return {
             "sent": [self.sent.count(one.client_order_id or "") for one in slices],
             "arrived": [one.client_order_id in arrived for one in slices],

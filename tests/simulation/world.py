@@ -26,6 +26,7 @@ from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import settle_in_lane
 from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.verification import compare_book, read_ledger
 
 SESSION = date(2023, 9, 1)
 START = datetime(2023, 9, 1, 20, tzinfo=UTC)
@@ -313,6 +314,8 @@ class World:
             raise Violation(f"(2) nothing is live, the book holds {facts.snapshot}")
         if not self.venue.positions() == positions == held:
             raise Violation(f"(3) venue {self.venue.positions()}, ledger {positions}, book {held}")
+        if differing := compare_book(self.restorer, read_ledger(self.restorer)):
+            raise Violation(f"(2) ledger and book at rest: {'; '.join(one.describe() for one in differing)}")
         states = sorted((order_id, row["state"], row["filled_qty"]) for order_id, row in facts.orders.items())
         return (states, positions, len(facts.fills))
 

@@ -7,6 +7,7 @@ import redis
 
 from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.adapters.guards.layouts import Layout, Width
+from trading_pipeline.adapters.guards.records import ORDER, PAYLOAD
 
 
 def packed(layout: Layout, values: Mapping[str, int | str]) -> bytes:
@@ -39,3 +40,15 @@ def _number(width: Width, value: int) -> bytes:
 
 def _format(layout: Layout) -> str:
     return "<B" + "".join(width.python for _, width in layout.fields)
+
+
+def change_order(raw: redis.Redis, account: str, order_id: str, **values: int | str) -> None:
+    """Change numbers and words of a reservation and its payload, with a client that does not decode."""
+    key, field = book_keys(account).book, f"order:{order_id}"
+    record = raw.hget(key, field)
+    size = ORDER.numbers.size
+    payload, words = record[size : size + PAYLOAD.numbers.size], record[size + PAYLOAD.numbers.size :]
+    held: dict[str, int | str] = unpacked(ORDER, record[:size]) | unpacked(PAYLOAD, payload)
+    for name in PAYLOAD.words:
+        held[name], words = words[1 : 1 + words[0]].decode(), words[1 + words[0] :]
+    raw.hset(key, field, packed(ORDER, held | values) + packed(PAYLOAD, held | values))

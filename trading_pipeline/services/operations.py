@@ -68,7 +68,7 @@ class RiskOperations:
     def reset_circuit_breaker(self, action: OperatorAction) -> BookRecord:
         """Start the quiet period, after which all orders clear again."""
         record = self._books.reset_breaker(self._name, action)
-        return follow(self._account, record, lambda guard: guard.reset(action))
+        return follow(self._account, record, lambda guard: guard.reset(action, record.quiet_until))
 
     def close_gate(self, action: OperatorAction) -> BookRecord:
         """Allow only reducing orders until the account was reconciled.

@@ -4,25 +4,25 @@ Nothing of the broker's is adopted silently: executions and ends of our own orde
 whatever then still differs closes the gate and puts its symbol into quarantine until a person has looked.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
-from decimal import ROUND_CEILING
+from datetime import date, timedelta
 
 import structlog
 
 from trading_pipeline.adapters.broker.protocol import Execution
-from trading_pipeline.adapters.guards.book import BookState, RecentIntent, Reservation, SessionCount
-from trading_pipeline.adapters.store.ledger import BookRecord, Chain, ExternalOrder, OrderRecord, chains_of
+from trading_pipeline.adapters.guards.book import BookState, RecentIntent, SessionCount
+from trading_pipeline.adapters.store.ledger import BookRecord, chains_of
 from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import Side
-from trading_pipeline.core.risk.clearance import judged_ticks, limit_ticks
 from trading_pipeline.core.risk.halts import LONGEST_REASON, Gate, OperatorAction
 from trading_pipeline.core.risk.limits import LimitSet, RiskLimits
 from trading_pipeline.errors import OperatorError, TradingHalted
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.differences import Difference, broker_differences
+from trading_pipeline.services.broker_differences import broker_differences
+from trading_pipeline.services.differences import Difference
 from trading_pipeline.services.looking import Look, look
+from trading_pipeline.services.reservations import notional_held, reservation_of, reservation_of_others
 from trading_pipeline.services.settlement import book_executions, judge_losses, take_over_many, tell_guard
 from trading_pipeline.services.verification import read_views, unawaited
 
@@ -201,8 +201,12 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
     positions = ledger.fills.positions(name)
     known = ledger.externals.prices(name) | ledger.orders.last_references(name)
     prices = ledger.restatements.restated_prices(name, known)
-    external = [_external_reservation(account, one, record) for one in ledger.externals.working(name).values()]
-    sessions = ledger.books.cleared_by_session(name)
+    others = [
+        reservation_of_others(one, sequence=record.high_sequence, trade_session=_next_session(account))
+        for one in ledger.externals.working(name).values()
+    ]
+    ours = [reservation_of(chain, record.high_sequence) for chain in chains_of(live) if chain.held > 0]
+    sessions = ledger.cleared.by_session(name)
     lately = _cleared_lately(account, record)
     return BookState(
         epoch=record.epoch,
@@ -218,13 +222,13 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
         gate_reason=record.gate_reason,
         positions={symbol: position.qty for symbol, position in positions.items()},
         marks={symbol: to_ticks(price) for symbol, price in prices.items()},
-        reservations=(*_reservations(live, record.high_sequence), *external),
+        reservations=(*ours, *others),
         executions=frozenset(unposted),
         blocked=frozenset(ledger.books.blocked(name)),
         quarantined=ledger.books.quarantined(name),
         sessions={
-            session: SessionCount(orders=count, notional_ticks=to_ticks(notional))
-            for session, (count, notional) in sessions.items()
+            session: SessionCount(one.orders, to_ticks(one.filled) + notional_held(session, ours))
+            for session, one in sessions.items()
         },
         intents=tuple(one for one, _ in lately),
         cleared_last_second=sum(age < SECOND for _, age in lately),
@@ -238,7 +242,7 @@ def _cleared_lately(account: TradingAccount, record: BookRecord) -> list[tuple[R
     A clearance is recorded after it was given, and the book is written after this was read: both make it seem younger
     than it is, so nothing is let through too early.
     """
-    rows = account.ledger.books.cleared_lately(account.account, max(_longest_window(record.limit_set), MINUTE))
+    rows = account.ledger.cleared.lately(account.account, max(_longest_window(record.limit_set), MINUTE))
     return [
         (
             RecentIntent(
@@ -262,41 +266,6 @@ def _longest_window(limits: LimitSet) -> timedelta:
     return timedelta(seconds=max(int(one or 0) for one in (limits.limits.duplicate_window_seconds, *later)))
 
 
-def _reservations(live: Sequence[OrderRecord], newest_sequence: int) -> list[Reservation]:
-    return [_reservation(chain, newest_sequence) for chain in chains_of(live) if chain.held > 0]
-
-
-def _reservation(chain: Chain, newest_sequence: int) -> Reservation:
-    """Hold what any live order of a chain may still fill, at the worst price of them."""
-    intent = chain.newest.intent
-    limits = [limit_ticks(order.intent) for order in chain.live]
-    worst = max if intent.side is Side.BUY else min
-    bounded = [limit for limit in limits if limit is not None]
-    return Reservation(
-        client_order_id=chain.holder,
-        payload_digest=chain.newest.payload_digest,
-        symbol=intent.symbol,
-        side=intent.side,
-        qty=max(order.intent.qty for order in chain.live),
-        remaining=chain.held,
-        sequence=chain.newest.guard_sequence or newest_sequence,
-        trade_session=intent.trade_session,
-        price_ticks=max(judged_ticks(order.intent) for order in chain.live),
-        limit_ticks=worst(bounded) if len(bounded) == len(limits) else None,
-    )
-
-
-def _external_reservation(account: TradingAccount, order: ExternalOrder, record: BookRecord) -> Reservation:
-    """Hold the exposure of somebody else's order like that of one of ours, in the session it may fill in."""
+def _next_session(account: TradingAccount) -> date:
     current = account.broker.current_session or account.calendar.latest_closed(account.clock.now())
-    return Reservation(
-        client_order_id=order.broker_order_id,
-        payload_digest="external",
-        symbol=order.symbol,
-        side=order.side,
-        qty=int(order.qty.to_integral_value(rounding=ROUND_CEILING)),
-        remaining=order.remaining,
-        sequence=record.high_sequence,
-        trade_session=account.calendar.next(current),
-        price_ticks=to_ticks(order.price),
-    )
+    return account.calendar.next(current)

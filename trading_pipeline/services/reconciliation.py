@@ -23,7 +23,8 @@ from trading_pipeline.core.accounting import Fill
 from trading_pipeline.core.risk.halts import LONGEST_REASON, Gate, OperatorAction
 from trading_pipeline.errors import NotReconciled, OperatorError, TransientError
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.differences import Difference, DifferenceKind, broker_differences
+from trading_pipeline.services.broker_differences import broker_differences
+from trading_pipeline.services.differences import Difference, DifferenceKind
 from trading_pipeline.services.following import follow
 from trading_pipeline.services.rebuilding import News, bring_home, catch_up, rewrite_book
 from trading_pipeline.services.restating import release_agreed

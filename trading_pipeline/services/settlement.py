@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from functools import partial
 
 import structlog
@@ -326,4 +327,6 @@ def _posting(row: DictRow) -> Posting:
         symbol=row["symbol"],
         side=Side(row["side"]),
         price_ticks=to_ticks(row["price"]),
+        trade_session=row["counted_for"],
+        judged_ticks=to_ticks(row["judged_at"] or Decimal(0)),
     )

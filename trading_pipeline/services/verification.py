@@ -12,19 +12,19 @@ from trading_pipeline.adapters.store.ledger import OrderRecord
 from trading_pipeline.core.restating import explains
 from trading_pipeline.errors import ServerUnavailable, TradingHalted
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
+from trading_pipeline.services.book_differences import book_differences
+from trading_pipeline.services.broker_differences import broker_differences
 from trading_pipeline.services.contradictions import contradictions
-from trading_pipeline.services.differences import (
-    BrokerView,
-    Difference,
-    DifferenceKind,
-    LedgerView,
-    book_differences,
-    broker_differences,
-)
+from trading_pipeline.services.differences import BrokerView, Difference, DifferenceKind, LedgerView
 from trading_pipeline.services.looking import Look
 
 PATIENCE_SECONDS = 5
 """How long a comparison that found differences waits for whoever works on the account to finish."""
+
+_ANOTHER_BOOK = frozenset(
+    {DifferenceKind.BOOK_MISSING, DifferenceKind.BOOK_UNREADABLE, DifferenceKind.EPOCH, DifferenceKind.SEQUENCE}
+)
+"""Differences with which the book is not the one that the ledger told of fills and ends."""
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +84,36 @@ def verify_book(account: TradingAccount, *, patience_seconds: int = PATIENCE_SEC
 def compare(account: TradingAccount) -> list[Difference]:
     """Compare once, as things stand, every execution of ours too: what is under way shows as a difference."""
     ledger, broker = read_views(account)
-    return [*compare_book(account, ledger), *broker_differences(ledger, broker)]
+    with_book = compare_book(account, ledger)
+    if not any(one.kind in _ANOTHER_BOOK for one in with_book):
+        with_book += forgotten(account)
+    return [*with_book, *broker_differences(ledger, broker)]
+
+
+def forgotten(account: TradingAccount) -> list[Difference]:
+    """Name what the guard was told, in the book of now, and does not know: told again it would count a second time.
+
+    Only of the last sessions, and only what happened since the book was last written anew: a rebuild leaves the ids of
+    before it out, which the ledger keeps from being told or cleared again. Its cost grows with the orders of a session.
+    """
+    current = account.broker.current_session
+    if current is None:
+        return []
+    name, since = account.account, account.calendar.previous(current)
+    executions, orders = account.guard.forgotten(
+        executions=account.ledger.cleared.told_executions(name, since),
+        orders=account.ledger.cleared.told_ends(name, since),
+    )
+    return [
+        *(
+            Difference(kind=DifferenceKind.EXECUTION_FORGOTTEN, subject=one, ledger="told", book="unknown")
+            for one in executions
+        ),
+        *(
+            Difference(kind=DifferenceKind.ORDER_FORGOTTEN, subject=one, ledger="over", book="unknown")
+            for one in orders
+        ),
+    ]
 
 
 def compare_since(account: TradingAccount, seen: Look, refused: Sequence[Execution]) -> list[Difference]:
@@ -179,8 +208,9 @@ def read_ledger(account: TradingAccount, working: Collection[str] = ()) -> Ledge
         unreleased=ledger.orders.unreleased(name),
         unsettled={one.holder: one.client_order_id for one in ledger.chains.unsettled(name)},
         blocked=frozenset(ledger.books.blocked(name)),
-        quarantined=frozenset(ledger.books.quarantined(name)),
-        cleared_by_session={session: orders for session, (orders, _) in ledger.books.cleared_by_session(name).items()},
+        quarantined=ledger.books.quarantined(name),
+        cleared_by_session=ledger.cleared.by_session(name),
+        members=ledger.chains.members({one.chain for one in live if one.chain is not None}),
         inferred=ledger.fills.inferred(name),
         external=ledger.externals.working(name),
     )

@@ -114,8 +114,9 @@ def fill(
     price: int = PRICE,
     epoch: int = 1,
     min_sequence: int = 0,
+    counted: tuple[date, int] | None = None,
 ) -> int:
-    """Post one fill."""
+    """Post one fill; `counted` is the session that counts its order and what that was judged at."""
     return guard.post(
         client_order_id=order,
         execution_id=execution,
@@ -125,6 +126,8 @@ def fill(
         price_ticks=price,
         epoch=epoch,
         min_sequence=min_sequence,
+        trade_session=counted[0] if counted else None,
+        judged_ticks=counted[1] if counted else 0,
     )
 
 

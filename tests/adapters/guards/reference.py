@@ -367,8 +367,20 @@ class Reference:
             limit_ticks=ask.limit_ticks,
         )
 
-    def post(self, order: str, execution: str, qty: Decimal, symbol: str, side: Side, price: int) -> bool:
-        """Count a fill once; False when it does not fit the order it names."""
+    def post(
+        self,
+        order: str,
+        execution: str,
+        qty: Decimal,
+        symbol: str,
+        side: Side,
+        price: int,
+        counted: tuple[date, int] | None = None,
+    ) -> bool:
+        """Count a fill once; False when it does not fit the order it names.
+
+        `counted` is the session of its order and what that was judged at: shares beyond its reservation count there.
+        """
         if execution in self.executions:
             return True
         held = self.held.get(order)
@@ -378,6 +390,9 @@ class Reference:
         self.executions.add(execution)
         self.positions[symbol] = self.positions.get(symbol, Decimal(0)) + side.sign * qty
         self.marks.setdefault(symbol, price)
+        beyond = math.ceil(max(qty - (held.remaining if held is not None else 0), 0))
+        if counted is not None and counted[0] in self.traded:
+            self.traded[counted[0]] += beyond * counted[1]
         if held is not None and held.remaining <= qty:
             self._end(order)
         elif held is not None:

@@ -77,6 +77,7 @@ SHARES = st.integers(1, 20)
 FILLED = st.one_of(SHARES.map(Decimal), st.decimals("0.000000001", 20, places=9), st.just(Decimal("0.5")))
 PRICES = st.sampled_from([50, 100, 130])
 SESSIONS = st.sampled_from([date(2024, 10, 17), date(2024, 10, 18)])
+COUNTED = st.none() | st.tuples(SESSIONS, PRICES)
 EXECUTIONS = st.integers(0, 30).map(lambda number: f"execution-{number}")
 SECONDS = st.sampled_from([Decimal("0.000001"), Decimal("0.4"), Decimal(1), Decimal(6), Decimal(61), Decimal(-3)])
 REQUESTS = st.builds(
@@ -214,23 +215,34 @@ class Trading(RuleBasedStateMachine):
 
         assert self.model.sequence == told.require()
 
-    @rule(order=ORDERS, execution=EXECUTIONS, qty=FILLED, symbol=SYMBOLS, side=SIDES, price=PRICES)
-    def post_anything(self, order, execution, qty, symbol, side, price) -> None:
+    @rule(order=ORDERS, execution=EXECUTIONS, qty=FILLED, symbol=SYMBOLS, side=SIDES, price=PRICES, counted=COUNTED)
+    def post_anything(self, order, execution, qty, symbol, side, price, counted) -> None:
         """Fill something: ours or not, for the first time or not."""
-        self.post(order, execution, qty, symbol, side, price)
+        self.post(order, execution, qty, symbol, side, price, counted)
 
     @precondition(lambda self: self.model.held)
     @rule(data=st.data(), execution=EXECUTIONS, qty=FILLED, price=PRICES)
     def post_held(self, data, execution, qty, price) -> None:
         """Fill an order that is held, in part, wholly, or beyond."""
         held = self.model.held[data.draw(st.sampled_from(sorted(self.model.held)))]
-        self.post(held.client_order_id, execution, qty, held.symbol, held.side, price)
+        counted = held.trade_session, held.price_ticks
+        self.post(held.client_order_id, execution, qty, held.symbol, held.side, price, counted)
 
-    def post(self, order: str, execution: str, qty: Decimal, symbol: str, side: Side, price: int) -> None:
+    def post(
+        self,
+        order: str,
+        execution: str,
+        qty: Decimal,
+        symbol: str,
+        side: Side,
+        price: int,
+        counted: tuple[date, int] | None,
+    ) -> None:
         """Post to both."""
-        fits = self.model.post(order, execution, qty, symbol, side, price)
+        told = {"order": order, "symbol": symbol, "side": side, "price": price, "counted": counted}
+        fits = self.model.post(execution=execution, qty=qty, **told)
         try:
-            fill(self.guard, execution, qty, order=order, symbol=symbol, side=side, price=price, epoch=self.model.epoch)
+            fill(self.guard, execution, qty, epoch=self.model.epoch, **told)
         except OrderConflict:
             assert not fits
         else:

@@ -82,12 +82,14 @@ def verdict_from(request: ClearanceRequest, reply: Reply) -> Verdict:
             epoch=request.epoch,
             sequence=reply,
             clearance=issue_clearance(request, epoch=request.epoch, sequence=reply),
+            judged_ticks=_judged_ticks(request),
         )
     code, *figures, detail = str(reply).split(" ", 7)
     observed, limit, epoch, sequence, original, wait = (None if figure == "-" else int(figure) for figure in figures)
-    clearance = None
+    clearance, judged = None, None
     if code == VerdictCode.CLEARED and epoch is not None and original is not None:
         clearance = issue_clearance(request, epoch=epoch, sequence=original)
+        observed, judged = None, observed
     return Verdict(
         code=VerdictCode(code),
         epoch=epoch,
@@ -96,8 +98,14 @@ def verdict_from(request: ClearanceRequest, reply: Reply) -> Verdict:
         limit=limit,
         detail=detail,
         clearance=clearance,
+        judged_ticks=judged,
         retry_after_ms=wait,
     )
+
+
+def _judged_ticks(request: ClearanceRequest) -> int | None:
+    reference = request.market.reference_ticks
+    return None if reference is None else max(reference, request.limit_ticks or 0)
 
 
 def _known(name: str, value: int | None, *, at_least: int = 0) -> int:

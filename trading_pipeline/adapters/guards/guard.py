@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from copy import copy
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import cast
 
@@ -148,6 +148,8 @@ class RiskGuard:
         price_ticks: int,
         epoch: int,
         min_sequence: int,
+        trade_session: date | None = None,
+        judged_ticks: int = 0,
     ) -> int:
         """Move one fill from pending to position: `post_many` of one `Posting`.
 
@@ -163,6 +165,8 @@ class RiskGuard:
             symbol=symbol,
             side=side,
             price_ticks=price_ticks,
+            trade_session=trade_session,
+            judged_ticks=judged_ticks,
         )
         return self.post_many([posting], epoch=epoch, min_sequence=min_sequence).require()
 
@@ -170,7 +174,7 @@ class RiskGuard:
         """Move fills from pending to position, each by itself; the same execution again changes nothing.
 
         A fill of an order that holds nothing (late, or not ours) moves the position all the same, and so does the
-        part of a fill that exceeds its order.
+        part of a fill that exceeds its order; both count for the session of their order.
 
         Args:
             postings: each execution once.
@@ -220,13 +224,17 @@ class RiskGuard:
         """Let only reducing orders clear until a person resets the breaker. Tripped already: the old reason stands."""
         return self._sequence(self._change("trip", filled("reason", reason)))
 
-    def reset(self, action: OperatorAction) -> int:
+    def reset(self, action: OperatorAction, quiet_until: datetime | None = None) -> int:
         """Take a tripped breaker into its quiet period, after which it is open.
+
+        Args:
+            action: who and why.
+            quiet_until: the aware instant at which it ends; None: after as long as the limits say.
 
         Raises:
             OperatorError: the breaker is not tripped.
         """
-        return self._act("reset", action, "the breaker is not tripped")
+        return self._act("reset", action, "the breaker is not tripped", milliseconds(quiet_until))
 
     def close_gate(self, reason: str) -> int:
         """Let only reducing orders clear until ledger and broker were seen to agree. Closed already: unchanged."""
@@ -301,6 +309,18 @@ class RiskGuard:
         _, state, cause, breaker, pairs = cast("tuple[str, str, str, int, list[str]]", reply)
         return snapshot_from(state, cause, breaker, pairs)
 
+    def forgotten(self, *, executions: Sequence[str], orders: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return those of these executions and of these ended orders of which the book's history knows nothing.
+
+        Raises:
+            ServerUnavailable: Redis did not answer.
+        """
+        fields = [*(f"execution:{one}" for one in executions), *(f"order:{one}" for one in orders)]
+        known = self._scripts.remembers(fields)
+        named = [one for one, is_known in zip([*executions, *orders], known, strict=True) if not is_known]
+        count = len(executions) - sum(known[: len(executions)])
+        return named[:count], named[count:]
+
     def _replace(self, verb: str, state: BookState) -> list[object]:
         book = flat(book_fields(state))
         return self._ask(verb, len(book), *book, *flat(history_fields(state)))
@@ -314,8 +334,8 @@ class RiskGuard:
     def _ask(self, verb: str, *args: str | int) -> list[object]:
         return cast("list[object]", self._scripts.run(verb, *args))
 
-    def _act(self, verb: str, action: OperatorAction, refusal: str) -> int:
-        reply = self._change(verb, f"{action.operator}: {action.reason}")
+    def _act(self, verb: str, action: OperatorAction, refusal: str, *args: int) -> int:
+        reply = self._change(verb, f"{action.operator}: {action.reason}", *args)
         if reply[0] == "unchanged":
             raise self._not_now(refusal, operator=action.operator)
         return self._sequence(reply)

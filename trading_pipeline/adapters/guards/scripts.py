@@ -11,6 +11,7 @@ import redis
 
 from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.adapters.guards.records import lua_names
+from trading_pipeline.core.batches import batches
 from trading_pipeline.errors import ServerUnavailable, TradingHalted
 
 _BOOK = ("names", "library", "numbers", "quantities", "records", "book")
@@ -42,6 +43,9 @@ _DAMAGE = ("DAMAGED", "data string too short")
 """What an error of a script says when a value of the book is none: our own words, and those of `struct`."""
 
 _BAD_REQUEST = "BAD REQUEST"
+
+_ASKED_TOGETHER = 1_000
+"""Fields of the history read at once: all else waits for Redis meanwhile."""
 
 _INCLUDE = re.compile(r"^ *--@ (\w+)$", re.MULTILINE)
 _NAME = re.compile(r"\b[A-Z][A-Z0-9_]*\b")
@@ -116,6 +120,20 @@ class BookScripts:
         except redis.RedisError as error:
             raise self._failure(verb, error) from error
         return [self._reply(verb, reply) for reply in replies]
+
+    def remembers(self, fields: Sequence[str]) -> list[bool]:
+        """Tell for each field whether the history of the book has it.
+
+        Raises:
+            ServerUnavailable: Redis did not answer.
+        """
+        known: list[bool] = []
+        try:
+            for together in batches(fields, _ASKED_TOGETHER):
+                known += [value is not None for value in self._client.hmget(self._keys.history, list(together))]
+        except redis.RedisError as error:
+            raise self._failure("remember", error) from error
+        return known
 
     def _evaluate_each(self, verb: str, calls: Sequence[tuple[bytes | str | int, ...]]) -> list[object]:
         together = self._client.pipeline(transaction=False)

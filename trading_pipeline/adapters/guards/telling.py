@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from typing import cast
 
@@ -31,6 +32,8 @@ class Posting:
         symbol: as in the order.
         side: as in the order.
         price_ticks: fill price in 1/10,000 dollar; the symbol is judged at it if the book has no price yet.
+        trade_session: the session that counts the order; None for a fill that is of no order that was cleared.
+        judged_ticks: what the order was judged at, 1/10,000 dollar a share: what a share counts for in its session.
 
     Raises:
         ValueError: an id or symbol that is not one word, or a number that is not positive and exact.
@@ -42,11 +45,14 @@ class Posting:
     symbol: str
     side: Side
     price_ticks: int
+    trade_session: date | None = None
+    judged_ticks: int = 0
 
     def __post_init__(self) -> None:
         for name in ("client_order_id", "execution_id", "symbol"):
             word(name, getattr(self, name))
         whole("price_ticks", self.price_ticks, at_least=1)
+        whole("judged_ticks", self.judged_ticks)
         if quantity("qty", self.qty) <= (0, 0):
             msg = f"qty must be more than nothing, not {self.qty}"
             raise ValueError(msg)
@@ -54,7 +60,8 @@ class Posting:
     def words(self) -> tuple[str | int, ...]:
         """Return it as `post.lua` takes it."""
         fill = (*quantity("qty", self.qty), self.price_ticks)
-        return self.client_order_id, self.execution_id, self.symbol, SIDES.index(self.side), *fill
+        counted = ("-" if self.trade_session is None else self.trade_session.isoformat(), self.judged_ticks)
+        return self.client_order_id, self.execution_id, self.symbol, SIDES.index(self.side), *fill, *counted
 
     def conflict(self) -> OrderConflict:
         """Return the error of a fill that is not of its order's symbol and side."""

@@ -182,8 +182,9 @@ class Clearance:
 class Verdict:
     """The guard's decision.
 
-    `observed` and `limit` are in the unit of the check, `sequence` that of the book after it. `retry_after_ms` is set
-    where time alone changes the answer: after so many milliseconds it is worth asking again.
+    `observed` and `limit` are in the unit of the check, `sequence` that of the book after it. `judged_ticks` is, of a
+    yes, the price at which the exposure is held, 1/10,000 dollar a share; None where only the book knows it.
+    `retry_after_ms` is set where time alone changes the answer: after so many milliseconds it is worth asking again.
     """
 
     code: VerdictCode
@@ -193,6 +194,7 @@ class Verdict:
     limit: int | None = None
     detail: str = ""
     clearance: Clearance | None = None
+    judged_ticks: int | None = None
     retry_after_ms: int | None = None
 
     @property

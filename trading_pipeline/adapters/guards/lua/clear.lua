@@ -1,7 +1,8 @@
 -- Judges one order and, on a yes, reserves its exposure. A refusal writes nothing. First failure wins.
 -- ARGV: a request with its payload, as records.py lays them out. Reply to a new yes: the sequence of its clearance, a
 -- number. To all else a text: code, observed, limit, epoch and sequence of the book, sequence of the clearance,
--- milliseconds to wait, detail; - for what there is none of.
+-- milliseconds to wait, detail; - for what there is none of. Of an order that is reserved already, `observed` is the
+-- price it is held at.
 -- Every function and table that is made costs every order. So this goes straight on, in locals, and what is needed now
 -- and then is included where it is needed.
 local request = ARGV[1]
@@ -66,7 +67,7 @@ local text, field = book[3], of_symbol
 --@ worst_case
 --@ within_gross
 
-local asks, held_since = qty, nil
+local asks, held_since, held_at = qty, nil, nil
 if book[4] then
   --@ library
   --@ orders
@@ -75,7 +76,7 @@ if book[4] then
     return refuse('conflict', nil, nil, 'the id holds a reservation for another payload')
   end
   -- A halt is judged on a repeated order as well: what it still holds is pending, and it asks for nothing more.
-  asks, held_since = 0, held.sequence
+  asks, held_since, held_at = 0, held.sequence, held.price
 elseif history[2] then
   return refuse('ended', nil, nil, 'the order is over: it ended at sequence ' .. history[2])
 end
@@ -119,7 +120,7 @@ if quarantined_until_ms ~= ABSENT and flatten == 0 then
   end
 end
 if held_since then
-  return refuse('cleared', nil, nil, 'reserved before', nil, held_since)
+  return refuse('cleared', held_at, nil, 'reserved before', nil, held_since)
 end
 
 -- A flatten is proven to reduce: no check but those of price and exactness may keep a person from getting out.

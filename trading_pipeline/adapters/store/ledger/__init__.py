@@ -1,6 +1,7 @@
 """The ledger: PostgreSQL tables of orders, events, verdicts, fills and halts. The record of truth."""
 
 from trading_pipeline.adapters.store.ledger.chains import Chain, chains_of
+from trading_pipeline.adapters.store.ledger.cleared import ClearedSession
 from trading_pipeline.adapters.store.ledger.events import Report
 from trading_pipeline.adapters.store.ledger.externals import ExternalOrder
 from trading_pipeline.adapters.store.ledger.inbox import Letter, LetterState
@@ -13,6 +14,7 @@ __all__ = [
     "Batch",
     "BookRecord",
     "Chain",
+    "ClearedSession",
     "ExternalOrder",
     "Ledger",
     "Letter",

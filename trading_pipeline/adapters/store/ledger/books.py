@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 
 from psycopg import Connection
@@ -25,9 +24,11 @@ select *, clock_timestamp() as read_at
 # may already have from it other contents.
 _NEXT_EPOCH = "greatest(epoch + 1, floor(extract(epoch from clock_timestamp()) * 1000)::bigint)"
 _BEGIN_EPOCH = f"""
-update ledger.books set epoch = {_NEXT_EPOCH}, limits = %(limits)s, limit_overrides = %(limit_overrides)s,
-                        gate = %(gate)s, gate_reason = %(gate_reason)s, updated_at = now()
- where account = %(account)s returning *, clock_timestamp() as read_at
+update ledger.books b
+   set epoch = coming.epoch, rebuilt_epoch = coming.epoch, limits = %(limits)s, limit_overrides = %(limit_overrides)s,
+       gate = %(gate)s, gate_reason = %(gate_reason)s, updated_at = now()
+  from (select {_NEXT_EPOCH} as epoch from ledger.books where account = %(account)s) coming
+ where account = %(account)s returning b.*, clock_timestamp() as read_at
 """  # noqa: S608 - the expression is ours
 
 _SAW_BOOK = """
@@ -35,30 +36,6 @@ update ledger.books
    set confirmed_epoch = greatest(confirmed_epoch, %(epoch)s),
        high_sequence = case epoch when %(epoch)s then greatest(high_sequence, %(sequence)s) else high_sequence end
  where account = %(account)s
-"""
-
-_CLEARED = """
-select trade_session, count(*) as orders,
-       sum(case when released or client_order_id in (
-                  select replaces from ledger.orders
-                   where account = %(account)s and replaces is not null
-                     and state in ('accepted', 'partially_filled', 'filled'))
-                then ceil(filled_qty) else qty - carried_qty end
-           * greatest(reference_price, limit_price, stop_price)) as notional
-  from ledger.orders o
- where account = %(account)s and guard_sequence is not null
-   and trade_session = (select max(trade_session) from ledger.orders where account = %(account)s)
- group by trade_session
-"""
-
-# An order is touched when its clearance is recorded, so the orders say of which the decisions have to be looked at.
-_CLEARED_LATELY = """
-select o.client_order_id, o.strategy_id, o.symbol, o.side, o.qty - floor(o.carried_qty)::bigint as qty, o.trade_session,
-       clock_timestamp() - d.at as age
-  from ledger.orders o join ledger.risk_decisions d using (client_order_id)
- where o.account = %(account)s and d.code = 'cleared'
-   and o.updated_at > clock_timestamp() - %(within)s and d.at > clock_timestamp() - %(within)s
- order by d.at, d.id
 """
 
 
@@ -312,21 +289,6 @@ class Books:
                 "select symbol, reason from ledger.blocked_symbols where account = %s order by symbol", (account,)
             ).fetchall()
         return {row["symbol"]: row["reason"] for row in rows}
-
-    def cleared_by_session(self, account: str) -> dict[date, tuple[int, Decimal]]:
-        """Return what was cleared for the newest trade session: orders, and dollars filled or still able to."""
-        with self._pool.connection() as connection:
-            rows = connection.execute(_CLEARED, {"account": account}).fetchall()
-        return {row["trade_session"]: (row["orders"], row["notional"]) for row in rows}
-
-    def cleared_lately(self, account: str, within: timedelta) -> list[DictRow]:
-        """Return each clearance that was recorded no longer ago than this, the oldest first: of what, and its age.
-
-        Of a replacement the shares are those that it could fill beyond what its chain had filled. A clearance is
-        recorded after the guard gave it, so none is younger than it is said to be here.
-        """
-        with self._pool.connection() as connection:
-            return connection.execute(_CLEARED_LATELY, {"account": account, "within": within}).fetchall()
 
     def history(self, account: str, limit: int = 50) -> list[DictRow]:
         """Return operator actions, newest first."""

@@ -1,10 +1,10 @@
 """Orders that replace one another: what they hold together, and how they are linked in the ledger."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from psycopg import Connection
 from psycopg.rows import DictRow
@@ -13,6 +13,9 @@ from trading_pipeline.adapters.store.ledger.records import NewOrder, OrderRecord
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.orders.states import HOLDING, TERMINAL
 from trading_pipeline.errors import OrderError
+
+JUDGED_PRICE: Final = "round(coalesce(o.judged_price, greatest(o.reference_price, o.limit_price, o.stop_price)), 4)"
+"""Dollars a share that an order `o` is held at and counts for, as `OrderRecord.judged_ticks` says it."""
 
 _LOCK = "select client_order_id from ledger.orders where client_order_id = any(%s) order by client_order_id for update"
 _FIRST = "update ledger.orders set chain = client_order_id where client_order_id = any(%s) and chain is null"
@@ -37,6 +40,7 @@ select o.client_order_id, o.chain as holder, of_chain.members,
  order by o.created_at, o.client_order_id
 """
 _REPLACEMENTS = "select * from ledger.orders where replaces = %s order by created_at, client_order_id"
+_MEMBERS = "select * from ledger.orders where chain = any(%s) order by chain, place, created_at, client_order_id"
 _CHAIN = """
 select m.* from ledger.orders o join ledger.orders m on m.chain = o.chain
  where o.client_order_id = %s order by m.place, m.created_at, m.client_order_id
@@ -122,6 +126,13 @@ class Chains:
     def replacements(self, client_order_id: str) -> list[OrderRecord]:
         """Return the orders that were to take the place of this one, oldest first."""
         return [OrderRecord.from_row(row) for row in self._pool.rows(_REPLACEMENTS, (client_order_id,))]
+
+    def members(self, chains: Collection[str]) -> dict[str, list[OrderRecord]]:
+        """Return the orders of these chains by the first of each, oldest first."""
+        found: defaultdict[str, list[OrderRecord]] = defaultdict(list)
+        for row in self._pool.rows(_MEMBERS, (list(chains),)) if chains else []:
+            found[row["chain"]].append(OrderRecord.from_row(row))
+        return dict(found)
 
     def of(self, client_order_id: str) -> list[OrderRecord]:
         """Return the orders of the chain that this one belongs to, oldest first; none when it was never replaced."""

@@ -8,6 +8,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.store.ledger.booking import book_in, book_reported_in
+from trading_pipeline.adapters.store.ledger.chains import JUDGED_PRICE
 from trading_pipeline.adapters.store.ledger.names import NAMED_FILLS, other_names_in
 from trading_pipeline.adapters.store.ledger.positions import IN_ORDER, NEWEST_FIRST, position_of
 from trading_pipeline.adapters.store.postgres import Pool
@@ -15,11 +16,12 @@ from trading_pipeline.core.accounting import Booking, Fill, Position
 from trading_pipeline.core.executions import Cumulative, Executed
 
 _BOOKED = f"select name, symbol, side, qty, price from {NAMED_FILLS} booked"  # noqa: S608 - the text is ours
-_UNPOSTED = """
-select f.*, f.qty as whole_qty, f.qty - f.told_qty as qty, coalesce(o.chain, f.client_order_id) as holder
+_UNPOSTED = f"""
+select f.*, f.qty as whole_qty, f.qty - f.told_qty as qty, coalesce(o.chain, f.client_order_id) as holder,
+       case when o.guard_sequence is not null then o.trade_session end as counted_for, {JUDGED_PRICE} as judged_at
   from ledger.fills f left join ledger.orders o using (client_order_id)
  where f.account = %s and not f.posted order by f.seq
-"""
+"""  # noqa: S608 - the text is ours
 # From the present backwards: a symbol to which nothing happened later, so each at the newest close, stands as now.
 _POSITIONS_AT = f"""
 with later as (
@@ -113,7 +115,8 @@ class Fills:
         """Return booked fills of which the guard has not been told, in order of booking; superseded ones too.
 
         `qty` is the shares it has not been told of, `whole_qty` those of the fill; `holder` is the id under which it
-        holds the order's reservation, null for a fill that is not ours.
+        holds the order's reservation, null for a fill that is not ours; `counted_for` is the trade session that counts
+        its order, null when none does, and `judged_at` the dollars a share it counts for there.
         """
         return self._pool.rows(_UNPOSTED, (account,))
 

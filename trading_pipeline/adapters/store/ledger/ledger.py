@@ -12,6 +12,7 @@ from trading_pipeline.adapters.store.ledger.alerts import Alerts
 from trading_pipeline.adapters.store.ledger.books import Books
 from trading_pipeline.adapters.store.ledger.cash import Cash
 from trading_pipeline.adapters.store.ledger.chains import Chains
+from trading_pipeline.adapters.store.ledger.cleared import Cleared
 from trading_pipeline.adapters.store.ledger.externals import Externals
 from trading_pipeline.adapters.store.ledger.fills import Fills
 from trading_pipeline.adapters.store.ledger.inbox import Inbox
@@ -40,6 +41,7 @@ class Ledger:
         self.books = Books(self._pool)
         self.cash = Cash(self._pool)
         self.chains = Chains(self._pool)
+        self.cleared = Cleared(self._pool)
         self.externals = Externals(self._pool)
         self.alerts = Alerts(self._pool)
         self.inbox = Inbox(self._pool)

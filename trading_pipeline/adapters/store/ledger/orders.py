@@ -13,6 +13,7 @@ from trading_pipeline.adapters.store.ledger.events import Report, append_events,
 from trading_pipeline.adapters.store.ledger.records import Exposure, NewOrder, OrderRecord, Standing
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.adapters.store.rows import write_rows
+from trading_pipeline.core.money import from_ticks
 from trading_pipeline.core.orders.model import Purpose
 from trading_pipeline.core.orders.states import HOLDING, TERMINAL, UNSENT, OrderState, Source
 from trading_pipeline.core.risk.clearance import Verdict, VerdictCode
@@ -46,7 +47,7 @@ select symbol, coalesce(p.qty, 0) as position, coalesce(q.pending, 0) as pending
 """
 
 _BY_IDS = "select * from ledger.orders where client_order_id = any(%s) order by client_order_id"
-_LOCK_BOOK = "select epoch, kill_switch from ledger.books where account = %s for update"
+_LOCK_BOOK = "select epoch, rebuilt_epoch, kill_switch from ledger.books where account = %s for update"
 _DECIDE = """
 insert into ledger.risk_decisions (client_order_id, code, observed, limit_value, epoch, sequence, detail)
 select client_order_id, code, observed, limit_value, epoch, sequence, detail
@@ -59,7 +60,7 @@ update ledger.books b set high_sequence = greatest(b.high_sequence, seen.high_se
 # What the guard has just reserved is to be released once more, also for an order that ended meanwhile.
 _REMEMBER = """
 update ledger.orders o set guard_epoch = held.guard_epoch, guard_sequence = held.guard_sequence, released = false,
-       updated_at = clock_timestamp()
+       judged_price = held.judged_price, updated_at = clock_timestamp()
   from json_populate_recordset(null::ledger.orders, %s) held where o.client_order_id = held.client_order_id
 """
 
@@ -136,7 +137,8 @@ class Orders:
 
         The row of the book is locked here, so this is where a clearance meets an operator: when the epoch has changed
         or the kill switch was engaged since the guard answered, the order stays cleared (its exposure reserved) but
-        the veto, returned with it, says that it may not be sent.
+        the veto, returned with it, says that it may not be sent. When the book was written anew since, from what was
+        recorded by then, it does not hold the order: the order is refused, and may be asked for again.
         """
         if not verdicts:
             return []
@@ -144,12 +146,19 @@ class Orders:
         with self._pool.connection() as connection:
             book = connection.execute(_LOCK_BOOK, (verdicts[0][0].intent.account,)).fetchone()
             stored = _by_id(connection, ids, lock=True)
-            vetoes = [_veto(stored[order.client_order_id], verdict, book) for order, verdict in verdicts]
+            lost = {order.client_order_id: _lost(verdict, book) for order, verdict in verdicts}
+            vetoes = [
+                lost[order.client_order_id] or _veto(stored[order.client_order_id], verdict, book)
+                for order, verdict in verdicts
+            ]
             decide_in(connection, [(order.client_order_id, verdict) for order, verdict in verdicts])
             decide_in(connection, [(one, veto) for one, veto in zip(ids, vetoes, strict=True) if veto is not None])
-            _remember_clearances(connection, verdicts)
+            _remember_clearances(
+                connection, [(order, one) for order, one in verdicts if not lost[order.client_order_id]]
+            )
             unsent = [(order, verdict) for order, verdict in verdicts if stored[order.client_order_id].state in UNSENT]
-            append_events(connection, [_report(order, verdict) for order, verdict in unsent])
+            told = [_report(order, lost[order.client_order_id] or verdict) for order, verdict in unsent]
+            append_events(connection, told)
             after = _by_id(connection, ids)
         return [(after[one], veto) for one, veto in zip(ids, vetoes, strict=True)]
 
@@ -340,6 +349,13 @@ def _report(order: OrderRecord, verdict: Verdict) -> Report:
     )
 
 
+def _lost(verdict: Verdict, book: DictRow | None) -> Verdict | None:
+    if not verdict.cleared or book is None or verdict.epoch is None or verdict.epoch >= book["rebuilt_epoch"]:
+        return None
+    detail = "the book was written anew while the order was being cleared: ask for it again"
+    return Verdict(code=VerdictCode.BOOK_STALE, epoch=verdict.epoch, sequence=verdict.sequence, detail=detail)
+
+
 def _veto(order: OrderRecord, verdict: Verdict, book: DictRow | None) -> Verdict | None:
     if not verdict.cleared:
         return None
@@ -369,6 +385,7 @@ def _remember_clearances(connection: Connection[DictRow], verdicts: Sequence[tup
             "client_order_id": order.client_order_id,
             "guard_epoch": verdict.epoch,
             "guard_sequence": verdict.clearance.sequence if verdict.clearance else verdict.sequence,
+            "judged_price": str(from_ticks(verdict.judged_ticks or order.judged_ticks)),
         }
         for order, verdict in cleared
     ]

@@ -5,8 +5,10 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+from trading_pipeline.core.money import to_ticks
 from trading_pipeline.core.orders.model import OrderIntent, OrderType, Purpose, ReferencePrice, Side, TimeInForce
 from trading_pipeline.core.orders.states import OrderState
+from trading_pipeline.core.risk.clearance import judged_ticks
 from trading_pipeline.core.risk.halts import Breaker, Gate, KillSwitch
 from trading_pipeline.core.risk.limits import LimitSet, RiskLimits
 
@@ -85,11 +87,18 @@ class OrderRecord:
     chain: str | None = None
     place: int = 0
     carried_qty: Decimal = Decimal(0)
+    judged_price: Decimal | None = None
+    """Dollars a share the guard judged it at; None: never cleared, or by a release that did not record it."""
 
     @property
     def remaining(self) -> Decimal:
         """Shares not yet filled."""
         return Decimal(self.intent.qty) - self.carried_qty - self.filled_qty
+
+    @property
+    def judged_ticks(self) -> int:
+        """The price whose exposure it holds, 1/10,000 dollar a share; where none was recorded, what it came with."""
+        return judged_ticks(self.intent) if self.judged_price is None else to_ticks(self.judged_price)
 
     @property
     def holder(self) -> str:
@@ -144,6 +153,7 @@ class OrderRecord:
             chain=row["chain"],
             place=row["place"],
             carried_qty=row["carried_qty"],
+            judged_price=row["judged_price"],
         )
 
 
