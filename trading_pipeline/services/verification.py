@@ -86,7 +86,8 @@ def compare(account: TradingAccount) -> list[Difference]:
     ledger, broker = read_views(account)
     with_book = compare_book(account, ledger)
     if not any(one.kind in _ANOTHER_BOOK for one in with_book):
-        with_book += forgotten(account)
+        named = {one.subject for one in with_book}  # an end that the book holds still was not told, and is named so
+        with_book += [one for one in forgotten(account) if one.subject not in named]
     return [*with_book, *broker_differences(ledger, broker)]
 
 
