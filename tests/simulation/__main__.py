@@ -49,7 +49,7 @@ def _work(seeds: range, results: multiprocessing.Queue) -> None:
     try:
         with embedded_servers(home) as servers, fresh_database(servers) as database_url:
             world = World()
-            with stage(database_url, servers.redis_url, world.boundary) as on:
+            with stage(database_url, servers.redis_url, world.boundary, world.time) as on:
                 for seed in seeds:
                     before = (world.steps, Counter(world.struck))
                     failure = play(world, on, seed)

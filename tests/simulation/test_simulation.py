@@ -25,7 +25,10 @@ def played(servers: ServerUrls) -> Iterator[tuple[World, Stage]]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     world = World()
     try:
-        with fresh_database(servers) as database_url, stage(database_url, servers.redis_url, world.boundary) as on:
+        with (
+            fresh_database(servers) as database_url,
+            stage(database_url, servers.redis_url, world.boundary, world.time) as on,
+        ):
             yield world, on
     finally:
         structlog.configure(**before)
