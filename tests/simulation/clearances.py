@@ -4,6 +4,7 @@ The arithmetic is this file's own, on the ledger's rows. It counts only what the
 that whatever it finds beyond a limit is.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -29,7 +30,8 @@ class Yes:
 class History:
     """All that the ledger decided in a scenario, and all that the guard cleared."""
 
-    def __init__(self) -> None:
+    def __init__(self, met: Counter[str]) -> None:
+        self.met = met
         self.decided: dict[int, Decided] = {}
         self.cleared: dict[str, Yes] = {}
         self.decision = 0
@@ -71,6 +73,8 @@ class History:
             raise Violation(f"(6) {order_id} was cleared although {shut}")
         if repeated:
             return
+        if decided.limit("max_position_shares") < self.largest("max_position_shares"):
+            self.met["an order is cleared under lowered limits"] += 1
         worth = order["qty"] * order["price"]
         counted = [one for one in self.cleared if self._counts(facts, one, order_id, decided)]
         regular = [facts.orders[one] for one in counted if not venue.is_irregular(one)]

@@ -48,4 +48,4 @@ class Watched:
         since = [one.breaker for epoch, one in world.history.decided.items() if epoch >= self.epoch]
         if "tripped" not in since:
             raise Violation(f"(6) a loss of {self.loss} dollars, the limit is {limit}, and the breaker is {since[-1]}")
-        world.losses += 1
+        world.met["a loss is beyond its limit"] += 1

@@ -86,12 +86,14 @@ def _fills_again(world: Any, facts: Facts) -> None:
         for row in facts.fills
         if row["posted"] and row["seq"] > since and row["client_order_id"] not in inferred
     ]
+    world.met["a fill is told again"] += len(postings)
     told = world.watcher.post_many(postings, epoch=facts.book["epoch"], min_sequence=facts.book["high_sequence"])
     told.require()
 
 
 def _ends_again(world: Any, facts: Facts) -> None:
     ended = [row["client_order_id"] for row in world.stage.admin.execute(_ENDED, (world.account,)).fetchall()]
+    world.met["an end is told again"] += len(ended)
     known = {"epoch": facts.book["epoch"], "min_sequence": facts.book["high_sequence"]}
     world.watcher.void_many(ended, **known).require()
 
@@ -106,5 +108,6 @@ def _clearances_again(world: Any, facts: Facts) -> None:
             order.intent, market=market, epoch=facts.book["epoch"], min_sequence=facts.book["high_sequence"]
         )
         verdict = world.watcher.clear(request)
+        world.met["a clearance is asked for again"] += verdict.cleared
         if verdict.clearance is not None and verdict.clearance.sequence != held[name].sequence:
             raise Violation(f"(7) {held[name]} was cleared again, at {verdict.clearance.sequence}")

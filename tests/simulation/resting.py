@@ -58,7 +58,7 @@ def _at_rest(world: Any) -> tuple[object, ...]:
         raise Violation(f"(2) orders that never end: {live}")
     if facts.snapshot is None or facts.snapshot.reservations:
         raise Violation(f"(2) nothing is live, the book holds {facts.snapshot}")
-    _nothing_is_inferred_for_long(facts, venue)
+    _nothing_is_inferred_for_long(facts, venue, world.met)
     positions = {symbol: qty for symbol, qty in facts.positions.items() if qty}
     held = {name: Decimal(qty) for name, qty in facts.snapshot.positions.items()}
     if not venue.positions() == positions == held:
@@ -68,7 +68,7 @@ def _at_rest(world: Any) -> tuple[object, ...]:
     return (states, positions, len(facts.fills), slices)
 
 
-def _nothing_is_inferred_for_long(facts: Facts, venue: Venue) -> None:
+def _nothing_is_inferred_for_long(facts: Facts, venue: Venue, met: Counter[str]) -> None:
     """Only executions that the venue never tells of are stood for by what was inferred, to the share."""
     inferred: Counter[str] = Counter()
     for row in facts.fills:
@@ -78,17 +78,22 @@ def _nothing_is_inferred_for_long(facts: Facts, venue: Venue) -> None:
     for one in venue.executed:
         if one.fill.execution_id in venue.lost:
             lost[one.client_order_id] += int(one.fill.qty)
+    met["shares stand on figures for ever"] += bool(inferred)
     if inferred - lost:
         raise Violation(f"(3) the venue has shown all executions but {lost}, these stand for some still: {inferred}")
 
 
 def _slices(world: Any) -> list[tuple[str, int, str]]:
     rows = world.stage.admin.execute(
-        """select parent_id, number, s.state from ledger.slice_states s join ledger.parents p using (parent_id)
+        """select parent_id, number, s.state, client_order_id is not null as ordered
+             from ledger.slice_states s join ledger.parents p using (parent_id)
             where account = %s order by 1, 2""",
         (world.account,),
     ).fetchall()
     found = [(row["parent_id"], row["number"], row["state"]) for row in rows]
+    unsent = {row["state"] for row in rows if not row["ordered"]}
+    world.met["a slice is too late"] += "expired" in unsent
+    world.met["a parent is cancelled before its last slice"] += "canceled" in unsent
     left = [one for one in found if one[2] not in ENDS_OF_SLICES]
     if left:
         raise Violation(f"(5) slices that never end: {left}")

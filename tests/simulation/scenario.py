@@ -35,6 +35,19 @@ FAULTS = (
     "late fill after cancel",
     "foreign order",
 )
+CASES = (
+    "a slice leaves",
+    "a slice is too late",
+    "a parent is cancelled before its last slice",
+    "only a reducing order may leave, and does",
+    "an order is cleared under lowered limits",
+    "a loss is beyond its limit",
+    "a fill is told again",
+    "an end is told again",
+    "a clearance is asked for again",
+    "shares stand on figures for ever",
+)
+"""What the checks must meet now and then, or they would check nothing."""
 RESTARTS = ("postgres restarts", "redis restarts", "redis returns with an older book")
 OPERATIONS = (
     "engage",
@@ -127,8 +140,9 @@ class Terms:
         return {"max_position_shares": LOWER_SHARES if lowered else SHARES} | own
 
     def __str__(self) -> str:
-        """Say what is not as usual."""
-        return f"{self.binding or 'shares alone'} bind, {self.quiet_seconds} s quiet, {self.daily_loss} dollars of loss"
+        """Name them."""
+        binding = f"{self.binding} beside shares" if self.binding else "shares alone"
+        return f"{binding}, {self.quiet_seconds} s of quiet period, {self.daily_loss} dollars of loss"
 
 
 @dataclass(frozen=True)

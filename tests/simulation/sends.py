@@ -41,10 +41,11 @@ def judge_send(
     if intent.symbol in venue.irregular():
         return
     exposure = venue.exposure(without=order_id)
-    if not _reduces(facts, intent, exposure):
-        why = "it flattens" if flatten else decided.why_reducing(latest) or _why_over(decided, venue, exposure)
-        if why:
-            raise Violation(f"(6) {intent.side} {intent.qty} {intent.symbol} sent, {exposure}, and {why}")
+    why = "it flattens" if flatten else decided.why_reducing(latest) or _why_over(decided, venue, exposure)
+    if why and not _reduces(facts, intent, exposure):
+        raise Violation(f"(6) {intent.side} {intent.qty} {intent.symbol} sent, {exposure}, and {why}")
+    if why and not flatten:
+        history.met["only a reducing order may leave, and does"] += 1
     _room_is_left(decided, intent, venue, exposure)
 
 

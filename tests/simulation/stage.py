@@ -184,10 +184,14 @@ class Stage:
     def restart_postgres(self) -> None:
         """Take every connection from its clients, and with it transactions that are open and locks that are held."""
         self.lanes.freed += 1
-        self.admin.execute(
-            """select pg_terminate_backend(pid, 5000) from pg_stat_activity
+        rows = self.admin.execute(
+            """select pid, pg_terminate_backend(pid) from pg_stat_activity
                 where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"""
-        )
+        ).fetchall()
+        # All at once: to wait for each in turn, as the server offers, takes a tenth of a second each.
+        ended = [row["pid"] for row in rows]
+        while self.admin.execute("select from pg_stat_activity where pid = any(%s) limit 1", (ended,)).fetchall():
+            continue
 
     def set_time(self, instant: datetime) -> None:
         """Say what time it is."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from simulation.scenario import FAULTS, RESTARTS, Scenario, draw
+from simulation.scenario import CASES, FAULTS, RESTARTS, Scenario, draw
 from simulation.shrinking import Failure, attempt, play, shrink
 from simulation.stage import Stage, stage
 from simulation.world import World
@@ -60,6 +60,17 @@ def test_every_kind_of_fault_strikes(played: tuple[World, Stage], kind: str) -> 
     while not world.struck[kind]:
         seed = next(drawing, None)
         assert seed is not None, f"{kind} never struck"
+        assert attempt(world, on, draw(seed)) is None, f"seed {seed}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_that_a_check_is_for_is_met(played: tuple[World, Stage], case: str) -> None:
+    """A check that never meets what it is to judge tells nothing."""
+    world, on = played
+    seeds = iter(range(SEEDS))
+    while not world.met[case]:
+        seed = next(seeds, None)
+        assert seed is not None, f"never: {case}"
         assert attempt(world, on, draw(seed)) is None, f"seed {seed}"
 
 

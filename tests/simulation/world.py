@@ -47,8 +47,8 @@ class World:
         self.current: Actor | None = None
         self.struck: Counter[str] = Counter()
         self.steps = 0
-        self.losses = 0
-        """Losses beyond their limit that the monitor found, over all scenarios."""
+        self.met: Counter[str] = Counter()
+        """What the checks met, over all scenarios."""
 
     def play(self, stage: Stage, scenario: Scenario) -> None:
         """Play a scenario to its end and check it all along.
@@ -62,7 +62,7 @@ class World:
         self.faults = list(scenario.faults)
         self.terms = scenario.terms
         self.venue = Venue(SESSION, TRADED, name=f"seed-{scenario.seed}")
-        self.history = History()
+        self.history = History(self.met)
         self.clock_offset = 0.0
         self.older_book: dict[bytes, bytes] = {}
         self.changed = False
@@ -174,6 +174,7 @@ class World:
         judge_send(facts, self.history, intent, clearance, self.venue, self.stage.latest)
         if intent.purpose is Purpose.SLICE:
             judge_slice(facts, intent, ledger, self.clock_offset)
+            self.met["a slice leaves"] += 1
 
     def facts(self) -> Facts:
         """Read ledger and book, and judge what the guard has cleared since."""
