@@ -49,11 +49,13 @@ class Cast:
     def _submitter(self, account: TradingAccount, part: Part, life: int) -> None:
         service = SubmissionService(account, Provenance(run_id=f"run {life}", sessions=(SESSION,)))
         wanted = [order_of(account.account, wish) for wish in part.todo if isinstance(wish, Wish)]
-        for _ in range(1 + life):
+        for _ in range(2 + life):
             try:
-                service.submit_all(wanted)
+                if not any(one.refused for one in service.submit_all(wanted)):
+                    return
             except PipelineError:
                 continue
+            self._world.pause(timedelta(seconds=self._world.chance.randint(1, 10)))
 
     def _slicer(self, account: TradingAccount, part: Part, _: int) -> None:
         """Record a large order, then look when the next slice is due."""
@@ -100,7 +102,7 @@ class Cast:
             "release": lambda: operations.release_symbol("AAA", ACTION),
             "close_gate": lambda: operations.close_gate(ACTION),
             "open_gate": lambda: operations.open_gate(ACTION),
-            "wait": lambda: self._world.pause(timedelta(seconds=self._world.chance.randint(2, 30))),
+            "wait": lambda: self._world.pause(timedelta(seconds=self._world.chance.randint(1, 15))),
         }
         for verb in part.todo:
             try:

@@ -49,25 +49,29 @@ CASES = (
 )
 """What the checks must meet now and then, or they would check nothing."""
 RESTARTS = ("postgres restarts", "redis restarts", "redis returns with an older book")
-OPERATIONS = (
-    "engage",
-    "disengage",
-    "trip",
-    "reset",
-    "limits",
-    "limits",
-    "raise",
-    "rebuild",
-    "flatten",
-    "cancel_all",
-    "cancel_parent",
-    "block",
-    "unblock",
-    "quarantine",
-    "release",
-    "close_gate",
-    "open_gate",
+STORIES = (
+    ("engage",),
+    ("engage", "disengage"),
+    ("engage", "flatten"),
+    ("trip",),
+    ("trip", "reset"),
+    ("trip", "reset"),
+    ("limits",),
+    ("limits",),
+    ("limits", "raise"),
+    ("rebuild",),
+    ("rebuild", "cancel_all"),
+    ("flatten",),
+    ("cancel_all",),
+    ("cancel_parent",),
+    ("block",),
+    ("block", "unblock"),
+    ("quarantine",),
+    ("quarantine", "release"),
+    ("close_gate",),
+    ("close_gate", "open_gate"),
 )
+"""What an operator does, in order; others come somewhere in between."""
 MARKET = ("fill", "fill", "partial", "partial", "unseen", "arrive", "drop", "drop", "rise", "replay", "replay")
 DAEMONS = (
     (("round",),),
@@ -206,9 +210,11 @@ def _submitters(chance: random.Random, wishes: list[Wish]) -> list[Part]:
 
 
 def _operations(chance: random.Random) -> tuple[str, ...]:
-    """Draw what an operator does: up to two things, after a while in which others have come somewhere."""
-    todo = [chance.choice(OPERATIONS) for _ in range(chance.choice((0, 1, 1, 2)))]
-    return tuple(item for verb in todo for item in ("wait", verb)) or ("wait",)
+    """Draw what an operator does, at once or after a while."""
+    todo: list[str] = []
+    for verb in chance.choice(STORIES) if chance.random() < 0.8 else ():
+        todo += ["wait", verb] if chance.random() < 0.7 else [verb]
+    return tuple(todo) or ("wait",)
 
 
 def _slicers(chance: random.Random) -> list[Part]:

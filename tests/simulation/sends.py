@@ -82,8 +82,8 @@ def _room_is_left(
             raise Violation(f"(1) {intent.client_order_id} is sent with {name} at {value} of {decided.limit(name)}")
 
 
-def judge_slice(facts: Facts, intent: OrderIntent, ledger: SharedLedger, stepped: float) -> None:
-    """Check a slice that leaves now: by when its sender took the lane, its parent stood and it was not too late.
+def judge_slice(facts: Facts, intent: OrderIntent, ledger: SharedLedger, now: datetime, stepped: float) -> None:
+    """Check a slice that leaves now: it is due, and when its sender took the lane its parent stood, and it had time.
 
     It is no further slice than the plan has by then: see `judge_pace`.
 
@@ -100,8 +100,8 @@ def judge_slice(facts: Facts, intent: OrderIntent, ledger: SharedLedger, stepped
     grace = timedelta(seconds=parent["grace_seconds"]) if parent["when_late"] == "run" else timedelta()
     began, offset = ledger.since
     due = datetime.fromisoformat(one["due_at"])
-    if offset == stepped and not due <= began < due + max(grace, min(ON_TIME, interval)):
-        raise Violation(f"(5) slice {intent.repeat} of {intent.parent_id}, due at {due}, was taken up at {began}")
+    if offset == stepped and (now < due or began >= due + max(grace, min(ON_TIME, interval))):
+        raise Violation(f"(5) slice {intent.repeat}, due at {due}, was taken up at {began} and is sent at {now}")
 
 
 def judge_pace(facts: Facts) -> None:

@@ -173,7 +173,7 @@ class World:
         facts = self.facts()
         judge_send(facts, self.history, intent, clearance, self.venue, self.stage.latest)
         if intent.purpose is Purpose.SLICE:
-            judge_slice(facts, intent, ledger, self.clock_offset)
+            judge_slice(facts, intent, ledger, *self.time())
             self.met["a slice leaves"] += 1
 
     def facts(self) -> Facts:
