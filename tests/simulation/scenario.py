@@ -82,7 +82,7 @@ DAEMONS = (
     (("round",), ("round", "watch")),
 )
 SYMBOLS = ("AAA", "BBB")
-SHARES, LOWER_SHARES = 12, 8
+SHARES, LOWER_SHARES = 12, 5
 BINDING = {
     "max_order_notional": (900, 500),
     "max_position_notional": (1_000, 600),
@@ -187,6 +187,10 @@ def draw(seed: int, kinds: tuple[str, ...] = FAULTS) -> Scenario:
         Wish(chance.choice(SYMBOLS), chance.choice(("buy", "sell")), chance.choice((1, 4, 6, 10)))
         for _ in range(chance.randint(1, 3))
     ]
+    if chance.random() < 0.4:
+        # Somebody wants out of what was wanted first: that is what a halt lets pass.
+        first = wishes[0]
+        wishes.append(replace(first, side="sell" if first.side == "buy" else "buy"))
     parts = [
         *_submitters(chance, wishes),
         *_slicers(chance),
