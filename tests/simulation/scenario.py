@@ -39,7 +39,7 @@ CASES = (
     "a slice leaves",
     "a slice is too late",
     "a parent is cancelled before its last slice",
-    "only a reducing order may leave, and does",
+    "an order that must reduce leaves",
     "an order is cleared under lowered limits",
     "a loss is beyond its limit",
     "a fill is told again",

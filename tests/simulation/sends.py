@@ -44,8 +44,8 @@ def judge_send(
     why = "it flattens" if flatten else decided.why_reducing(latest) or _why_over(decided, venue, exposure)
     if why and not _reduces(facts, intent, exposure):
         raise Violation(f"(6) {intent.side} {intent.qty} {intent.symbol} sent, {exposure}, and {why}")
-    if why and not flatten:
-        history.met["only a reducing order may leave, and does"] += 1
+    if why:
+        history.met["an order that must reduce leaves"] += 1
     _room_is_left(decided, intent, venue, exposure)
 
 
