@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import structlog
-from simulation.scenario import FAULTS
+from simulation.scenario import CASES, FAULTS
 from simulation.shrinking import play
 from simulation.stage import stage
 from simulation.world import World
@@ -49,41 +49,41 @@ def _work(seeds: range, results: multiprocessing.Queue) -> None:
     try:
         with embedded_servers(home) as servers, fresh_database(servers) as database_url:
             world = World()
-            with stage(database_url, servers.redis_url, world.boundary) as on:
+            with stage(database_url, servers.redis_url, world.boundary, world.time) as on:
                 for seed in seeds:
-                    before = (world.steps, Counter(world.struck))
+                    before = (world.steps, Counter(world.struck), Counter(world.met))
                     failure = play(world, on, seed)
                     found = None if failure is None else failure.describe()
-                    results.put((world.steps - before[0], world.struck - before[1], found))
+                    results.put((world.steps - before[0], world.struck - before[1], world.met - before[2], found))
     finally:
         stop_embedded(home)
         results.put(None)
 
 
 def _gather(results: multiprocessing.Queue, workers: int, seeds: int) -> int:
-    played, steps, violations, struck, began = 0, 0, 0, Counter(dict.fromkeys(FAULTS, 0)), time.monotonic()
+    played, steps, violations, struck, met, began = 0, 0, 0, Counter(), Counter(), time.monotonic()
     while workers:
         result = results.get()
         if result is None:
             workers -= 1
             continue
-        played, steps, struck = played + 1, steps + result[0], struck + result[1]
-        if result[2] is not None:
+        played, steps, struck, met = played + 1, steps + result[0], struck + result[1], met + result[2]
+        if result[3] is not None:
             violations += 1
-            sys.stdout.write(result[2] + "\n")
+            sys.stdout.write(result[3] + "\n")
         if played % REPORT_EVERY == 0:
             sys.stdout.write(f"{played}/{seeds} seeds, {steps} steps, {violations} violations\n")
             sys.stdout.flush()
-    struck.update(dict.fromkeys(FAULTS, 0))
     figures = {
         "seeds": played,
         "steps": steps,
         "violations": violations,
         "seconds": round(time.monotonic() - began),
         "faults": {kind: struck[kind] for kind in FAULTS},
+        "cases": {case: met[case] for case in CASES},
     }
-    for kind in FAULTS:
-        sys.stdout.write(f"{struck[kind]:>8}  {kind}\n")
+    for name, times in (figures["faults"] | figures["cases"]).items():
+        sys.stdout.write(f"{times:>8}  {name}\n")
     sys.stdout.write(json.dumps(figures) + "\n")
     return 1 if violations or played < seeds else 0
 

@@ -17,6 +17,8 @@ class Actor:
         self.done = False
         self.mortal = False
         self.asleep_until = 0.0
+        self.waits_since: int | None = None
+        """How often a lane had been freed when it last found its own taken; None while it waits for none."""
         self.failure: BaseException | None = None
         self._task = task
         self._go, self._gave_back = threading.Semaphore(0), threading.Semaphore(0)

@@ -21,13 +21,15 @@ _AT = {
     "redis restarts": "redis done",
     OLDER_BOOK: "redis done",
     "broker look-up fails": "find",
+    "request limit used up": "turn",
 }
 _AT_SUBMIT = (
     "broker drops before accept",
     "broker drops after accept",
     "broker times out, order arrives late",
     "broker 429",
-    "broker 5xx",
+    "broker 5xx before accept",
+    "broker 5xx after accept",
     "broker duplicate id",
     "broker rejects",
     "broker shows order late",
@@ -97,10 +99,11 @@ def _with_order(world: Any, kind: str) -> bool:
     """Strike with what needs an order at the venue."""
     venue = world.venue
     ours = [order for order in venue.orders.values() if order.ours]
-    if kind == "events lost for a while":
+    if kind in ("events lost for a while", "events lost for ever"):
         fitting = [order for order in ours if order.working and order.filled < order.qty]
         if fitting:
-            venue.fill(fitting[0], 1, hidden_looks=2)
+            lost = kind == "events lost for ever"
+            venue.fill(fitting[0], 1, hidden_looks=0 if lost else 2, lost=lost)
     elif kind == "overfill":
         fitting = [order for order in ours if order.working]
         if fitting:

@@ -3,25 +3,28 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from simulation.stage import SharedLedger
+
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution
 from trading_pipeline.core.orders.model import OrderIntent
 from trading_pipeline.core.risk.clearance import Clearance
-from trading_pipeline.errors import OrderRejected, OrderStateUnknown, TransientError
+from trading_pipeline.errors import NotYet, OrderRejected, OrderStateUnknown, TransientError
 
 
 class Line:
-    """Implements `Broker` for one process."""
+    """Implements `Broker` for one process, whose ledger tells since when it holds the lane."""
 
-    def __init__(self, world: Any) -> None:
-        self._world = world
+    def __init__(self, world: Any, ledger: SharedLedger) -> None:
+        self._world, self._ledger = world, ledger
 
     def await_turn(self, *_: object, **__: object) -> None:
         """Let others go on while an order waits for its turn: its last check comes after."""
-        self._world.boundary("turn")
+        if self._world.boundary("turn") is not None:
+            raise NotYet("our request limit is used up", wait_seconds=1)
 
     def submit(self, intent: OrderIntent, clearance: Clearance) -> BrokerOrder:
         """Judge the moment of sending, then send, or lose something."""
-        self._world.judge_send(intent, clearance)
+        self._world.judge_send(intent, clearance, self._ledger)
         venue, order_id = self._world.venue, intent.client_order_id
         venue.on_the_way.add(order_id)
         try:
@@ -32,8 +35,8 @@ class Line:
             raise TransientError("429: too many requests", retry_after_seconds=30)
         if fault == "broker rejects":
             raise OrderRejected("rejected by the venue")
-        if fault == "broker drops before accept":
-            raise OrderStateUnknown("connection reset before the answer")
+        if fault in ("broker drops before accept", "broker 5xx before accept"):
+            raise OrderStateUnknown(f"{fault}: no answer says whether it was taken")
         if fault == "broker times out, order arrives late":
             venue.in_transit.append(intent)
             venue.may_repeat.add(order_id)
@@ -43,8 +46,15 @@ class Line:
             venue.orders[order_id].hidden_looks = 2
             venue.may_repeat.add(order_id)
         if fault == "broker duplicate id":
-            answer = venue.arrive(intent, late=True).reported()
-        if fault in ("broker drops after accept", "broker 5xx", "broker shows order late"):
+            # The client turns such a 422 into a look-up, which may find nothing yet, or not be answered.
+            venue.orders[order_id].hidden_looks = self._world.chance.randint(0, 1)
+            venue.may_repeat.add(order_id)
+            found = self.find(order_id)
+            if found is None:
+                raise OrderStateUnknown("422: client_order_id must be unique, but the venue does not show it yet")
+            venue.may_repeat.discard(order_id)
+            answer = found
+        if fault in ("broker drops after accept", "broker 5xx after accept", "broker shows order late"):
             raise OrderStateUnknown(f"{fault}: the answer was lost")
         self._world.boundary("submit done")
         return answer

@@ -22,7 +22,8 @@ class Failure:
         faults = "\n".join(f"    {fault.kind} from boundary {fault.at}" for fault in self.scenario.faults)
         return (
             f"seed {self.scenario.seed}: {self.what}\n  smallest scenario that fails:\n{parts}\n"
-            f"{faults or '    no faults'}\n  replay: make simulate SEED={self.scenario.seed}"
+            f"    limits: {self.scenario.terms}\n{faults or '    no faults'}\n"
+            f"  replay: make simulate SEED={self.scenario.seed}"
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from simulation.scenario import FAULTS, RESTARTS, Scenario, draw
+from simulation.scenario import CASES, FAULTS, RESTARTS, Scenario, draw
 from simulation.shrinking import Failure, attempt, play, shrink
 from simulation.stage import Stage, stage
 from simulation.world import World
@@ -25,7 +25,10 @@ def played(servers: ServerUrls) -> Iterator[tuple[World, Stage]]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     world = World()
     try:
-        with fresh_database(servers) as database_url, stage(database_url, servers.redis_url, world.boundary) as on:
+        with (
+            fresh_database(servers) as database_url,
+            stage(database_url, servers.redis_url, world.boundary, world.time) as on,
+        ):
             yield world, on
     finally:
         structlog.configure(**before)
@@ -53,10 +56,21 @@ def test_no_restart_of_a_server_breaks_an_invariant(played: tuple[World, Stage])
 def test_every_kind_of_fault_strikes(played: tuple[World, Stage], kind: str) -> None:
     """One that is never drawn, or never meets what it is to break, would test nothing."""
     world, on = played
-    drawing = iter([seed for seed in range(SEEDS) if kind in {fault.kind for fault in draw(seed).faults}])
+    seeds = iter(range(SEEDS))
     while not world.struck[kind]:
-        seed = next(drawing, None)
+        seed = next(seeds, None)
         assert seed is not None, f"{kind} never struck"
+        assert attempt(world, on, draw(seed, (kind,))) is None, f"seed {seed}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_that_a_check_is_for_is_met(played: tuple[World, Stage], case: str) -> None:
+    """A check that never meets what it is to judge tells nothing."""
+    world, on = played
+    seeds = iter(range(SEEDS))
+    while not world.met[case]:
+        seed = next(seeds, None)
+        assert seed is not None, f"never: {case}"
         assert attempt(world, on, draw(seed)) is None, f"seed {seed}"
 
 

@@ -18,6 +18,7 @@ from trading_pipeline.core.risk.clearance import Clearance
 from trading_pipeline.errors import OrderRejected, SessionNotTradable
 
 PRICE = Decimal(100)
+MOVE = Decimal(8)
 
 
 @dataclass
@@ -35,6 +36,9 @@ class VenueOrder:
     hidden_looks: int = 0
     irregular: bool = False
     """It arrived late or was overfilled: its exposure is not what was cleared."""
+    parent_id: str | None = None
+    number: int = 0
+    """Whose slice it is, and which."""
 
     @property
     def working(self) -> bool:
@@ -60,13 +64,21 @@ class Venue:
     """Implements `Broker`. Events may be hidden for some looks, repeated and out of order."""
 
     session: date
+    traded: date
+    """The session its executions are of: orders decided from `session` work in it."""
     name: str = "venue"
     real_time: bool = True
+    crosses_zero: bool = True
+    price: Decimal = PRICE
+    lowest: Decimal = PRICE
+    """No order was judged at less."""
     orders: dict[str, VenueOrder] = field(default_factory=dict)
     executed: list[Execution] = field(default_factory=list)
     in_transit: list[OrderIntent] = field(default_factory=list)
     """Orders whose sender has given up on the answer; they may arrive yet."""
     hidden: dict[str, int] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    """Executions nobody is ever told of: they show in the figures of their orders alone."""
     scramble: bool = False
     resent: list[str] = field(default_factory=list)
     """Orders that were sent again though the venue had them: nobody who looked would have."""
@@ -106,6 +118,7 @@ class Venue:
                 self.resent.append(order_id)
             return known
         taken = VenueOrder(order_id, intent.symbol, intent.side, intent.qty, irregular=late)
+        taken.parent_id, taken.number = intent.parent_id, intent.repeat
         self.orders[order_id] = taken
         return taken
 
@@ -137,7 +150,7 @@ class Venue:
         wanted = set(client_order_ids)
         shown = []
         for one in self.executed:
-            if one.client_order_id not in wanted:
+            if one.client_order_id not in wanted or one.fill.execution_id in self.lost:
                 continue
             if self.hidden.get(one.fill.execution_id, 0):
                 self.hidden[one.fill.execution_id] -= 1
@@ -165,16 +178,18 @@ class Venue:
         del since
         return []
 
-    def fill(self, order: VenueOrder, qty: int, *, hidden_looks: int = 0) -> None:
+    def fill(self, order: VenueOrder, qty: int, *, hidden_looks: int = 0, lost: bool = False) -> None:
         """Execute part of an order, whatever its state."""
         execution_id = f"{self.name}-{len(self.executed)}"
-        price = PRICE + len(self.executed) % 3
+        price = self.price + len(self.executed) % 3
         order.filled += qty
         order.paid += qty * price
         if not order.state.terminal:
             order.state = OrderState.FILLED if order.filled >= order.qty else OrderState.PARTIALLY_FILLED
         if hidden_looks:
             self.hidden[execution_id] = hidden_looks
+        if lost:
+            self.lost.add(execution_id)
         fill = Fill(
             execution_id=execution_id,
             symbol=order.symbol,
@@ -182,23 +197,37 @@ class Venue:
             qty=Decimal(qty),
             price=price,
             fee=Decimal(0),
-            session=self.session,
+            session=self.traded,
         )
         at = datetime(2023, 9, 5, 14, tzinfo=UTC)
         self.executed.append(Execution(client_order_id=order.client_order_id, fill=fill, executed_at=at))
 
-    def exposure(self) -> dict[str, tuple[int, int, int]]:
-        """Return position, working buys and working sells of our orders by symbol, in whole shares."""
+    def move(self, by: Decimal) -> None:
+        """Let the market move."""
+        self.price += by
+        self.lowest = min(self.lowest, self.price)
+
+    def irregular(self) -> set[str]:
+        """Return the symbols of which something came late or too much, which no clearance could foresee."""
+        return {order.symbol for order in self.orders.values() if order.irregular}
+
+    def is_irregular(self, client_order_id: str) -> bool:
+        """Tell whether an order came late or was filled too much."""
+        return client_order_id in self.orders and self.orders[client_order_id].irregular
+
+    def exposure(self, *, without: str = "") -> dict[str, tuple[int, int, int]]:
+        """Return position, working buys and working sells of our orders by symbol, in whole shares, without one."""
         positions = self.positions()
         symbols = {order.symbol for order in self.orders.values()} | set(positions)
+        mine = [one for one in self.orders.values() if one.ours and one.working and one.client_order_id != without]
+
+        def working(symbol: str, side: Side) -> int:
+            return sum(max(one.qty - one.filled, 0) for one in mine if (one.symbol, one.side) == (symbol, side))
+
         return {
-            symbol: (int(positions.get(symbol, 0)), self._working(symbol, Side.BUY), self._working(symbol, Side.SELL))
+            symbol: (int(positions.get(symbol, 0)), working(symbol, Side.BUY), working(symbol, Side.SELL))
             for symbol in symbols
         }
-
-    def _working(self, symbol: str, side: Side) -> int:
-        mine = [order for order in self.orders.values() if order.ours and order.working]
-        return sum(max(order.qty - order.filled, 0) for order in mine if (order.symbol, order.side) == (symbol, side))
 
     def close(self, following: date) -> None:
         """End the session: what still works expires, nothing is hidden any more, nothing arrives any more."""
