@@ -1,5 +1,6 @@
 """Fills come home once, and ended orders give their exposure back."""
 
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from support.stepped_redis import interrupted
 from support.trading import ACCOUNT, ACTION, FREE, RUN, SESSION, Kit, order, trading_kit, valuation
 
 from trading_pipeline.adapters.broker.matching import ExchangeCosts
+from trading_pipeline.adapters.broker.protocol import Broker, BrokerOrder, Execution
 from trading_pipeline.adapters.guards.guard import RiskGuard
 from trading_pipeline.adapters.guards.scripts import source
 from trading_pipeline.adapters.store.lake import Lake
@@ -124,6 +126,53 @@ def test_a_late_fill_of_an_ended_order_is_booked_all_the_same(kit: Kit) -> None:
     assert ended is not None
     assert (OrderState.CANCELED, Decimal(4)) == (ended.state, ended.filled_qty)
     assert {"AAPL": 4} == _book(kit)
+
+
+def test_late_shares_of_which_no_execution_is_shown_are_booked_from_the_figures(kit: Kit) -> None:
+    """An order that ended here has more shares at the broker: they are ours, named, and counted once."""
+    order_id = SubmissionService(kit.account, RUN).submit(order(qty=10)).order.client_order_id
+    kit.operations.cancel_all_orders(ACTION)
+    late = _Late(kit.account.broker, order_id, qty=Decimal(4))
+    account = replace(kit.account, broker=late)  # type: ignore[arg-type]
+    settle(account, SESSION)
+    assert ["synthetic"] == [row["kind"] for row in kit.ledger.fills.of_order(order_id)]
+    assert ({"AAPL": Decimal(4)}, {"AAPL": 4}) == (kit.positions(), _book(kit))
+    late.shows_executions = True
+    settle(account, SESSION)
+    assert ["execution"] == [row["kind"] for row in kit.ledger.fills.of_order(order_id)]
+    assert ({"AAPL": Decimal(4)}, {"AAPL": 4}) == (kit.positions(), _book(kit))
+    stored = kit.ledger.orders.get(order_id)
+    assert stored is not None
+    assert (OrderState.CANCELED, Decimal(4)) == (stored.state, stored.filled_qty)
+    assert ["late_fill"] == _kinds(kit)
+
+
+class _Late:
+    """A broker that filled shares of an order after its end, and shows only the order's figures at first."""
+
+    def __init__(self, broker: Broker, order_id: str, *, qty: Decimal) -> None:
+        self._broker, self._order_id, self._qty = broker, order_id, qty
+        self.shows_executions = False
+
+    def find(self, client_order_id: str) -> BrokerOrder | None:
+        """Show the order with its late shares."""
+        return self.find_many([client_order_id]).get(client_order_id)
+
+    def find_many(self, client_order_ids: Collection[str]) -> dict[str, BrokerOrder]:
+        """Show each order, that one with its late shares."""
+        found = self._broker.find_many(client_order_ids)
+        late = {"filled_qty": self._qty, "average_price": Decimal(100)}
+        return {key: replace(one, **late) if key == self._order_id else one for key, one in found.items()}
+
+    def executions(self, client_order_ids: Sequence[str]) -> list[Execution]:
+        """Show the late execution once it is to be shown."""
+        shown = self.shows_executions and self._order_id in client_order_ids
+        one = _arrival(self._order_id, "late-1", int(self._qty))
+        late = Execution(client_order_id=self._order_id, fill=one.fill, executed_at=one.executed_at)
+        return [*self._broker.executions(client_order_ids), *([late] if shown else [])]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._broker, name)
 
 
 def test_an_execution_the_broker_contradicts_keeps_no_other_from_being_booked(kit: Kit) -> None:

@@ -23,7 +23,13 @@ from trading_pipeline.services.broker_differences import broker_differences
 from trading_pipeline.services.differences import Difference
 from trading_pipeline.services.looking import Look, look
 from trading_pipeline.services.reservations import notional_held, reservation_of, reservation_of_others
-from trading_pipeline.services.settlement import book_executions, judge_losses, take_over_many, tell_guard
+from trading_pipeline.services.settlement import (
+    book_executions,
+    book_late_shares,
+    judge_losses,
+    take_over_many,
+    tell_guard,
+)
 from trading_pipeline.services.verification import read_views, unawaited
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -184,6 +190,7 @@ def bring_home(account: TradingAccount) -> News:
         (order, now) for order, now in reported if (now.state, now.filled_qty) != (order.state, order.filled_qty)
     ]
     take_over_many(account, changed)
+    book_late_shares(account, seen)
     return News(seen=seen, refused=tuple(booked.refused))
 
 

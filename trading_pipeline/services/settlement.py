@@ -26,12 +26,13 @@ from trading_pipeline.errors import (
     TransientError,
 )
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
-from trading_pipeline.services.looking import look
+from trading_pipeline.services.looking import Look, look
 from trading_pipeline.services.monitor import watch_fills
 from trading_pipeline.services.surprises import (
     report_conflict,
     report_fills,
     report_larger,
+    report_late_shares,
     report_misfit,
     report_open_orders,
 )
@@ -84,6 +85,7 @@ def settle_in_lane(account: TradingAccount, session: date, *, must_judge: bool =
     live = account.ledger.orders.live(account.account)
     reported = [(order, seen.found[order.client_order_id]) for order in live if order.client_order_id in seen.found]
     after = take_over_many(account, [(order, over) for order, over in reported if over.state.terminal])
+    book_late_shares(account, seen)
     for order, still in reported:
         if not still.state.terminal:
             report_larger(account, order, still)
@@ -92,6 +94,18 @@ def settle_in_lane(account: TradingAccount, session: date, *, must_judge: bool =
     report_open_orders(account, account.broker.open_orders())
     ended = tuple(one.client_order_id for one in after if one.state.terminal)
     return Settlement(booked=tuple(booked), ended=ended)
+
+
+def book_late_shares(account: TradingAccount, seen: Look) -> None:
+    """Book shares of ended orders that the broker counts and whose executions, which were read, it does not show.
+
+    They are named before they are booked: afterwards nothing of the order would tell that they were a surprise.
+    """
+    for order_id, order in account.ledger.orders.get_many(seen.unsettled).items():
+        told = seen.found[order_id]
+        if order.state.terminal and order.filled_qty < told.filled_qty:
+            report_late_shares(account, order, told)
+            take_over(account, order, told, source=Source.RECONCILIATION)
 
 
 def pass_on(account: TradingAccount, *, must_judge: bool = True) -> None:

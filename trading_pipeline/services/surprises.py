@@ -61,6 +61,15 @@ def report_fills(account: TradingAccount, since: date) -> None:
         _alert(account, "late_fill", row["execution_id"], row["symbol"], why)
 
 
+def report_late_shares(account: TradingAccount, order: OrderRecord, told: BrokerOrder) -> None:
+    """Name shares of an ended order of which the broker shows no execution. More than was ordered is an overfill."""
+    if order.state is OrderState.FILLED:
+        return
+    why = f"{told.filled_qty} of {order.intent.qty} {told.symbol} are filled of an order that is {order.state}"
+    key = f"{order.client_order_id}:{told.filled_qty}"
+    _alert(account, "late_fill", key, told.symbol, f"{why}; the broker shows no execution of the rest yet")
+
+
 def report_conflict(account: TradingAccount, subject: str, symbol: str, conflict: ExecutionConflict) -> None:
     """Name an execution that contradicts what was booked under its id, or an order whose figures contradict it."""
     _alert(account, "execution_conflict", subject, symbol, conflict.message)
