@@ -10,11 +10,11 @@ from assets.risk_status import risk_metadata
 from resources import LakeResource, TradingResource
 from trading_pipeline.partitions import SESSIONS
 from trading_pipeline.services.busy_broker import require_sent
-from trading_pipeline.services.monitor import watch
 from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.rebalance import rebalance
 from trading_pipeline.services.session_story import last_stories
 from trading_pipeline.services.submission import Submission
+from trading_pipeline.services.watching import watch
 
 ORDER_LANE = {"trading/lane": "orders"}
 """Runs with this tag go one at a time: see `dagster.yaml`."""

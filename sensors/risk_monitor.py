@@ -16,7 +16,7 @@ from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import TransientError
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.monitor import watch
+from trading_pipeline.services.watching import watch
 
 REFRESH = timedelta(minutes=5)
 """How long, at most, a look is good for while nothing changes: not everything that can change shows in the ledger."""

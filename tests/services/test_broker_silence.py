@@ -20,9 +20,9 @@ from trading_pipeline.core.risk.limits import RiskLimits
 from trading_pipeline.core.risk.monitor_limits import MonitorLimits
 from trading_pipeline.errors import SessionNotTradable, TransientError
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.monitor import watch
 from trading_pipeline.services.reconciliation import reconcile
 from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.watching import watch
 from trading_pipeline.settings import Settings
 
 SILENT = [Fault(status=503)] * 500

@@ -31,9 +31,10 @@ from trading_pipeline.core.risk.monitor_limits import MonitorLimits
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import OperatorError, OrderStateUnknown, ServerUnavailable, TransientError
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.monitor import MONITOR, Assessment, assess, reset_equity_peak, watch
+from trading_pipeline.services.monitor import MONITOR, Assessment, assess, reset_equity_peak
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.watching import watch
 
 CAPITAL = Decimal(100_000)
 NEXT = xnys().next(SESSION)

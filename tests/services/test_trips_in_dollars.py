@@ -27,9 +27,9 @@ from trading_pipeline.core.risk.monitor import Rule
 from trading_pipeline.core.risk.monitor_limits import MonitorLimits
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.monitor import watch
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import SubmissionService
+from trading_pipeline.services.watching import watch
 
 FIRST, SECOND, THIRD = (xnys().shift(SESSION, count) for count in (1, 2, 3))
 FAR = MonitorLimits(

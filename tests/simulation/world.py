@@ -28,9 +28,9 @@ from trading_pipeline.core.risk.clearance import Clearance
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import TradingHalted
 from trading_pipeline.services.account import TradingAccount
-from trading_pipeline.services.monitor import watch
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.valuation import Valuation
+from trading_pipeline.services.watching import watch
 
 CAPITAL = Decimal(100_000)
 LIVES = 3

@@ -1,9 +1,10 @@
 """The risk monitor: reads the facts, judges every rule, remembers the equity peak, and trips the breaker.
 
-`assess` only looks. `watch` also acts, ledger first: what trips here holds although Redis is away. `watch_fills` is the
-part of it that settlement calls after booking, while it holds the account's lane.
+`assess` only looks. `act_on` acts, ledger first: what trips here holds although Redis is away. `watch_fills` is what
+settlement calls after booking, while it holds the account's lane; the whole look is in `watching`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -60,8 +61,8 @@ class Assessment:
         return [one.as_row() for one in self.readings]
 
 
-def assess(account: TradingAccount) -> Assessment:
-    """Judge every rule as of now; change nothing.
+def assess(account: TradingAccount, *, bring_home: Callable[[], object] | None = None) -> Assessment:
+    """Judge every rule as of now; change nothing but what `bring_home` does, for which see `verify_book`.
 
     Raises:
         ServerUnavailable: PostgreSQL did not answer. Of another server the assessment says so itself.
@@ -69,7 +70,7 @@ def assess(account: TradingAccount) -> Assessment:
     session = account.session()
     if session is None:
         return Assessment(session=None)
-    verification, unreachable = _verified(account)
+    verification, unreachable = _verified(account, bring_home)
     facts = _facts(account, session, verification)
     readings = judge(facts, account.ledger.books.get(account.account).limits.monitor)
     if verification is None:
@@ -83,11 +84,6 @@ def assess(account: TradingAccount) -> Assessment:
     )
 
 
-def watch(account: TradingAccount) -> Assessment:
-    """Judge every rule, remember a new equity peak, and trip the breaker if a rule is breached."""
-    return _act(account, assess(account))
-
-
 def watch_fills(account: TradingAccount) -> Assessment:
     """Judge what fills can change, and act on it. For settlement: it never waits for the account's lane."""
     session = account.session()
@@ -97,7 +93,7 @@ def watch_fills(account: TradingAccount) -> Assessment:
     readings = judge(facts, account.ledger.books.get(account.account).limits.monitor)
     equity = facts.equity.now if isinstance(facts.equity, Equity) else None
     judged = tuple(one for one in readings if one.rule in ON_FILLS)
-    return _act(account, Assessment(session=session, readings=judged, equity=equity))
+    return act_on(account, Assessment(session=session, readings=judged, equity=equity))
 
 
 def reset_equity_peak(account: TradingAccount, action: OperatorAction) -> dict[str, Any]:
@@ -121,7 +117,8 @@ def reset_equity_peak(account: TradingAccount, action: OperatorAction) -> dict[s
     return {"account": account.account, "peak_before": str(before or ""), "peak_now": str(equity)}
 
 
-def _act(account: TradingAccount, assessment: Assessment) -> Assessment:
+def act_on(account: TradingAccount, assessment: Assessment) -> Assessment:
+    """Remember a new equity peak, and trip the breaker if a rule is breached."""
     if assessment.equity is not None and assessment.session is not None:
         account.ledger.monitors.raise_peak(account.account, assessment.equity, assessment.session)
     for one in assessment.readings:
@@ -168,7 +165,7 @@ def _facts(account: TradingAccount, session: date, verification: Verification | 
         sessions_without_freshness=_without_freshness(account, session),
         unconfirmed_seconds=waited,
         oldest_unconfirmed=order,
-        differences=() if verification is None else tuple(one.describe() for one in verification.unexplained),
+        differences=() if verification is None else tuple(one.describe() for one in verification.mismatches),
     )
 
 
@@ -225,9 +222,9 @@ def _without_freshness(account: TradingAccount, session: date) -> int | str:
     return len(account.calendar.between(newest, judged)) - 1
 
 
-def _verified(account: TradingAccount) -> tuple[Verification | None, str]:
+def _verified(account: TradingAccount, bring_home: Callable[[], object] | None) -> tuple[Verification | None, str]:
     try:
-        return verify_book(account), ""
+        return verify_book(account, bring_home=bring_home), ""
     except TransientError as away:
         log.warning("ledger, book and broker could not be compared", reason=away.message)
         return None, away.message

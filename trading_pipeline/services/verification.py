@@ -1,6 +1,6 @@
 """Compares ledger, book and broker at any time, also while orders are in flight, and names each difference."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -26,6 +26,16 @@ _ANOTHER_BOOK = frozenset(
 )
 """Differences with which the book is not the one that the ledger told of fills and ends."""
 
+_NEWS = frozenset(
+    {
+        DifferenceKind.EXECUTION_NOT_BOOKED,
+        DifferenceKind.ORDER_STATE,
+        DifferenceKind.EXECUTION_NOT_POSTED,
+        DifferenceKind.ORDER_NOT_RELEASED,
+    }
+)
+"""Differences that the next settlement ends: the broker, or the ledger, is ahead of whoever was not told yet."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -37,12 +47,14 @@ class Verification:
         differences: all of them.
         awaited: those of them that a corporate action explains which the broker has not booked: see `unawaited`.
         quiet: nobody was working on the account meanwhile.
+        settled: the broker's news was brought home between the two looks that found them.
     """
 
     account: str
     differences: tuple[Difference, ...]
     awaited: tuple[Difference, ...] = ()
     quiet: bool = True
+    settled: bool = False
 
     @property
     def agrees(self) -> bool:
@@ -54,17 +66,28 @@ class Verification:
         """The differences that nothing explains."""
         return tuple(one for one in self.differences if one not in self.awaited)
 
+    @property
+    def mismatches(self) -> tuple[Difference, ...]:
+        """Those that nothing explains and that are no news: a fill of this moment is none before it could be booked."""
+        return tuple(one for one in self.unexplained if self.settled or one.kind not in _NEWS)
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one row a difference."""
         return [one.as_row() for one in self.differences]
 
 
-def verify_book(account: TradingAccount, *, patience_seconds: int = PATIENCE_SECONDS) -> Verification:
+def verify_book(
+    account: TradingAccount,
+    *,
+    patience_seconds: int = PATIENCE_SECONDS,
+    bring_home: Callable[[], object] | None = None,
+) -> Verification:
     """Compare ledger, book and broker; report only what two comparisons in a row find alike.
 
     An order between two of its steps looks like a difference for a moment. So when the first look finds any, the
     second takes the account's lane, in which no order is under way. Where the lane stays busy the second look is taken
-    all the same, and what it shares with the first is reported.
+    all the same, and what it shares with the first is reported. `bring_home` settles before the second look, in the
+    lane: what both looks share then is no news that nobody has brought home yet.
 
     Raises:
         ServerUnavailable: PostgreSQL, Redis or the broker did not answer.
@@ -72,13 +95,19 @@ def verify_book(account: TradingAccount, *, patience_seconds: int = PATIENCE_SEC
     first = compare(account)
     if not first:
         return Verification(account=account.account, differences=())
-    second, quiet = _compare_quietly(account, patience_seconds)
+    second, quiet = _compare_quietly(account, patience_seconds, bring_home)
     found = tuple(one for one in second if one in first)
     for one in found:
         log.warning("ledger, book and broker disagree", difference=one.describe())
     unexplained = unawaited(account, found)
     awaited = tuple(one for one in found if one not in unexplained)
-    return Verification(account=account.account, differences=found, awaited=awaited, quiet=quiet)
+    return Verification(
+        account=account.account,
+        differences=found,
+        awaited=awaited,
+        quiet=quiet,
+        settled=quiet and bring_home is not None,
+    )
 
 
 def compare(account: TradingAccount) -> list[Difference]:
@@ -217,9 +246,13 @@ def read_ledger(account: TradingAccount, working: Collection[str] = ()) -> Ledge
     )
 
 
-def _compare_quietly(account: TradingAccount, seconds: int) -> tuple[list[Difference], bool]:
+def _compare_quietly(
+    account: TradingAccount, seconds: int, bring_home: Callable[[], object] | None
+) -> tuple[list[Difference], bool]:
     try:
         with account.ledger.lane(account.account, seconds=seconds):
+            if bring_home is not None:
+                bring_home()
             return compare(account), True
     except ServerUnavailable as busy:
         log.info("the account is being worked on: compared meanwhile", reason=busy.message)
