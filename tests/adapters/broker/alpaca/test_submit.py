@@ -130,6 +130,29 @@ def test_an_id_the_server_has_seen_returns_the_order_it_belongs_to(bench: Bench)
     assert [1] == list(bench.exchange.accepted_per_intent().values())
 
 
+@pytest.mark.parametrize("fault", [Fault(status=503), Fault(kind="reset"), Fault(body="{}", status=500)])
+def test_a_taken_id_that_cannot_be_looked_up_is_unknown(fault: Fault, bench: Bench) -> None:
+    """The order may be ours and working: nothing about a look-up that failed says that it was not accepted."""
+    broker, wanted = bench.broker(), intent()
+    send(broker, wanted)
+    bench.server.plan_for("GET", BY_ID, *[fault] * 3)
+    with pytest.raises(OrderStateUnknown, match="could not be read"):
+        send(broker, wanted)
+    assert [1] == list(bench.exchange.accepted_per_intent().values())
+
+
+def test_a_refused_replacement_that_cannot_be_looked_up_is_unknown(bench: Bench) -> None:
+    """An earlier request for it, whose answer nobody got, may be why: a look-up that failed does not deny that."""
+    broker, old = bench.broker(), intent(limit_price=Decimal("100.50"))
+    send(broker, old)
+    wanted = intent(qty=12, limit_price=Decimal("100.50"))
+    patched = f"/v2/orders/{bench.exchange.order(old.client_order_id).id}"
+    bench.server.plan_for("PATCH", patched, Fault(status=422, body='{"code":42210000,"message":"order is not open"}'))
+    bench.server.plan_for("GET", BY_ID, None, *[Fault(status=503)] * 3)
+    with pytest.raises(OrderStateUnknown, match="could not be read"):
+        broker.replace(old.client_order_id, wanted, cleared(wanted))
+
+
 def test_an_id_taken_while_reads_lag_is_unknown_until_they_catch_up(bench: Bench) -> None:
     """An order the server has but does not show yet is neither refused nor sent again."""
     broker, wanted = bench.broker(), intent()

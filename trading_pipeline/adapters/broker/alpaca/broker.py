@@ -14,6 +14,7 @@ from trading_pipeline.adapters.broker.alpaca.account import CHECK_SECONDS, Accou
 from trading_pipeline.adapters.broker.alpaca.cash import AlpacaCash
 from trading_pipeline.adapters.broker.alpaca.documents import broker_order, order_body, signed_shares
 from trading_pipeline.adapters.broker.alpaca.reading import AlpacaOrders
+from trading_pipeline.adapters.broker.alpaca.refusals import reading_after_sending
 from trading_pipeline.adapters.broker.alpaca.replacing import AlpacaReplacing
 from trading_pipeline.adapters.broker.alpaca.writer import AlpacaWriter
 from trading_pipeline.adapters.broker.protocol import BrokerOrder, Execution, require_cover
@@ -263,7 +264,8 @@ class AlpacaBroker:
         return answer
 
     def _existing(self, intent: OrderIntent, taken: DuplicateOrderId) -> BrokerOrder:
-        found = self._orders.look_up(intent.client_order_id)
+        with reading_after_sending(intent.client_order_id):
+            found = self._orders.look_up(intent.client_order_id)
         if found is None:
             raise OrderStateUnknown(
                 f"{taken}, but Alpaca does not show it yet", client_order_id=intent.client_order_id

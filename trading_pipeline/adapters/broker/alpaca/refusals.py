@@ -12,6 +12,8 @@ unknown      5xx, 408, 409, any other status, silence, a lost or unreadable answ
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import requests
@@ -23,6 +25,7 @@ from trading_pipeline.core.clock import Clock
 from trading_pipeline.errors import (
     AccountBlocked,
     ConfigError,
+    DataQualityError,
     DuplicateOrderId,
     OrderRejected,
     OrderStateUnknown,
@@ -43,6 +46,21 @@ _ACCOUNT_SHUT: Final = re.compile(
     re.IGNORECASE,
 )
 _NO_ENDPOINT: Final = re.compile(r"endpoint not found", re.IGNORECASE)
+
+
+@contextmanager
+def reading_after_sending(client_order_id: str) -> Iterator[None]:
+    """Turn a failed look-up behind a request into an unknown outcome: only a look-up can tell what became of it.
+
+    Raises:
+        OrderStateUnknown: the look-up was not answered, or its answer cannot be read.
+    """
+    try:
+        yield
+    except (TransientError, DataQualityError) as failure:
+        raise OrderStateUnknown(
+            f"what became of order {client_order_id} could not be read: {failure}", client_order_id=client_order_id
+        ) from failure
 
 
 def meaning_of(what: str, error: requests.RequestException | APIError, clock: Clock) -> PipelineError:

@@ -11,6 +11,7 @@ import structlog
 
 from trading_pipeline.adapters.broker.alpaca.documents import broker_order, replacement_body
 from trading_pipeline.adapters.broker.alpaca.reading import AlpacaOrders
+from trading_pipeline.adapters.broker.alpaca.refusals import reading_after_sending
 from trading_pipeline.adapters.broker.alpaca.writer import AlpacaWriter
 from trading_pipeline.adapters.broker.protocol import BrokerOrder
 from trading_pipeline.core.orders.model import OrderIntent
@@ -116,11 +117,12 @@ class AlpacaReplacing:
 
     def _despite(self, old: BrokerOrder, intent: OrderIntent, refused: Exception) -> BrokerOrder:
         """Read a refusal: an earlier request of ours, whose answer nobody got, may have been the reason for it."""
-        found = self._orders.look_up(intent.client_order_id)
+        with reading_after_sending(intent.client_order_id):
+            found = self._orders.look_up(intent.client_order_id)
+            now = self._orders.look_up(old.client_order_id)
         if found is not None and (found.symbol, found.side) == (intent.symbol, intent.side):
             log.info("the replacement was accepted before", client_order_id=intent.client_order_id)
             return found
-        now = self._orders.look_up(old.client_order_id)
         uncertain = now is None or now.state is OrderState.REPLACED or "replaced" in str(refused).lower()
         if uncertain or isinstance(refused, DuplicateOrderId):
             raise OrderStateUnknown(
