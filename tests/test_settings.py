@@ -43,6 +43,14 @@ def test_numbers_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, name
         load_settings()
 
 
+@pytest.mark.parametrize("name", ["two words", "", "{tag}", " padded"])
+def test_an_account_is_one_word(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """It is part of keys and ids everywhere; a name that some store refuses is refused before anything starts."""
+    monkeypatch.setenv("ACCOUNT", name)
+    with pytest.raises(ConfigError, match="ACCOUNT"):
+        load_settings()
+
+
 def test_the_example_file_is_valid_and_complete() -> None:
     """Every variable of `.env.example` is a setting, and it changes no default."""
     example = Path(__file__).parents[1] / ".env.example"

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     universe_file: Path | None = None
     """Where UNIVERSE names a file; `universe` is empty then."""
     strategy_id: str = "alpha_baseline"
-    account: str = SIMULATED
+    account: str = Field(default=SIMULATED, pattern=r"^[^\s{}]+$")
     submission_opens_minutes: int = Field(default=360, ge=1)
     submission_ends_minutes: int = Field(default=5, ge=2)
     capital: Decimal = Field(default=Decimal(100_000), gt=0)
