@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from support.alpaca.bench import Bench, alpaca_account, alpaca_bench
 from support.alpaca.stream import TradeUpdates, trade_updates
+from support.dying import Onlooker, Wires, looking_on, wires
 from support.servers import fresh_database
 from support.trading import Kit, trading_kit
 from support.virtual_time import virtual_time
@@ -23,6 +24,20 @@ def database(servers: ServerUrls) -> Iterator[str]:
         virtual_time(url)
         migrate(url)
         yield url
+
+
+@pytest.fixture
+def opened(database: str, redis_url: str) -> Iterator[Wires]:
+    """Connections for the processes of all cases of a test."""
+    with wires(database, redis_url) as shared:
+        yield shared
+
+
+@pytest.fixture
+def onlooker(database: str, redis_url: str) -> Iterator[Onlooker]:
+    """Somebody who sees what they leave."""
+    with looking_on(database, redis_url) as looking:
+        yield looking
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import product
 
 import pytest
-from support.dying import ROLLED_BACK, SAME_AS_BEFORE, Crash, Deadline, DyingBroker, Wires, wires
+from support.dying import Crash, Deadline, DyingBroker, Onlooker, Wires
 from support.trading import ACTION, FREE, SESSION, ManualClock, flat_market, intent
 
 from trading_pipeline.adapters.broker.simulated import SimulatedExchange
@@ -121,20 +122,17 @@ def play(case: Case, deadline: Deadline, retry: Callable[[TradingAccount, list[N
         return case.outcome(other)
 
 
-def test_a_crash_anywhere_and_any_retry_end_the_same(database: str, redis_url: str) -> None:
-    """The boundaries are those an undisturbed run passes: every one of them is crashed at, once for each retrier."""
-    with wires(database, redis_url) as opened:
-        with case("warm-up", database, opened) as first:
-            play(first, Deadline(), again)
-        undisturbed = Deadline()
-        with case("calm", database, opened) as calm:
-            expected = play(calm, undisturbed, again)
-        assert ([1, 1], []) == (expected["sent once"], expected["differences"])
-        assert {"before redis", "after redis", "before send", "after send"} < set(undisturbed.seen)
-        for at, boundary in enumerate(undisturbed.seen):
-            if boundary in (*SAME_AS_BEFORE, ROLLED_BACK):
-                continue
-            for retry in RETRIERS:
-                with case(f"{retry.__name__}-{at}", database, opened) as crashed:
-                    found = play(crashed, Deadline(at), retry)
-                assert expected == found, f"crashed at boundary {at} ({boundary}), retried: {retry.__name__}"
+def test_a_crash_anywhere_and_any_retry_end_the_same(database: str, opened: Wires, onlooker: Onlooker) -> None:
+    """Every boundary of an undisturbed run that leaves something new is crashed at, once for each retrier."""
+    with case("warm-up", database, opened) as first:
+        play(first, Deadline(), again)
+    undisturbed = onlooker.recorder("calm")
+    with case("calm", database, opened) as calm:
+        expected = play(calm, undisturbed, again)
+    assert ([1, 1], []) == (expected["sent once"], expected["differences"])
+    assert {"before redis", "after redis", "before send", "after send"} < set(undisturbed.seen)
+    assert {"committed", "after redis", "after send"} <= {boundary for _, boundary in undisturbed.kept}
+    for (at, boundary), retry in product(undisturbed.kept, RETRIERS):
+        with case(f"{retry.__name__}-{at}", database, opened) as crashed:
+            found = play(crashed, Deadline(at), retry)
+        assert expected == found, f"crashed at boundary {at} ({boundary}), retried: {retry.__name__}"

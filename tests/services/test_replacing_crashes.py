@@ -3,7 +3,7 @@
 At most one order of the chain works at the broker at any time, and ledger, book and broker end the same.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from support.alpaca.bench import Bench, alpaca_bench
-from support.dying import SAME_AS_BEFORE, Crash, Deadline, dying_process
+from support.alpaca.bench import Bench
+from support.dying import Crash, Deadline, Onlooker, Wires
 from support.trading import ACTION, SESSION, intent
 from support.virtual_time import shift_time
 
@@ -54,7 +54,7 @@ class Case:
 
     name: str
     database_url: str
-    redis_url: str
+    wires: Wires
     bench: Bench
     order_id: str = ""
 
@@ -62,11 +62,12 @@ class Case:
     def process(self, deadline: Deadline) -> Iterator[TradingAccount]:
         """A process of its own, with a deadline at one of its boundaries."""
         broker = DyingBroker(self.bench.broker(), deadline)
-        with dying_process(self.name, self.database_url, self.redis_url, broker, self.bench.waits, deadline) as account:
+        with self.wires.process(self.name, broker, self.bench.waits, deadline) as account:
             yield account
 
     def begin(self) -> None:
         """Create the book, send the order, fill 2 of its 10 shares."""
+        self.bench.begin_anew()
         with self.process(Deadline()) as account:
             RiskOperations(account).initialize_risk_book(RiskLimits(), ACTION)
             wanted = replace(intent(limit_price=Decimal("100.50")), account=self.name, strategy_id=self.name)
@@ -126,44 +127,46 @@ def rebuilt_first(case: Case, account: TradingAccount) -> None:
     again(case, account)
 
 
-RETRIERS: tuple[Retrier, ...] = (again, daemon_first, rebuilt_first)
+def _each_with_two(boundaries: Sequence[tuple[int, str]]) -> Iterator[tuple[tuple[int, str], Retrier]]:
+    """Let each be asked again, and have one of the others before that in turn."""
+    for number, boundary in enumerate(boundaries):
+        yield boundary, again
+        yield boundary, (daemon_first, rebuilt_first)[number % 2]
 
 
-def play(name: str, database_url: str, redis_url: str, deadline: Deadline, retry: Retrier) -> dict[str, object]:
+def play(case: Case, deadline: Deadline, retry: Retrier) -> dict[str, object]:
     """Replace into the deadline, if there is one, let somebody retry, fill all that works, and return the outcome."""
-    with alpaca_bench(redis_url) as bench:
-        case = Case(name=name, database_url=database_url, redis_url=redis_url, bench=bench)
-        case.begin()
-        with case.process(deadline) as first:
-            if deadline.at is None:
+    case.begin()
+    with case.process(deadline) as first:
+        if deadline.at is None:
+            again(case, first)
+        else:
+            with pytest.raises(Crash):
                 again(case, first)
-            else:
-                with pytest.raises(Crash):
-                    again(case, first)
+    case.work()
+    with case.process(Deadline()) as other:
+        retry(case, other)
+        working = [one for one in case.bench.exchange.books.orders.values() if one.working]
+        assert 1 == len(working)
+        case.bench.exchange.fill(working[0].client_order_id)
         case.work()
-        with case.process(Deadline()) as other:
-            retry(case, other)
-            working = [one for one in bench.exchange.books.orders.values() if one.working]
-            assert 1 == len(working)
-            bench.exchange.fill(working[0].client_order_id)
-            case.work()
-            settle(other, SESSION)
-            return case.outcome(other)
+        settle(other, SESSION)
+        return case.outcome(other)
 
 
-def test_a_crash_anywhere_in_a_replacement_and_any_retry_end_the_same(database: str, redis_url: str) -> None:
-    """The boundaries are those an undisturbed replacement passes: every one of them is crashed at."""
-    play("warm-up", database, redis_url, Deadline(), again)
-    undisturbed = Deadline()
-    expected = play("calm", database, redis_url, undisturbed, again)
+def test_a_crash_anywhere_in_a_replacement_and_any_retry_end_the_same(
+    database: str, opened: Wires, onlooker: Onlooker, bench: Bench
+) -> None:
+    """Every boundary of an undisturbed replacement that leaves something new is crashed at."""
+    play(Case("warm-up", database, opened, bench), Deadline(), again)
+    undisturbed = onlooker.recorder("calm", bench.there)
+    expected = play(Case("calm", database, opened, bench), undisturbed, again)
     assert (1, [], {}) == tuple(expected[name] for name in ("asked once", "differences", "reserved"))
     assert {"AAPL": Decimal(14)} == expected["exchange"] == expected["ledger"]
     assert {"before redis", "after redis", "before send", "after send"} < set(undisturbed.seen)
-    for at, boundary in enumerate(undisturbed.seen):
-        if boundary in SAME_AS_BEFORE:
-            continue
-        retry = RETRIERS[at % len(RETRIERS)]
-        found = play(f"{retry.__name__}-{at}", database, redis_url, Deadline(at), retry)
+    assert {"committed", "after redis", "after send"} <= {boundary for _, boundary in undisturbed.kept}
+    for (at, boundary), retry in _each_with_two(undisturbed.kept):
+        found = play(Case(f"{retry.__name__}-{at}", database, opened, bench), Deadline(at), retry)
         # A rebuilt book counts the day's notional from the ledger, which holds a replaced order at its own price.
         ignored = {"sessions"} if retry is rebuilt_first else set()
         assert {name: one for name, one in expected.items() if name not in ignored} == {

@@ -4,17 +4,17 @@ No person is needed: there is one restatement, ledger, book and broker hold the 
 cancelled, and no order of the symbol is sent in between.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from support.actions import HELD_OVER, SPLIT, act
-from support.alpaca.bench import Bench, alpaca_bench
-from support.dying import ROLLED_BACK, SAME_AS_BEFORE, Crash, Deadline, DyingBroker, dying_process
+from support.alpaca.bench import Bench
+from support.dying import Crash, Deadline, DyingBroker, Onlooker, Wires
 from support.session_lake import decide
 from support.trading import ACTION, SESSION, order
 
@@ -71,7 +71,12 @@ def daemon_first(account: TradingAccount, lake: Lake) -> None:
     run_again(account, lake)
 
 
-RETRIERS: tuple[Retry, ...] = (run_again, daemon_first)
+def _who_comes(boundaries: Sequence[tuple[int, str]], *, late: bool) -> Iterator[tuple[tuple[int, str], Retry]]:
+    """Let the run be repeated at each, and the sensor come before it at half: late at those that early omits."""
+    for number, boundary in enumerate(boundaries):
+        yield boundary, run_again
+        if number % 2 == late:
+            yield boundary, daemon_first
 
 
 def _of(name: str, wanted: NewOrder) -> NewOrder:
@@ -101,38 +106,48 @@ def _require_kept_back(account: TradingAccount) -> None:
         assert SubmissionService(account, RUN).submit(asked).refused
 
 
-def play(
-    name: str, urls: tuple[str, str], lake: Lake, deadline: Deadline, retry: Retry, *, late: bool
-) -> dict[str, object]:
-    """Restate into the deadline, if there is one, let somebody retry, and return what there is then."""
-    database_url, redis_url = urls
-    with alpaca_bench(redis_url) as bench:
-        bench.exchange.prices |= {"AAPL": Decimal(100)}
+@dataclass(frozen=True)
+class Case:
+    """An account of its own on the shared servers; its broker splits before the restatement, or after it."""
 
-        def process(until: Deadline) -> AbstractContextManager[TradingAccount]:
-            broker = DyingBroker(bench.broker(), until, [])
-            return dying_process(name, database_url, redis_url, broker, bench.waits, until)
+    name: str
+    wires: Wires
+    bench: Bench
+    lake: Lake
+    late: bool
 
-        with process(Deadline()) as account:
-            _hold(account, bench)
-        bench.exchange.prices |= {"AAPL": Decimal(25)}
-        if not late:
-            bench.exchange.restate("AAPL", "40")
-        with process(deadline) as first:
+    def process(self, until: Deadline) -> AbstractContextManager[TradingAccount]:
+        """A process of its own, with a deadline at one of its boundaries."""
+        broker = DyingBroker(self.bench.broker(), until, [])
+        return self.wires.process(self.name, broker, self.bench.waits, until)
+
+    def play(self, deadline: Deadline, retry: Retry) -> dict[str, object]:
+        """Restate into the deadline, if there is one, let somebody retry, and return what there is then."""
+        self._prepare()
+        with self.process(deadline) as first:
             if deadline.at is None:
-                morning(first, lake)
+                morning(first, self.lake)
             else:
                 with pytest.raises(Crash):
-                    morning(first, lake)
-        with process(Deadline()) as other:
+                    morning(first, self.lake)
+        with self.process(Deadline()) as other:
             _require_kept_back(other)
-            retry(other, lake)
+            retry(other, self.lake)
             _require_kept_back(other)
-            if late:
-                bench.exchange.restate("AAPL", "40")
+            if self.late:
+                self.bench.exchange.restate("AAPL", "40")
             done = reconcile(other, ACTION)
-            run_again(other, lake)
-            return _outcome(other, bench) | {"gate": done.record.gate, "unexplained": done.unexplained}
+            run_again(other, self.lake)
+            return _outcome(other, self.bench) | {"gate": done.record.gate, "unexplained": done.unexplained}
+
+    def _prepare(self) -> None:
+        self.bench.begin_anew()
+        self.bench.exchange.prices |= {"AAPL": Decimal(100)}
+        with self.process(Deadline()) as account:
+            _hold(account, self.bench)
+        self.bench.exchange.prices |= {"AAPL": Decimal(25)}
+        if not self.late:
+            self.bench.exchange.restate("AAPL", "40")
 
 
 def _outcome(account: TradingAccount, bench: Bench) -> dict[str, object]:
@@ -157,20 +172,19 @@ def _outcome(account: TradingAccount, bench: Bench) -> dict[str, object]:
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_crash_anywhere_in_a_restatement_is_finished_by_whoever_comes_next(
-    database: str, redis_url: str, lake: Lake, *, late: bool
+    opened: Wires, onlooker: Onlooker, bench: Bench, lake: Lake, *, late: bool
 ) -> None:
-    """The boundaries are those an undisturbed run passes, each crashed at; the broker has split before it, or after."""
-    urls, kind = (database, redis_url), "late" if late else "early"
-    play(f"{kind}-warm-up", urls, lake, Deadline(), run_again, late=late)
-    undisturbed = Deadline()
-    expected = play(f"{kind}-calm", urls, lake, undisturbed, run_again, late=late)
+    """Each boundary that leaves something new is crashed at; the broker has split before the restatement, or after."""
+    kind = "late" if late else "early"
+    Case(f"{kind}-warm-up", opened, bench, lake, late).play(Deadline(), run_again)
+    undisturbed = onlooker.recorder(f"{kind}-calm", bench.there)
+    expected = Case(f"{kind}-calm", opened, bench, lake, late).play(undisturbed, run_again)
     assert (Gate.OPEN, (), []) == tuple(expected[one] for one in ("gate", "unexplained", "differences"))
     assert [("AAPL", 8, "canceled"), ("AAPL", 10, "filled"), ("MSFT", 5, "accepted")] == expected["accepted"]
     assert {"AAPL": 40} == expected["book"]
     assert ([400, 400], ({}, {}, {})) == (expected["limits"], expected["kept"])
     assert {"before redis", "after redis", "before cancel", "after cancel"} < set(undisturbed.seen)
-    crashed = [(at, seen) for at, seen in enumerate(undisturbed.seen) if seen not in (*SAME_AS_BEFORE, ROLLED_BACK)]
-    for number, (at, boundary) in enumerate(crashed):
-        retry = RETRIERS[number % len(RETRIERS)]
-        found = play(f"{kind}-{at}", urls, lake, Deadline(at), retry, late=late)
+    assert {"committed", "after redis", "after cancel"} <= {boundary for _, boundary in undisturbed.kept}
+    for (at, boundary), retry in _who_comes(undisturbed.kept, late=late):
+        found = Case(f"{kind}-{at}-{retry.__name__}", opened, bench, lake, late).play(Deadline(at), retry)
         assert expected == found, f"crashed at boundary {at} ({boundary}), retried: {retry.__name__}"

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 
 import pytest
-from support.alpaca.bench import OPEN, Bench
-from support.dying import SAME_AS_BEFORE, Crash, Deadline, DyingBroker, dying_process
+from support.alpaca.bench import Bench
+from support.dying import Crash, Deadline, DyingBroker, Onlooker, Wires
 from support.slices import Prices, request
 from support.trading import ACTION, RUN
 from support.virtual_time import shift_time
@@ -28,8 +29,7 @@ class Case:
     """An account of its own on the shared servers, of which somebody wants two slices, half a minute apart."""
 
     name: str
-    database_url: str
-    redis_url: str
+    wires: Wires
     bench: Bench
     sent: list[str] = field(default_factory=list)
 
@@ -37,7 +37,7 @@ class Case:
     def process(self, deadline: Deadline) -> Iterator[TradingAccount]:
         """A process of its own, with a deadline at one of its boundaries."""
         broker = DyingBroker(self.bench.broker(), deadline, self.sent)
-        with dying_process(self.name, self.database_url, self.redis_url, broker, self.bench.waits, deadline) as account:
+        with self.wires.process(self.name, broker, self.bench.waits, deadline) as account:
             yield account
 
     def run(self, account: TradingAccount) -> None:
@@ -83,9 +83,9 @@ def daemon_first(case: Case, account: TradingAccount) -> None:
 RETRIERS: tuple[Callable[[Case, TradingAccount], None], ...] = (again, daemon_first)
 
 
-def _case(name: str, database: str, redis_url: str, bench: Bench) -> Case:
-    bench.waits.instant = OPEN
-    case = Case(name, database, redis_url, bench)
+def _case(name: str, opened: Wires, bench: Bench) -> Case:
+    bench.begin_anew()
+    case = Case(name, opened, bench)
     with case.process(Deadline()) as account:
         RiskOperations(account).initialize_risk_book(RiskLimits(), ACTION)
     return case
@@ -96,25 +96,25 @@ def _crash(case: Case, deadline: Deadline) -> None:
         case.run(first)
 
 
-def _boundaries(name: str, database: str, redis_url: str, bench: Bench) -> list[tuple[int, str]]:
-    """Return every boundary an undisturbed run passes, but those where nothing has happened since the one before."""
-    undisturbed = Deadline()
-    for deadline in (Deadline(), undisturbed):
-        # The first warms up: what it loads is no boundary of the second.
-        case = _case(f"{name}-{'calm' if deadline is undisturbed else 'warm'}", database, redis_url, bench)
+def _boundaries(kind: str, opened: Wires, onlooker: Onlooker, bench: Bench) -> list[tuple[int, str]]:
+    """Return every boundary of an undisturbed run that leaves something new."""
+    undisturbed = onlooker.recorder(f"{kind}-calm", bench.there)
+    # The first warms up: what it loads is no boundary of the second.
+    for name, deadline in ((f"{kind}-warm", Deadline()), (f"{kind}-calm", undisturbed)):
+        case = _case(name, opened, bench)
         with case.process(deadline) as account:
             case.run(account)
-    assert {"before redis", "after redis", "before send", "after send", "committed"} < set(undisturbed.seen)
-    return [(at, name) for at, name in enumerate(undisturbed.seen) if name not in SAME_AS_BEFORE]
+    assert {"before redis", "after redis", "before send", "after send"} < set(undisturbed.seen)
+    assert {"committed", "after redis", "after send"} <= {boundary for _, boundary in undisturbed.kept}
+    return undisturbed.kept
 
 
 def test_a_crash_anywhere_and_whoever_comes_next_end_with_one_order_a_slice(
-    database: str, redis_url: str, bench: Bench
+    opened: Wires, onlooker: Onlooker, bench: Bench
 ) -> None:
     """Within the grace of the slice: both slices leave, once each, in whatever the first process died."""
-    for at, boundary in _boundaries("soon", database, redis_url, bench):
-        retry = RETRIERS[at % len(RETRIERS)]
-        case = _case(f"{retry.__name__}-{at}", database, redis_url, bench)
+    for (at, boundary), retry in product(_boundaries("soon", opened, onlooker, bench), RETRIERS):
+        case = _case(f"{retry.__name__}-{at}", opened, bench)
         _crash(case, Deadline(at))
         with case.process(Deadline()) as other:
             retry(case, other)
@@ -131,11 +131,11 @@ def test_a_crash_anywhere_and_whoever_comes_next_end_with_one_order_a_slice(
 
 
 def test_a_crash_anywhere_and_a_sender_that_comes_too_late_send_nothing_more(
-    database: str, redis_url: str, bench: Bench
+    database: str, opened: Wires, onlooker: Onlooker, bench: Bench
 ) -> None:
     """What had reached the broker is found or cancelled there, what had not expires: nothing is left in between."""
-    for at, boundary in _boundaries("late", database, redis_url, bench):
-        case = _case(f"late-{at}", database, redis_url, bench)
+    for at, boundary in _boundaries("late", opened, onlooker, bench):
+        case = _case(f"late-{at}", opened, bench)
         _crash(case, Deadline(at))
         sent = list(case.sent)
         with case.process(Deadline()) as other:

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from decimal import Decimal
 
 import pytest
-from support.alpaca.bench import alpaca_bench
-from support.dying import ROLLED_BACK, SAME_AS_BEFORE, Crash, Deadline, dying_process
+from support.alpaca.bench import Bench
+from support.dying import Crash, Deadline, Onlooker, Wires
 from support.trading import ACTION
 
 from trading_pipeline.core.risk.halts import Gate
@@ -22,47 +22,49 @@ from trading_pipeline.services.verification import compare
 BY_HAND = {"symbol": "NVDA", "qty": "5", "side": "buy", "type": "limit", "limit_price": "400", "time_in_force": "day"}
 
 
-def play(name: str, database_url: str, redis_url: str, deadline: Deadline) -> dict[str, object]:
+def play(name: str, opened: Wires, bench: Bench, deadline: Deadline) -> dict[str, object]:
     """Start into the deadline, if there is one, let another process start, and return what there is then."""
-    with alpaca_bench(redis_url) as bench:
+    bench.begin_anew()
 
-        def process(until: Deadline) -> AbstractContextManager[TradingAccount]:
-            return dying_process(name, database_url, redis_url, bench.broker(), bench.waits, until)
+    def process(until: Deadline) -> AbstractContextManager[TradingAccount]:
+        return opened.process(name, bench.broker(), bench.waits, until)
 
-        with process(Deadline()) as account:
-            RiskOperations(account).initialize_risk_book(RiskLimits(), ACTION)
-            bench.broker_client().post("/orders", BY_HAND)
-            bench.exchange.buy_elsewhere("F", Decimal(3))
-        with process(deadline) as first:
-            if deadline.at is None:
+    with process(Deadline()) as account:
+        RiskOperations(account).initialize_risk_book(RiskLimits(), ACTION)
+        bench.broker_client().post("/orders", BY_HAND)
+        bench.exchange.buy_elsewhere("F", Decimal(3))
+    with process(deadline) as first:
+        if deadline.at is None:
+            start(first, ACTION)
+        else:
+            with pytest.raises(Crash):
                 start(first, ACTION)
-            else:
-                with pytest.raises(Crash):
-                    start(first, ACTION)
-        with process(Deadline()) as other:
-            done = start(other, ACTION)
-            assert done is not None
-            book = other.guard.snapshot()
-            assert book is not None
-            return {
-                "gate": done.record.gate,
-                "unexplained": done.unexplained,
-                "kept from trading": sorted(done.unresolved),
-                "held": dict(book.positions),
-                "reserved": [one.symbol for one in book.reservations.values()],
-                "quarantined": sorted(book.quarantined),
-                "differences": compare(other),
-            }
+    with process(Deadline()) as other:
+        done = start(other, ACTION)
+        assert done is not None
+        book = other.guard.snapshot()
+        assert book is not None
+        return {
+            "gate": done.record.gate,
+            "unexplained": done.unexplained,
+            "kept from trading": sorted(done.unresolved),
+            "held": dict(book.positions),
+            "reserved": [one.symbol for one in book.reservations.values()],
+            "quarantined": sorted(book.quarantined),
+            "differences": compare(other),
+        }
 
 
-def test_a_crash_anywhere_in_a_start_is_finished_by_the_next_one(database: str, redis_url: str) -> None:
-    """The boundaries are those an undisturbed start passes: every one of them is crashed at."""
-    play("warm-up", database, redis_url, Deadline())
-    undisturbed = Deadline()
-    expected = play("calm", database, redis_url, undisturbed)
+def test_a_crash_anywhere_in_a_start_is_finished_by_the_next_one(
+    opened: Wires, onlooker: Onlooker, bench: Bench
+) -> None:
+    """The boundaries are those an undisturbed start passes: every one that leaves something new is crashed at."""
+    play("warm-up", opened, bench, Deadline())
+    undisturbed = onlooker.recorder("calm", bench.there)
+    expected = play("calm", opened, bench, undisturbed)
     assert (Gate.OPEN, (), ["F", "NVDA"]) == tuple(expected[name] for name in ("gate", "unexplained", "quarantined"))
     assert {"before redis", "after redis"} < set(undisturbed.seen)
-    for at, boundary in enumerate(undisturbed.seen):
-        if boundary not in (*SAME_AS_BEFORE, ROLLED_BACK):
-            found = play(f"crash-{at}", database, redis_url, Deadline(at))
-            assert expected == found, f"crashed at boundary {at} ({boundary})"
+    assert {"committed", "after redis"} <= {boundary for _, boundary in undisturbed.kept}
+    for at, boundary in undisturbed.kept:
+        found = play(f"crash-{at}", opened, bench, Deadline(at))
+        assert expected == found, f"crashed at boundary {at} ({boundary})"

@@ -5,21 +5,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import psycopg
+import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from support.stepped_redis import SteppedRedis
 from support.trading import valuation
 from trading_pipeline.adapters.guards.guard import RiskGuard
+from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.adapters.store.ledger import Ledger
 from trading_pipeline.core.clock import Clock
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.account import TradingAccount
-
-SAME_AS_BEFORE = ("begin", "before redis")
-"""Nothing has happened since the boundary before: a crash here is a crash there."""
-ROLLED_BACK = "commit"
-"""Before it nothing is written: what a crash here leaves is what the boundary before left."""
 
 
 class Crash(BaseException):
@@ -63,6 +61,40 @@ class Recorder(Deadline):
             self.kept.append((len(self.seen), boundary))
         self._there = there
         super().reached(boundary)
+
+
+@dataclass(frozen=True)
+class Onlooker:
+    """Connections that see what is there for everybody, and pass no boundary."""
+
+    database: psycopg.Connection
+    redis: redis.Redis
+
+    def there(self, account: str) -> tuple[object, ...]:
+        """Return what tells whether anything was committed to the database, by whatever door, and the whole book."""
+        # Which transactions are over: where none that writes has ended in between, everybody reads the same rows. A
+        # count or the highest of them would miss one that began before another and ends after it.
+        ended = self.database.execute("select pg_current_snapshot()::text").fetchone()
+        return (ended, *(self.redis.dump(key) for key in book_keys(account)))
+
+    def recorder(self, account: str, beside: Callable[[], object] = lambda: None) -> Recorder:
+        """Follow a process of an account, and see where a crash of it leaves something of its own.
+
+        Args:
+            account: whose book to look at.
+            beside: what else there is: at a broker that keeps its books elsewhere.
+        """
+        return Recorder(look=lambda: (self.there(account), beside()))
+
+
+@contextmanager
+def looking_on(database_url: str, redis_url: str) -> Iterator[Onlooker]:
+    """Open connections of nobody who works."""
+    with (
+        psycopg.connect(database_url, autocommit=True) as database,
+        redis.Redis.from_url(redis_url) as client,
+    ):
+        yield Onlooker(database, client)
 
 
 class Watch(Protocol):
@@ -153,15 +185,3 @@ def wires(database_url: str, redis_url: str) -> Iterator[Wires]:
     opened = Wires(database_url, redis_url)
     with opened.ledger, opened.client:
         yield opened
-
-
-@contextmanager
-def dying_process(
-    name: str, database_url: str, redis_url: str, broker: Any, clock: Clock, deadline: Deadline
-) -> Iterator[TradingAccount]:
-    """Give an account as a process of its own has it: connections of its own, and a deadline at its boundaries."""
-    with (
-        wires(database_url, redis_url) as opened,
-        opened.process(name, broker, clock, deadline) as account,
-    ):
-        yield account

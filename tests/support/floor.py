@@ -11,15 +11,10 @@ from datetime import date
 from decimal import Decimal
 from itertools import count
 
-import psycopg
-import redis
-
-from support.alpaca.bench import OPEN, Bench, alpaca_bench
-from support.alpaca.exchange import Books
-from support.dying import Deadline, DyingBroker, Recorder, Wires, wires
+from support.alpaca.bench import Bench, alpaca_bench
+from support.dying import Deadline, DyingBroker, Onlooker, Recorder, Wires, looking_on, wires
 from support.trading import ACTION, BROAD, RUN, intent
 from support.virtual_time import shift_time
-from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.adapters.store.ledger import NewOrder
 from trading_pipeline.core.orders.model import ReferencePrice, Side
 from trading_pipeline.core.risk.limits import RiskLimits
@@ -33,19 +28,6 @@ from trading_pipeline.services.verification import compare
 LIMIT = Decimal("100.50")
 """What the orders that go on working ask for: the market is far from it."""
 DAEMON = Provenance(run_id="daemon")
-
-
-@dataclass(frozen=True)
-class Onlooker:
-    """Connections that see what is there for everybody, and pass no boundary."""
-
-    ledger: psycopg.Connection
-    redis: redis.Redis
-
-    def there(self, account: str) -> tuple[object, ...]:
-        """Return what tells whether anything was committed, and the whole book."""
-        commits = self.ledger.execute("select count(*) from ledger.commits").fetchone()
-        return (commits, *(self.redis.dump(key) for key in book_keys(account)))
 
 
 @dataclass
@@ -68,17 +50,12 @@ class Floor:
 
     def recorder(self) -> Recorder:
         """Follow a process, and see where a crash of it leaves something of its own."""
-        orders = self.bench.exchange.books.orders
-        return Recorder(
-            look=lambda: (self.onlooker.there(self.name), [(one.id, one.status) for one in orders.values()])
-        )
+        return self.onlooker.recorder(self.name, self.bench.there)
 
     def begin_anew(self, name: str, limits: RiskLimits = BROAD) -> None:
         """Go on with another account, of which the broker knows nothing yet: what is looked up stays little."""
         self.name = name
-        self.bench.waits.instant = OPEN
-        self.bench.exchange.books = Books(cash=Decimal(1_000_000))
-        self.bench.exchange.accepted.clear()
+        self.bench.begin_anew()
         self.sent.clear()
         with self.process() as account:
             RiskOperations(account).initialize_risk_book(limits, ACTION)
@@ -146,13 +123,12 @@ def looked_at(account: TradingAccount) -> None:
 def open_floor(name: str, database_url: str, redis_url: str, limits: RiskLimits = BROAD) -> Iterator[Floor]:
     """Open an account with a book and nothing in it."""
     with (
-        redis.Redis.from_url(redis_url) as client,
-        psycopg.connect(database_url, autocommit=True) as onlooker,
+        looking_on(database_url, redis_url) as onlooker,
         alpaca_bench(redis_url) as bench,
         wires(database_url, redis_url) as opened,
     ):
-        client.flushall()
-        floor = Floor(name, database_url, bench, opened, Onlooker(onlooker, client))
+        onlooker.redis.flushall()
+        floor = Floor(name, database_url, bench, opened, onlooker)
         with floor.process() as account:
             RiskOperations(account).initialize_risk_book(limits, ACTION)
         yield floor

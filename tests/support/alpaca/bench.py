@@ -89,6 +89,16 @@ class Bench:
     counter: redis.Redis
     waits: Waits
 
+    def begin_anew(self) -> None:
+        """Serve another account with money, no orders and four symbols, from the first instant on."""
+        self.waits.instant = OPEN
+        self.exchange = _opened(self.waits)
+        self.server.application = TradingApi(self.exchange)
+
+    def there(self) -> object:
+        """Return all that is at the broker, and the instant: who comes later may find another thing to do."""
+        return self.waits.instant, repr(self.exchange.books)
+
     def broker(self, *, account_id: str = ACCOUNT_ID, secret: str = SECRET, per_minute: int = 60_000) -> AlpacaBroker:
         """Open a broker as a process of its own would."""
         client = TradingClient(KEY_ID, secret, raw_data=True, url_override=self.server.url)
@@ -129,12 +139,16 @@ def cleared(order: OrderIntent) -> Clearance:
     return issue_clearance(request, epoch=1, sequence=1)
 
 
+def _opened(waits: Waits) -> PaperExchange:
+    prices = {"AAPL": Decimal("189.46"), "MSFT": Decimal("330.25"), "NVDA": Decimal("485.09"), "F": Decimal("0.95")}
+    return PaperExchange(now=waits.now, prices=prices)
+
+
 @contextmanager
 def alpaca_bench(redis_url: str, waits: Waits | None = None) -> Iterator[Bench]:
     """Give an account with money, no orders and four symbols."""
     waits = waits or Waits()
-    prices = {"AAPL": Decimal("189.46"), "MSFT": Decimal("330.25"), "NVDA": Decimal("485.09"), "F": Decimal("0.95")}
-    exchange = PaperExchange(now=waits.now, prices=prices)
+    exchange = _opened(waits)
     counter = redis.Redis.from_url(redis_url, socket_timeout=5)
     try:
         with alpaca_server(application=TradingApi(exchange)) as server:
