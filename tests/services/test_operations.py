@@ -1,22 +1,20 @@
 """What operators do is written down first, checked, and undone by nobody else."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import psycopg
 import pytest
-from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, quotes, trading_kit
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, hold, order, trading_kit
 
 from trading_pipeline.adapters.store.ledger import NewOrder
-from trading_pipeline.core.orders.model import Purpose, Side
+from trading_pipeline.core.orders.model import Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import VerdictCode
 from trading_pipeline.core.risk.halts import KillSwitch, OperatorAction
 from trading_pipeline.core.risk.limits import LimitChange, RiskLimits
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import OperatorError, TransientError
-from trading_pipeline.services.provenance import Provenance
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.status import read_status
 from trading_pipeline.services.submission import GRACE, SubmissionService
@@ -24,11 +22,6 @@ from trading_pipeline.services.submission import GRACE, SubmissionService
 
 class Died(BaseException):
     """The process is gone."""
-
-
-def _hold(kit: Kit, symbol: str = "AAPL", side: Side = Side.BUY, qty: int = 10) -> None:
-    SubmissionService(kit.account, RUN).submit(order(symbol, side, qty))
-    settle(kit.account, xnys().next(kit.exchange.current_session or SESSION))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +81,7 @@ def test_only_a_tripped_breaker_can_be_reset(kit: Kit) -> None:
 
 def test_a_tripped_breaker_lets_only_reducing_orders_through(kit: Kit) -> None:
     """The way out stays open, and it cannot cross zero."""
-    _hold(kit)
+    hold(kit)
     kit.operations.trip_circuit_breaker(ACTION)
     service, session = SubmissionService(kit.account, RUN), kit.exchange.current_session
     assert session is not None
@@ -109,98 +102,9 @@ def test_cancel_all_ends_orders_and_frees_their_exposure(kit: Kit) -> None:
     assert {} == kit.positions()
 
 
-def test_flatten_closes_everything_under_an_engaged_kill_switch(kit: Kit) -> None:
-    """Long and short; nothing is left and nothing is opened."""
-    SubmissionService(kit.account, RUN).submit(order("AAPL", Side.BUY, 10))
-    SubmissionService(kit.account, RUN).submit(order("MSFT", Side.SELL, 7))
-    settle(kit.account, xnys().next(SESSION))
-    kit.operations.engage_kill_switch(ACTION)
-    result = kit.operations.flatten_positions(ACTION, quotes)
-    assert [OrderState.ACCEPTED] * 2 == [one.order.state for one in result.submissions]
-
-    settle(kit.account, xnys().shift(SESSION, 2))
-    assert {} == kit.positions() == kit.exchange.positions()
-
-
-def test_a_flatten_under_an_engaged_switch_carries_who_and_why_and_only_reduces(kit: Kit) -> None:
-    """In the stored order, in its origin and in the audit; the guard holds it to what is not being closed already."""
-    _hold(kit, qty=10)
-    kit.operations.engage_kill_switch(ACTION)
-    getting_out = OperatorAction(operator="bob", reason="we get out of everything now")
-    (done,) = kit.operations.flatten_positions(getting_out, quotes).submissions
-
-    stored = kit.ledger.orders.get(done.order.client_order_id)
-    assert stored is not None
-    assert (OrderState.ACCEPTED, Purpose.FLATTEN, Side.SELL, 10) == (
-        stored.state,
-        stored.intent.purpose,
-        stored.intent.side,
-        stored.intent.qty,
-    )
-    said = {"operator": "bob", "reason": "we get out of everything now"}
-    assert said == {name: stored.origin[name] for name in said}
-    newest = next(row for row in kit.ledger.books.history(ACCOUNT) if row["action"] == "flatten_positions")
-    assert (said, {"AAPL": "10"}) == ({name: newest[name] for name in said}, newest["detail"])
-
-    service = SubmissionService(kit.account, Provenance.by_operator(getting_out))
-    beyond = replace(stored.intent, qty=1, repeat=stored.intent.repeat + 1)
-    for refused in (beyond, replace(beyond, side=Side.BUY, qty=1), replace(beyond, symbol="MSFT")):
-        verdict = service.submit(NewOrder(intent=refused, origin=said)).verdict
-        assert verdict is not None
-        assert VerdictCode.NOT_REDUCING is verdict.code
-    assert [10] == [one.qty for one in kit.exchange.open_orders()]
-
-
-def test_flatten_twice_closes_once(kit: Kit) -> None:
-    """The first flatten's orders are cancelled and asked for anew, never doubled."""
-    _hold(kit)
-    kit.operations.flatten_positions(ACTION, quotes)
-    kit.operations.flatten_positions(ACTION, quotes)
-    settle(kit.account, xnys().shift(SESSION, 2))
-    assert {} == kit.positions()
-
-
-def test_a_flatten_is_not_kept_by_one_of_another_account(kit: Kit) -> None:
-    """Ids say nothing of the account: one that another account has not sent yet is no order of ours to go on with."""
-    _hold(kit, qty=10)
-    asked = kit.operations.flatten_positions(ACTION, quotes).submissions[0].order.intent
-    others = replace(asked, account="another", repeat=asked.repeat + 1)
-    kit.ledger.orders.record(NewOrder(intent=others))
-    result = kit.operations.flatten_positions(ACTION, quotes)
-
-    assert ((), [OrderState.ACCEPTED]) == (result.still_open, [one.order.state for one in result.submissions])
-    settle(kit.account, xnys().shift(SESSION, 2))
-    assert {} == kit.positions()
-
-
-def test_a_second_flatten_counts_what_the_first_is_still_closing(kit: Kit) -> None:
-    """Its order could not be cancelled: it may fill, so it is not asked for again."""
-    _hold(kit, qty=10)
-    first = kit.operations.flatten_positions(ACTION, quotes)
-    kit.broker.cancel_failures.append(TransientError("429"))
-    second = kit.operations.flatten_positions(ACTION, quotes)
-
-    assert [10] == [one.order.intent.qty for one in first.submissions]
-    assert ((), (("AAPL", "orders over 10 shares are closing it already"),)) == (second.submissions, second.still_open)
-    settle(kit.account, xnys().shift(SESSION, 2))
-    assert {} == kit.positions()
-
-
-def test_a_flatten_closes_what_a_smaller_closing_order_leaves(kit: Kit) -> None:
-    """Three of ten are being sold by an order that cannot be cancelled now: seven are left."""
-    _hold(kit, qty=10)
-    SubmissionService(kit.account, RUN).submit(order(side=Side.SELL, qty=3, session=kit.exchange.current_session))
-    kit.broker.cancel_failures.append(TransientError("429"))
-    result = kit.operations.flatten_positions(ACTION, quotes)
-
-    assert [(7, OrderState.ACCEPTED)] == [(one.order.intent.qty, one.order.state) for one in result.submissions]
-    settle(kit.account, xnys().shift(SESSION, 2))
-    assert {} == kit.positions() == kit.exchange.positions()
-
-
 def test_lowering_a_limit_below_the_holding_leaves_only_reducing_orders(kit: Kit) -> None:
     """The holding stays, growing stops."""
-    _hold(kit, qty=10)
+    hold(kit, qty=10)
     kit.operations.set_risk_limits(RiskLimits(max_position_shares=5), ACTION)
     service, session = SubmissionService(kit.account, RUN), kit.exchange.current_session
     assert session is not None
@@ -211,7 +115,7 @@ def test_lowering_a_limit_below_the_holding_leaves_only_reducing_orders(kit: Kit
 
 def test_a_rebuild_keeps_positions_reservations_and_limits(kit: Kit) -> None:
     """The new book holds what the ledger knows, in a new epoch."""
-    _hold(kit, qty=10)
+    hold(kit, qty=10)
     session = kit.exchange.current_session
     assert session is not None
     SubmissionService(kit.account, RUN).submit(order("MSFT", qty=4, session=session))
@@ -238,7 +142,7 @@ def test_status_says_what_is_wrong_and_what_to_do(kit: Kit, redis_url: str) -> N
 
 def test_positions_of_the_ledger_book_and_broker_agree_after_everything(kit: Kit) -> None:
     """Three views of the same shares."""
-    _hold(kit, "AAPL", Side.BUY, 10)
+    hold(kit, "AAPL", Side.BUY, 10)
     _hold_more = order("AAPL", Side.SELL, 25, session=kit.exchange.current_session)
     SubmissionService(kit.account, RUN).submit(_hold_more)
     settle(kit.account, xnys().shift(SESSION, 2))
@@ -491,7 +395,7 @@ def test_cancel_all_goes_on_after_a_failure_and_reports_it(kit: Kit) -> None:
 
 def test_status_notices_when_ledger_book_and_broker_disagree(kit: Kit) -> None:
     """Three views of the same shares, compared every time."""
-    _hold(kit, qty=10)
+    hold(kit, qty=10)
     assert read_status(kit.account).healthy
     kit.guard.post(
         client_order_id="elsewhere",

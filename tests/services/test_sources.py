@@ -10,7 +10,7 @@ from trading_pipeline.core.sessions import xnys
 from trading_pipeline.errors import OrderStateUnknown
 from trading_pipeline.services.reconciliation import reconcile
 from trading_pipeline.services.settlement import settle
-from trading_pipeline.services.single_orders import cancel_order
+from trading_pipeline.services.single_orders import cancel_order, cancel_orders
 from trading_pipeline.services.submission import SubmissionService
 
 AT = datetime(2023, 9, 5, 14, 0, tzinfo=UTC)
@@ -67,6 +67,16 @@ def test_what_a_look_finds_is_no_event_of_the_broker(kit: Kit) -> None:
     assert [("accepted", "broker"), ("canceled", "broker")] == _said_by(kit, canceled)[2:]
     assert [("accepted", "broker"), ("filled", "broker")] == _said_by(kit, filled)[2:]
     assert [("accepted", "broker"), ("canceled", "reconciliation")] == _said_by(kit, gone)[2:]
+
+
+def test_an_answer_to_a_cancellation_that_a_look_asks_for_again_is_the_brokers(kit: Kit) -> None:
+    """The first one was lost on its way, of an order of which nobody knew whether the broker has it."""
+    kit.broker.after.append(OrderStateUnknown("the line broke"))
+    lost = SubmissionService(kit.account, RUN).submit(order()).order.client_order_id
+    kit.broker.cancel_failures.append(OrderStateUnknown("the line broke again"))
+    assert () == cancel_orders(kit.account, [kit.ledger.orders.get(lost)], ACTION).canceled
+    SubmissionService(kit.account, RUN).look_up()
+    assert [("submitted_unconfirmed", "system"), ("canceled", "broker")] == _said_by(kit, lost)[2:]
 
 
 def test_the_text_of_an_error_that_is_over_is_cleared_and_what_was_not_told_stays(kit: Kit) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 from support.alpaca.bench import Bench
-from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order, quotes
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, hold, order, quotes
 
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.sessions import xnys
@@ -23,11 +23,6 @@ AFTER_THE_CLOSE = datetime(2023, 9, 5, 20, 30, tzinfo=UTC)
 BEFORE_THE_NEXT_OPEN = datetime(2023, 9, 6, 12, 0, tzinfo=UTC)
 
 
-def _hold(kit: Kit) -> None:
-    SubmissionService(kit.account, RUN).submit(order("AAPL"))
-    settle(kit.account, NEXT)
-
-
 def _let_the_broker_hold(database_url: str, qty: int) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("update exchange.executions set qty = %s", (qty,))
@@ -35,7 +30,7 @@ def _let_the_broker_hold(database_url: str, qty: int) -> None:
 
 def test_an_account_that_agrees_ties_out_and_trades_on(kit: Kit) -> None:
     """With what it held, sealed."""
-    _hold(kit)
+    hold(kit)
     found = tie_out(kit.account, ACTION)
     assert (NEXT, True, ()) == (found.session, found.agrees, found.differences)
     require_agreement(found)
@@ -48,7 +43,7 @@ def test_an_account_that_agrees_ties_out_and_trades_on(kit: Kit) -> None:
 
 def test_after_a_failed_tie_out_nothing_is_recorded_or_sent_until_one_succeeds(kit: Kit, database_url: str) -> None:
     """Flattening stays possible."""
-    _hold(kit)
+    hold(kit)
     _let_the_broker_hold(database_url, 12)
     found = tie_out(kit.account, ACTION)
     assert not found.agrees
@@ -67,7 +62,7 @@ def test_after_a_failed_tie_out_nothing_is_recorded_or_sent_until_one_succeeds(k
 
 def test_flattening_works_after_a_failed_tie_out(kit: Kit, database_url: str) -> None:
     """It brings the account nearer to nothing."""
-    _hold(kit)
+    hold(kit)
     _let_the_broker_hold(database_url, 12)
     tie_out(kit.account, ACTION)
     _let_the_broker_hold(database_url, 10)
@@ -78,7 +73,7 @@ def test_flattening_works_after_a_failed_tie_out(kit: Kit, database_url: str) ->
 
 def test_an_order_that_a_crash_left_cleared_waits_for_a_tie_out_that_succeeds(kit: Kit, database_url: str) -> None:
     """Whoever resumes does not send it meanwhile; it keeps its exposure."""
-    _hold(kit)
+    hold(kit)
     kit.broker.before = [TransientError("429: too many requests", retry_after_seconds=30)]
     service = SubmissionService(kit.account, RUN)
     left = service.submit(order("MSFT", session=NEXT)).order
@@ -99,7 +94,7 @@ def test_an_order_that_a_crash_left_cleared_waits_for_a_tie_out_that_succeeds(ki
 
 def test_a_submission_that_is_complete_may_be_repeated_after_a_failed_tie_out(kit: Kit, database_url: str) -> None:
     """Nothing would be recorded or sent."""
-    _hold(kit)
+    hold(kit)
     done = SubmissionService(kit.account, RUN).submit(order("MSFT", session=NEXT)).order
     _let_the_broker_hold(database_url, 12)
     tie_out(kit.account, ACTION)
@@ -155,13 +150,13 @@ def test_an_order_that_may_still_work_makes_its_session_one_to_tie_out(account: 
 
 def test_the_simulated_exchange_wants_no_tie_out_that_no_run_has_made(kit: Kit) -> None:
     """It has a session only when a run brings it there."""
-    _hold(kit)
+    hold(kit)
     assert missing_tie_out(kit.account) is None
 
 
 def test_a_session_that_was_left_behind_shows_the_answer_it_got(kit: Kit) -> None:
     """And none where it got none."""
-    _hold(kit)
+    hold(kit)
     given = tie_out_session(kit.account, NEXT, ACTION)
     settle(kit.account, xnys().next(NEXT))
     assert given == tie_out_session(kit.account, NEXT, ACTION)

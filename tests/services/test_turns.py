@@ -121,6 +121,22 @@ def test_an_order_that_waits_for_its_place_holds_no_other(
     assert ["AAPL"] == [one.symbol for one in bench.exchange.accepted]
 
 
+def test_what_was_sent_is_recorded_when_nobody_can_tell_whether_the_next_may_leave(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """The count of requests is gone in between: the order before it is no less sent, the next one stays cleared."""
+
+    def loses_count() -> None:
+        (budget,) = bench.counter.keys("alpaca:*:trading:budget")
+        bench.counter.delete(budget)
+        bench.counter.set(budget, "no count")
+
+    bench.server.meanwhile["POST", ORDERS] = loses_count
+    sent, kept = _submit(account, order("AAPL"), order("MSFT"))
+    assert (OrderState.ACCEPTED, OrderState.CLEARED) == (sent.order.state, kept.order.state)
+    assert ["AAPL"] == [one.symbol for one in bench.exchange.accepted]
+
+
 def test_nothing_is_read_between_the_last_check_and_the_order(account: TradingAccount, bench: Bench) -> None:
     """A switch pressed while Alpaca is asked what an order's rules depend on keeps the order: the looks come first."""
     bench.server.meanwhile["GET", "/v2/assets"] = lambda: _press(account)

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import redis
 from support.packing import change
-from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, order
+from support.trading import ACCOUNT, ACTION, RUN, SESSION, Kit, hold, order
 
 from trading_pipeline.adapters.guards import records
 from trading_pipeline.adapters.guards.keys import book_keys
@@ -31,11 +31,6 @@ NEXT = xnys().next(SESSION)
 def _submit(kit: Kit, symbol: str = "AAPL", qty: int = 10) -> OrderRecord:
     session = kit.exchange.current_session or SESSION
     return SubmissionService(kit.account, RUN).submit(order(symbol, qty=qty, session=session)).order
-
-
-def _hold(kit: Kit, symbol: str = "AAPL", qty: int = 10) -> None:
-    _submit(kit, symbol, qty)
-    settle(kit.account, xnys().next(kit.exchange.current_session or SESSION))
 
 
 def _found(kit: Kit) -> set[tuple[DifferenceKind, str]]:
@@ -62,13 +57,13 @@ values ('by-hand', 'sim-by-hand', %s, 'NVDA', 'buy', 5, 'market', 'day', %s, 'ac
 def test_three_records_that_agree_have_no_difference(kit: Kit) -> None:
     """With a position, a live order, and one that was filled."""
     assert set() == _found(kit)
-    _hold(kit)
+    hold(kit)
     _submit(kit, "MSFT")
     assert set() == _found(kit)
 
 
 def _position(kit: Kit) -> str:
-    _hold(kit)
+    hold(kit)
     fill = {"client_order_id": "x", "execution_id": "x", "symbol": "AAPL", "side": Side.BUY, "price_ticks": 1_000_000}
     kit.guard.post(qty=5, **fill, **_current(kit))
     return "AAPL"
@@ -276,8 +271,8 @@ def test_a_rebuild_books_what_explains_and_opens_the_gate(kit: Kit) -> None:
 
 def test_a_rebuild_never_adopts_what_it_cannot_explain(kit: Kit, database_url: str) -> None:
     """The gate is closed with the difference as its reason, the symbol is in quarantine, the others reduce."""
-    _hold(kit, "AAPL")
-    _hold(kit, "MSFT")
+    hold(kit, "AAPL")
+    hold(kit, "MSFT")
     _exchange(database_url, FOREIGN, ACCOUNT, xnys().shift(NEXT, 5))
     _exchange(database_url, "update exchange.executions set qty = 25 where symbol = 'AAPL'")
     record = kit.operations.rebuild_risk_book(ACTION)
@@ -299,7 +294,7 @@ def test_a_rebuild_never_adopts_what_it_cannot_explain(kit: Kit, database_url: s
 
 def test_a_difference_that_lasts_keeps_its_quarantine_through_another_rebuild(kit: Kit, database_url: str) -> None:
     """One audit row says so, in the operator's name; a solved one opens the gate, and a person releases the symbol."""
-    _hold(kit)
+    hold(kit)
     _exchange(database_url, "update exchange.executions set qty = 25")
     for _ in range(2):
         kit.operations.rebuild_risk_book(ACTION)

@@ -14,7 +14,7 @@ from trading_pipeline.adapters.guards.keys import book_keys
 from trading_pipeline.adapters.store.ledger import OrderRecord
 from trading_pipeline.core.risk.limits import LimitChange
 from trading_pipeline.core.sessions import xnys
-from trading_pipeline.services.differences import ADVICE, Difference, DifferenceKind
+from trading_pipeline.services.differences import Difference, DifferenceKind
 from trading_pipeline.services.settlement import settle
 from trading_pipeline.services.submission import SubmissionService
 from trading_pipeline.services.verification import compare, verify_book
@@ -193,10 +193,3 @@ def test_a_fill_and_an_end_that_the_history_lost_are_named(kit: Kit, raw: redis.
     } == {(one.kind, one.subject, one.ledger, one.book) for one in verify_book(kit.account).differences}
     kit.operations.rebuild_risk_book(ACTION)
     assert ([], [False, False]) == (compare(kit.account), [raw.hexists(KEYS.history, one) for one in fields])
-
-
-def test_every_difference_says_what_to_do() -> None:
-    """A kind that has no advice of its own is mended by a rebuild."""
-    for kind in DifferenceKind:
-        told = Difference(kind=kind, subject="x").what_to_do
-        assert ADVICE.get(kind, "rebuild-risk-book") == told

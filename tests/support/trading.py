@@ -21,6 +21,8 @@ from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.provenance import Provenance
+from trading_pipeline.services.settlement import settle
+from trading_pipeline.services.submission import SubmissionService
 from trading_pipeline.services.valuation import Quotes, Valuation
 
 ACCOUNT = "test-account"
@@ -218,6 +220,13 @@ def trading_kit(
     finally:
         exchange.close()
         client.close()
+
+
+def hold(kit: Kit, symbol: str = "AAPL", side: Side = Side.BUY, qty: int = 10) -> None:
+    """Fill an order at the next open, and let the account hear of it."""
+    session = kit.exchange.current_session or SESSION
+    SubmissionService(kit.account, RUN).submit(order(symbol, side, qty, session=session))
+    settle(kit.account, xnys().next(session))
 
 
 def quotes(session: date, symbols: Collection[str]) -> dict[str, ReferencePrice]:

@@ -76,8 +76,12 @@ def _state(ledger: LedgerView, book: BookSnapshot) -> Iterator[Difference]:
         yield Difference(kind=DifferenceKind.GATE, subject="gate", ledger=record.gate, book=book.gate)
     yield from _reasons(record, book)
     yield from _listed(DifferenceKind.BLOCKED_SYMBOL, "blocked", ledger.blocked, book.blocked)
+    yield from _quarantines(ledger, book)
+
+
+def _quarantines(ledger: LedgerView, book: BookSnapshot) -> Iterator[Difference]:
     # A quarantine ends by the clock: one whose end has come is over, whether or not it is still written down.
-    shut = {name: until for name, until in book.quarantined.items() if until is None or until > record.read_at}
+    shut = {name: until for name, until in book.quarantined.items() if until is None or until > ledger.book.read_at}
     yield from _listed(
         DifferenceKind.QUARANTINED_SYMBOL, "in quarantine", frozenset(ledger.quarantined), frozenset(shut)
     )
@@ -117,15 +121,15 @@ def _listed(kind: DifferenceKind, word: str, ledger: frozenset[str], book: froze
 def _limits(ledger: LedgerView, book: BookSnapshot) -> Iterator[Difference]:
     record, wanted = ledger.book, ledger.book.limits
     there = replace(book.limits, monitor=wanted.monitor).as_text()
-    apart_already: set[tuple[str, str | None]] = set()
+    named: set[tuple[str, str | None]] = set()
     for name, value in wanted.as_text().items():
         if _number(value) != _number(there[name]):
-            apart_already.add((name, None))
+            named.add((name, None))
             yield Difference(kind=DifferenceKind.LIMIT, subject=name, ledger=value, book=there[name])
     own = [_own_limits(limits.in_force(record.read_at)) for limits in (record.limit_set, book.limit_set)]
     for subject in sorted(own[0].keys() | own[1].keys()):
         if own[0].get(subject) != own[1].get(subject):
-            apart_already.add(subject)
+            named.add(subject)
             said = [side.get(subject) for side in own]
             yield Difference(
                 kind=DifferenceKind.LIMIT,
@@ -134,15 +138,15 @@ def _limits(ledger: LedgerView, book: BookSnapshot) -> Iterator[Difference]:
                 ledger=str(said[0] if said[0] is not None else "none"),
                 book=str(said[1] if said[1] is not None else "none"),
             )
-    yield from _courses(record, book, apart_already)
+    yield from _courses(record, book, named)
 
 
-def _courses(record: BookRecord, book: BookSnapshot, apart: Collection[tuple[str, str | None]]) -> Iterator[Difference]:
-    """Compare when the limits that bind now end, and what holds then."""
+def _courses(record: BookRecord, book: BookSnapshot, named: Collection[tuple[str, str | None]]) -> Iterator[Difference]:
+    """Compare when the limits that bind now end, and what holds then; those that differ now are named already."""
     courses = [_course(limits, record.read_at) for limits in (record.limit_set, book.limit_set)]
     for subject in sorted(courses[0].keys() | courses[1].keys(), key=lambda one: (one[0], one[1] or "")):
         said = [side.get(subject, []) for side in courses]
-        if said[0] != said[1] and subject not in apart:
+        if said[0] != said[1] and subject not in named:
             yield Difference(
                 kind=DifferenceKind.LIMIT_END,
                 subject=_named(subject),

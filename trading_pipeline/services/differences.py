@@ -56,7 +56,8 @@ class DifferenceKind(StrEnum):
 _REBUILD = "rebuild-risk-book"
 _SETTLE = "run the job `reports` for the broker's session: it settles"
 _BROKER = "engage the kill switch, then compare with the broker's own record"
-ADVICE: Mapping[DifferenceKind, str] = {
+_SHARES_AT_THE_BROKER = "compare with the broker's statement; reconcile books what no execution explains as others'"
+_ADVICE: Mapping[DifferenceKind, str] = {
     DifferenceKind.BOOK_MISSING: f"{_REBUILD}, or initialize-risk-book for a new account",
     DifferenceKind.EPOCH: f"reconcile: it tells the book what it never heard; if it lost something, {_REBUILD}",
     DifferenceKind.ORDER_UNKNOWN_TO_LEDGER: "reconcile: it records what others do in the account",
@@ -86,7 +87,9 @@ class Difference:
     @property
     def what_to_do(self) -> str:
         """The next step of an operator."""
-        return ADVICE.get(self.kind, _REBUILD)
+        if self.kind is DifferenceKind.POSITION and self.broker:
+            return _SHARES_AT_THE_BROKER
+        return _ADVICE.get(self.kind, _REBUILD)
 
     def describe(self) -> str:
         """Return the difference as one line."""

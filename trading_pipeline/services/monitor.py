@@ -61,8 +61,8 @@ class Assessment:
         return [one.as_row() for one in self.readings]
 
 
-def assess(account: TradingAccount, *, bring_home: Callable[[], object] | None = None) -> Assessment:
-    """Judge every rule as of now; change nothing but what `bring_home` does, for which see `verify_book`.
+def assess(account: TradingAccount, *, settle: Callable[[], object] | None = None) -> Assessment:
+    """Judge every rule as of now; change nothing but what `settle` does, for which see `verify_book`.
 
     Raises:
         ServerUnavailable: PostgreSQL did not answer. Of another server the assessment says so itself.
@@ -70,7 +70,7 @@ def assess(account: TradingAccount, *, bring_home: Callable[[], object] | None =
     session = account.session()
     if session is None:
         return Assessment(session=None)
-    verification, unreachable = _verified(account, bring_home)
+    verification, unreachable = _verified(account, settle)
     facts = _facts(account, session, verification)
     readings = judge(facts, account.ledger.books.get(account.account).limits.monitor)
     if verification is None:
@@ -222,9 +222,9 @@ def _without_freshness(account: TradingAccount, session: date) -> int | str:
     return len(account.calendar.between(newest, judged)) - 1
 
 
-def _verified(account: TradingAccount, bring_home: Callable[[], object] | None) -> tuple[Verification | None, str]:
+def _verified(account: TradingAccount, settle: Callable[[], object] | None) -> tuple[Verification | None, str]:
     try:
-        return verify_book(account, bring_home=bring_home), ""
+        return verify_book(account, settle=settle), ""
     except TransientError as away:
         log.warning("ledger, book and broker could not be compared", reason=away.message)
         return None, away.message

@@ -32,7 +32,7 @@ from trading_pipeline.services.settlement import (
 )
 from trading_pipeline.services.verification import read_views, unawaited
 
-SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+_SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 """The periods of the guard's token buckets."""
 
 log = structlog.get_logger(__name__)
@@ -238,8 +238,8 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
             for session, one in sessions.items()
         },
         intents=tuple(one for one, _ in lately),
-        cleared_last_second=sum(age < SECOND for _, age in lately),
-        cleared_last_minute=sum(age < MINUTE for _, age in lately),
+        cleared_last_second=sum(age < _SECOND for _, age in lately),
+        cleared_last_minute=sum(age < _MINUTE for _, age in lately),
     )
 
 
@@ -249,7 +249,7 @@ def _cleared_lately(account: TradingAccount, record: BookRecord) -> list[tuple[R
     A clearance is recorded after it was given, and the book is written after this was read: both make it seem younger
     than it is, so nothing is let through too early.
     """
-    rows = account.ledger.cleared.lately(account.account, max(_longest_window(record.limit_set), MINUTE))
+    rows = account.ledger.cleared.lately(account.account, max(_longest_window(record.limit_set), _MINUTE))
     return [
         (
             RecentIntent(

@@ -81,7 +81,7 @@ def reservation_differences(ledger: LedgerView, book: BookSnapshot) -> Iterator[
                 DifferenceKind.RESERVATION_DIFFERS, order_id, order.intent.symbol, wanted, _holding(held)
             )
         else:
-            yield from _apart(held, _terms(ledger.members.get(order_id, chain.live), held))
+            yield from _other_terms(held, _terms(ledger.members.get(order_id, chain.live), held))
     yield from _reserved_for_others(ledger, book)
     untold_ends = {*ledger.unreleased, *ledger.unsettled, *untold, *ledger.external}
     for order_id, held in book.reservations.items():
@@ -101,7 +101,7 @@ def _reserved_for_others(ledger: LedgerView, book: BookSnapshot) -> Iterator[Dif
             yield _reservation(kind, order_id, other.symbol, wanted, there)
         else:
             held_as = reservation_of_others(other, sequence=held.sequence, trade_session=held.trade_session)
-            yield from _apart(held, {name: {value} for name, value in _figures(held_as).items()})
+            yield from _other_terms(held, {name: {value} for name, value in _figures(held_as).items()})
 
 
 def _terms(orders: Sequence[OrderRecord], held: Reservation) -> dict[str, set[_Term]]:
@@ -133,7 +133,7 @@ def _figures(held: Reservation) -> dict[str, _Term]:
     }
 
 
-def _apart(held: Reservation, terms: Mapping[str, Collection[_Term]]) -> Iterator[Difference]:
+def _other_terms(held: Reservation, terms: Mapping[str, Collection[_Term]]) -> Iterator[Difference]:
     there = _figures(held)
     apart = [name for name in there if name in terms and there[name] not in terms[name]]
     if apart:

@@ -279,9 +279,9 @@ class SubmissionService:
         asked = {order.client_order_id: find_at_broker(self._account, order) for order in orders}
         return {order_id: found for order_id, found in asked.items() if found is not None}
 
-    def _adopt(self, stored: OrderRecord, found: BrokerOrder) -> OrderRecord:
+    def _adopt(self, stored: OrderRecord, found: BrokerOrder, source: Source = Source.RECONCILIATION) -> OrderRecord:
         log.info("order found at the broker", client_order_id=stored.client_order_id, state=found.state.value)
-        return take_over(self._account, stored, found, "found at the broker", Source.RECONCILIATION)
+        return take_over(self._account, stored, found, "found at the broker", source)
 
     def look_up_order(self, order: OrderRecord) -> list[Submission]:
         """Look up an order of which we do not know whether the broker has it, and ask again for a cancellation.
@@ -292,10 +292,10 @@ class SubmissionService:
         too_late = order.state is OrderState.CLEARED and not self._tradable(order)
         if not (canceled or too_late or order.state is OrderState.SUBMITTED_UNCONFIRMED):
             return []
-        found = self._account.broker.cancel(order.client_order_id) if canceled else None
-        found = found or find_at_broker(self._account, order)
+        answer = self._account.broker.cancel(order.client_order_id) if canceled else None
+        found = answer or find_at_broker(self._account, order)
         if found is not None:
-            adopted = self._adopt(order, found)
+            adopted = self._adopt(order, found, Source.RECONCILIATION if answer is None else Source.BROKER)
             pass_on(self._account)
             return [Submission(order=adopted)]
         end = OrderState.CANCELED if canceled else OrderState.EXPIRED

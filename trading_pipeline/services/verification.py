@@ -80,14 +80,14 @@ def verify_book(
     account: TradingAccount,
     *,
     patience_seconds: int = PATIENCE_SECONDS,
-    bring_home: Callable[[], object] | None = None,
+    settle: Callable[[], object] | None = None,
 ) -> Verification:
     """Compare ledger, book and broker; report only what two comparisons in a row find alike.
 
     An order between two of its steps looks like a difference for a moment. So when the first look finds any, the
     second takes the account's lane, in which no order is under way. Where the lane stays busy the second look is taken
-    all the same, and what it shares with the first is reported. `bring_home` settles before the second look, in the
-    lane: what both looks share then is no news that nobody has brought home yet.
+    all the same, and what it shares with the first is reported. `settle` brings the broker's news home before the
+    second look, in the lane: what both looks share then is none that merely was not booked yet.
 
     Raises:
         ServerUnavailable: PostgreSQL, Redis or the broker did not answer.
@@ -95,7 +95,7 @@ def verify_book(
     first = compare(account)
     if not first:
         return Verification(account=account.account, differences=())
-    second, quiet = _compare_quietly(account, patience_seconds, bring_home)
+    second, quiet = _compare_quietly(account, patience_seconds, settle)
     found = tuple(one for one in second if one in first)
     for one in found:
         log.warning("ledger, book and broker disagree", difference=one.describe())
@@ -106,7 +106,7 @@ def verify_book(
         differences=found,
         awaited=awaited,
         quiet=quiet,
-        settled=quiet and bring_home is not None,
+        settled=quiet and settle is not None,
     )
 
 
@@ -247,15 +247,15 @@ def read_ledger(account: TradingAccount, working: Collection[str] = ()) -> Ledge
 
 
 def _compare_quietly(
-    account: TradingAccount, seconds: int, bring_home: Callable[[], object] | None
+    account: TradingAccount, seconds: int, settle: Callable[[], object] | None
 ) -> tuple[list[Difference], bool]:
     try:
         with account.ledger.lane(account.account, seconds=seconds):
-            if bring_home is not None:
-                bring_home()
+            if settle is not None:
+                settle()
             return compare(account), True
     except ServerUnavailable as busy:
-        log.info("the account is being worked on: compared meanwhile", reason=busy.message)
+        log.info("the account could not be had alone: compared all the same", reason=busy.message)
         return compare(account), False
 
 

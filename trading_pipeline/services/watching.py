@@ -1,4 +1,4 @@
-"""The risk monitor's whole look at an account, every 30 s in a session and before orders: `monitor` judges."""
+"""The risk monitor's whole look at an account, every 30 s in a session and after a run's orders: `monitor` judges."""
 
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.monitor import Assessment, act_on, assess
@@ -14,10 +14,10 @@ def watch(account: TradingAccount) -> Assessment:
     Raises:
         ServerUnavailable: PostgreSQL did not answer. Of another server the assessment says so itself.
     """
-    return act_on(account, assess(account, bring_home=lambda: _bring_home(account)))
+    return act_on(account, assess(account, settle=lambda: _settle(account)))
 
 
-def _bring_home(account: TradingAccount) -> None:
+def _settle(account: TradingAccount) -> None:
     session = account.broker.current_session
     if session is not None:
         settle_in_lane(account, session, must_judge=False)

@@ -71,7 +71,7 @@ class AccountGate:
         return self._monotonic() - min(self._account_at, self._clock_at) <= CHECK_SECONDS
 
     def require_ready(self, *, since_turn: float = 0.0) -> AccountFacts:
-        """Check that an order may be sent now, by looks `CHECK_SECONDS` old at its turn; return what they saw.
+        """Check that an order may be sent now, by looks at most `CHECK_SECONDS` old at its turn; return what they saw.
 
         Raises:
             WrongAccount: the account is another than the pinned one.
