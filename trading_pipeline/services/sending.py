@@ -9,7 +9,7 @@ from trading_pipeline.adapters.store.ledger import Batch, OrderRecord
 from trading_pipeline.core.orders.model import Purpose, ReferencePrice
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import Clearance, Verdict
-from trading_pipeline.errors import NotYet, OrderRejected, OrderStateUnknown, TransientError
+from trading_pipeline.errors import OrderRejected, OrderStateUnknown, PipelineError, TransientError
 from trading_pipeline.services.account import TradingAccount
 
 Cleared = tuple[OrderRecord, Verdict]
@@ -70,9 +70,13 @@ class Sending:
         return True
 
     def _is_its_turn(self, order: OrderRecord) -> bool:
+        """Whether a later order of the batch may leave now. Why not is found out again as the first of the next one.
+
+        No failure passes: it would take the answers with it of the orders that were sent before.
+        """
         try:
             self._account.broker.await_turn(order.intent, replaced_id=order.replaces, at_once=True)
-        except NotYet:
+        except PipelineError:
             return False
         return True
 
