@@ -293,6 +293,26 @@ def test_a_rebuilt_book_holds_the_chain_as_before(account: TradingAccount, bench
     end_of_all(account, bench)
 
 
+@pytest.mark.parametrize("filled", [6, 10], ids=["as_many", "more"])
+def test_a_book_is_rebuilt_where_the_old_order_fills_what_its_replacement_asks_for(
+    account: TradingAccount, bench: Bench, filled: int
+) -> None:
+    """Nothing is left that the replacement could fill, which is no reason to have no book."""
+    old = working(account)
+    bench.exchange.replaces_at_once = False
+    new = change(account, old, qty=6).order.client_order_id
+    bench.exchange.fill(old, filled)
+    bench.waits.sleep(31)
+    settle(account, SESSION)
+    stored = account.ledger.orders.get(new)
+    assert stored is not None
+    assert Decimal(filled) == stored.carried_qty
+    RiskOperations(account).rebuild_risk_book(ACTION)
+    assert [] == compare(account)
+    bench.exchange.end(new, "rejected")
+    end_of_all(account, bench)
+
+
 def test_a_replacement_that_works_for_too_many_shares_is_cancelled(account: TradingAccount, bench: Bench) -> None:
     """The broker takes the quantity for what is to come: never more than was asked for, and a person is told."""
     old = working(account)

@@ -126,6 +126,16 @@ def test_a_clearance_of_a_book_that_was_replaced_meanwhile_is_none(kit: Kit) -> 
     assert SessionCount(1, 1000 * DOLLAR) == _counted(kit.account)
 
 
+def test_an_order_whose_clearance_is_none_is_no_duplicate_of_itself(kit: Kit) -> None:
+    """A book that is made anew after that was recorded does not take it for an order that was sent."""
+    stored, verdict = _cleared(kit)
+    kit.operations.rebuild_risk_book(ACTION)
+    kit.ledger.orders.record_verdict(stored, verdict)
+    kit.operations.rebuild_risk_book(ACTION)
+    assert OrderState.ACCEPTED is _submit(kit.account).state
+    assert SessionCount(1, 1000 * DOLLAR) == _counted(kit.account)
+
+
 def test_a_rebuild_holds_an_order_at_the_price_it_was_judged_at(account: TradingAccount, bench: Bench) -> None:
     """That of now, where its own had become too old; asked again after a crash, at the one the book holds already."""
     new = order("AAPL", limit_price=Decimal("100.50"))

@@ -42,7 +42,7 @@ select trade_session, sum(orders)::bigint as orders, sum(unrecorded)::bigint as 
 # An order is touched when its clearance is recorded, so the orders say of which the decisions have to be looked at.
 _LATELY = """
 select o.client_order_id, o.strategy_id, o.symbol, o.side, o.qty - floor(o.carried_qty)::bigint as qty, o.trade_session,
-       clock_timestamp() - d.at as age
+       clock_timestamp() - d.at as age, o.guard_sequence is not null and o.qty > floor(o.carried_qty) as asked_for
   from ledger.orders o join ledger.risk_decisions d using (client_order_id)
  where o.account = %(account)s and d.code = 'cleared'
    and o.updated_at > clock_timestamp() - %(within)s and d.at > clock_timestamp() - %(within)s
@@ -109,8 +109,9 @@ class Cleared:
     def lately(self, account: str, within: timedelta) -> list[DictRow]:
         """Return each clearance that was recorded no longer ago than this, the oldest first: of what, and its age.
 
-        Of a replacement the shares are those that it could fill beyond what its chain had filled. A clearance is
-        recorded after the guard gave it, so none is younger than it is said to be here.
+        Of a replacement the shares are those that it could fill beyond what its chain has filled. A clearance is
+        recorded after the guard gave it, so none is younger than it is said to be here. `asked_for` is false where none
+        are left, and where the clearance was of a book that had been replaced: that order is to be asked for again.
         """
         return self._pool.rows(_LATELY, {"account": account, "within": within})
 
