@@ -27,7 +27,9 @@ with newest as (
            sum(ceil(o.filled_qty) * {JUDGED_PRICE}) as dollars,
            sum(o.filled_qty - coalesce(untold.qty, 0)) as told, coalesce(sum(fractions.fills), 0) as fractions,
            min({JUDGED_PRICE}) as lowest, max({JUDGED_PRICE}) as highest,
-           bool_and(o.judged_price is not null or o.guard_sequence is null) as exact
+           bool_and((o.judged_price is not null or o.guard_sequence is null)
+                    and not exists (select from ledger.orders other where other.chain = o.chain
+                                       and other.trade_session <> o.trade_session)) as exact
       from newest join ledger.orders o on o.trade_session = newest.session
       left join untold using (client_order_id) left join fractions using (client_order_id)
      where o.account = %(account)s and (o.guard_sequence is not null or o.state = any(%(ended)s))
@@ -84,7 +86,8 @@ class ClearedSession:
         least: dollars that the guard must count as filled at least: it was not told of every fill, and of orders that
             replaced one another only the prices are known, not at which of them a share was held.
         most: dollars that it may count as filled at most.
-        exact: every judged price is known, so that the guard's count lies between the two.
+        exact: every judged price is known, and no order took the place of one of another session, so that the guard's
+            count lies between the two.
     """
 
     orders: int
