@@ -21,7 +21,7 @@ from trading_pipeline.services.single_orders import OrderChange, cancel_order, r
 from trading_pipeline.services.status import read_status
 from trading_pipeline.services.submission import Submission, SubmissionService
 from trading_pipeline.services.sweep import sweep
-from trading_pipeline.services.verification import compare
+from trading_pipeline.services.verification import compare, compare_book, read_ledger
 
 LIMIT = Decimal("100.50")
 
@@ -259,6 +259,21 @@ def test_fills_of_the_old_order_while_it_is_being_replaced_count_once(account: T
     assert Decimal(12) == bench.exchange.positions()["AAPL"]
     assert [OrderState.REPLACED, OrderState.FILLED] == states(account, old, new)
     assert [] == account.ledger.alerts.latest()
+
+
+def test_a_replacement_that_fills_before_the_old_order_is_seen_replaced_holds_nothing_more(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """The broker's word about the old order lags behind the executions: ledger and book agree, a new book as well."""
+    old = working(account)
+    bench.exchange.replaces_at_once = False
+    new = change(account, old, qty=12).order.client_order_id
+    bench.exchange.fill(new, 12)
+    settle(account, SESSION)
+    assert [OrderState.ACCEPTED, OrderState.FILLED] == states(account, old, new)
+    assert ({}, []) == (held(account), compare_book(account, read_ledger(account)))
+    RiskOperations(account).rebuild_risk_book(ACTION)
+    assert ({}, []) == (held(account), compare_book(account, read_ledger(account)))
 
 
 def test_asked_again_it_returns_what_was_asked_for_before(account: TradingAccount, bench: Bench) -> None:

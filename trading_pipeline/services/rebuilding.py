@@ -213,7 +213,8 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
         reservation_of_others(one, sequence=record.high_sequence, trade_session=_next_session(account))
         for one in ledger.externals.working(name).values()
     ]
-    ours = [reservation_of(chain, record.high_sequence) for chain in chains_of(live) if chain.held > 0]
+    members = ledger.chains.members({one.chain for one in live if one.chain is not None})
+    ours = [reservation_of(chain, record.high_sequence) for chain in chains_of(live, members) if chain.held > 0]
     sessions = ledger.cleared.by_session(name)
     lately = account.ledger.cleared.lately(name, max(_longest_window(record.limit_set), MINUTE))
     return BookState(
