@@ -21,7 +21,7 @@ from trading_pipeline.services.single_orders import OrderChange, cancel_order, r
 from trading_pipeline.services.status import read_status
 from trading_pipeline.services.submission import Submission, SubmissionService
 from trading_pipeline.services.sweep import sweep
-from trading_pipeline.services.verification import compare
+from trading_pipeline.services.verification import compare, compare_book, read_ledger
 
 LIMIT = Decimal("100.50")
 
@@ -261,6 +261,21 @@ def test_fills_of_the_old_order_while_it_is_being_replaced_count_once(account: T
     assert [] == account.ledger.alerts.latest()
 
 
+def test_a_replacement_that_fills_before_the_old_order_is_seen_replaced_holds_nothing_more(
+    account: TradingAccount, bench: Bench
+) -> None:
+    """The broker's word about the old order lags behind the executions: ledger and book agree, a new book as well."""
+    old = working(account)
+    bench.exchange.replaces_at_once = False
+    new = change(account, old, qty=12).order.client_order_id
+    bench.exchange.fill(new, 12)
+    settle(account, SESSION)
+    assert [OrderState.ACCEPTED, OrderState.FILLED] == states(account, old, new)
+    assert ({}, []) == (held(account), compare_book(account, read_ledger(account)))
+    RiskOperations(account).rebuild_risk_book(ACTION)
+    assert ({}, []) == (held(account), compare_book(account, read_ledger(account)))
+
+
 def test_asked_again_it_returns_what_was_asked_for_before(account: TradingAccount, bench: Bench) -> None:
     """The same change is one order; another change of the old order names the one that took its place."""
     old = working(account)
@@ -290,6 +305,26 @@ def test_a_rebuilt_book_holds_the_chain_as_before(account: TradingAccount, bench
     sweep(account)
     RiskOperations(account).rebuild_risk_book(ACTION)
     assert ({old: Decimal(5)}, []) == (held(account), compare(account))
+    end_of_all(account, bench)
+
+
+@pytest.mark.parametrize("filled", [6, 10], ids=["as_many", "more"])
+def test_a_book_is_rebuilt_where_the_old_order_fills_what_its_replacement_asks_for(
+    account: TradingAccount, bench: Bench, filled: int
+) -> None:
+    """Nothing is left that the replacement could fill, which is no reason to have no book."""
+    old = working(account)
+    bench.exchange.replaces_at_once = False
+    new = change(account, old, qty=6).order.client_order_id
+    bench.exchange.fill(old, filled)
+    bench.waits.sleep(31)
+    settle(account, SESSION)
+    stored = account.ledger.orders.get(new)
+    assert stored is not None
+    assert Decimal(filled) == stored.carried_qty
+    RiskOperations(account).rebuild_risk_book(ACTION)
+    assert [] == compare(account)
+    bench.exchange.end(new, "rejected")
     end_of_all(account, bench)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
 from support.alpaca.bench import Bench
 from support.alpaca.server import Fault
 from support.slices import Prices
@@ -13,13 +14,13 @@ from trading_pipeline.adapters.guards.book import SessionCount
 from trading_pipeline.adapters.store.ledger import OrderRecord
 from trading_pipeline.core.accounting import Fill
 from trading_pipeline.core.executions import Executed
-from trading_pipeline.core.orders.model import ReferencePrice, Side
+from trading_pipeline.core.orders.model import ReferencePrice, Side, TimeInForce
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import ClearanceRequest, MarketFacts, Verdict, VerdictCode
 from trading_pipeline.core.sessions import xnys
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
-from trading_pipeline.services.settlement import tell_guard
+from trading_pipeline.services.settlement import settle, tell_guard
 from trading_pipeline.services.single_orders import OrderChange, replace_order
 from trading_pipeline.services.submission import SubmissionService
 from trading_pipeline.services.verification import compare_book, read_ledger
@@ -126,6 +127,16 @@ def test_a_clearance_of_a_book_that_was_replaced_meanwhile_is_none(kit: Kit) -> 
     assert SessionCount(1, 1000 * DOLLAR) == _counted(kit.account)
 
 
+def test_an_order_whose_clearance_is_none_is_no_duplicate_of_itself(kit: Kit) -> None:
+    """A book that is made anew after that was recorded does not take it for an order that was sent."""
+    stored, verdict = _cleared(kit)
+    kit.operations.rebuild_risk_book(ACTION)
+    kit.ledger.orders.record_verdict(stored, verdict)
+    kit.operations.rebuild_risk_book(ACTION)
+    assert OrderState.ACCEPTED is _submit(kit.account).state
+    assert SessionCount(1, 1000 * DOLLAR) == _counted(kit.account)
+
+
 def test_a_rebuild_holds_an_order_at_the_price_it_was_judged_at(account: TradingAccount, bench: Bench) -> None:
     """That of now, where its own had become too old; asked again after a crash, at the one the book holds already."""
     new = order("AAPL", limit_price=Decimal("100.50"))
@@ -186,3 +197,24 @@ def test_a_chain_whose_orders_have_other_prices_counts_between_them(account: Tra
     assert 3 == _counted(account).orders
     RiskOperations(account).cancel_all_orders(ACTION)
     assert SessionCount(3, (3 * 104 + 2 * 100) * DOLLAR) == _counted(account)
+
+
+def test_an_order_that_replaces_one_of_the_session_before_is_no_difference(
+    account: TradingAccount, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the old one filled counts for its own session, what the chain holds for the new one, at the dearer price."""
+    lasting = order("AAPL", limit_price=Decimal(104))
+    lasting = replace(lasting, intent=replace(lasting.intent, time_in_force=TimeInForce.GTC))
+    old = SubmissionService(account, RUN).submit(lasting).order.client_order_id
+    bench.exchange.fill(old, 3)
+    settle(account, SESSION)
+    bench.waits.instant += timedelta(days=1)
+    monkeypatch.setattr("trading_pipeline.services.submission.require_tied_out", lambda _: None)
+    change = OrderChange(qty=9, limit_price=Decimal(99))
+    new = replace_order(account, old, change, ACTION, quotes).order.client_order_id
+    assert [] == compare_book(account, read_ledger(account))
+    bench.exchange.fill(new, 2)
+    settle(account, NEXT)
+    assert [] == compare_book(account, read_ledger(account))
+    RiskOperations(account).cancel_all_orders(ACTION)
+    assert [] == compare_book(account, read_ledger(account))

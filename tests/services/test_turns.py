@@ -1,20 +1,24 @@
 """Whatever an order waits for, it waits for before its last check: what happens meanwhile is seen by that check."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from support.alpaca.bench import OPEN, Bench, Waits, alpaca_bench
+from support.alpaca.server import Fault
 from support.slices import Prices
 from support.trading import ACTION, RUN, order, quotes
 
 from trading_pipeline.adapters.broker.alpaca.account import CHECK_SECONDS
 from trading_pipeline.adapters.store.ledger import NewOrder
-from trading_pipeline.core.orders.model import ReferencePrice, Side
+from trading_pipeline.core.orders.model import OrderIntent, ReferencePrice, Side
 from trading_pipeline.core.orders.states import OrderState
 from trading_pipeline.core.risk.clearance import VerdictCode
+from trading_pipeline.errors import AccountBlocked, ClockUnreliable, PipelineError, ServerUnavailable, TransientError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.operations import RiskOperations
 from trading_pipeline.services.single_orders import OrderChange, replace_order
@@ -121,20 +125,18 @@ def test_an_order_that_waits_for_its_place_holds_no_other(
     assert ["AAPL"] == [one.symbol for one in bench.exchange.accepted]
 
 
-def test_what_was_sent_is_recorded_when_nobody_can_tell_whether_the_next_may_leave(
-    account: TradingAccount, bench: Bench
-) -> None:
-    """The count of requests is gone in between: the order before it is no less sent, the next one stays cleared."""
-
-    def loses_count() -> None:
-        (budget,) = bench.counter.keys("alpaca:*:trading:budget")
-        bench.counter.delete(budget)
-        bench.counter.set(budget, "no count")
-
-    bench.server.meanwhile["POST", ORDERS] = loses_count
-    sent, kept = _submit(account, order("AAPL"), order("MSFT"))
-    assert (OrderState.ACCEPTED, OrderState.CLEARED) == (sent.order.state, kept.order.state)
-    assert ["AAPL"] == [one.symbol for one in bench.exchange.accepted]
+def test_an_answer_that_shuts_the_account_loses_none_of_those_before(account: TradingAccount, bench: Bench) -> None:
+    """The first order works and is recorded; the second, refused with the whole account, stays cleared."""
+    refused = Fault(status=403, body='{"code": 40310000, "message": "account is restricted to liquidation only"}')
+    bench.server.plan_for("POST", ORDERS, None, refused)
+    news = [order("AAPL"), order("MSFT")]
+    with pytest.raises(AccountBlocked):
+        _submit(account, *news)
+    stored = account.ledger.orders.get_many([new.intent.client_order_id for new in news])
+    wanted = {"AAPL": OrderState.ACCEPTED, "MSFT": OrderState.CLEARED}
+    assert wanted == {one.intent.symbol: one.state for one in stored.values()}
+    _submit(account, *news)
+    assert ["AAPL", "MSFT"] == [one.symbol for one in bench.exchange.accepted]
 
 
 def test_nothing_is_read_between_the_last_check_and_the_order(account: TradingAccount, bench: Bench) -> None:
@@ -142,6 +144,35 @@ def test_nothing_is_read_between_the_last_check_and_the_order(account: TradingAc
     bench.server.meanwhile["GET", "/v2/assets"] = lambda: _press(account)
     assert VerdictCode.KILL_SWITCH_ENGAGED is _code(_submit(account, order())[0])
     assert [] == bench.exchange.accepted
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [ServerUnavailable("Redis is away"), ClockUnreliable("the clocks are apart"), AccountBlocked("it takes no orders")],
+    ids=lambda failure: type(failure).__name__,
+)
+def test_a_turn_that_cannot_be_awaited_loses_no_answer_of_the_order_before(
+    account: TradingAccount, bench: Bench, monkeypatch: pytest.MonkeyPatch, failure: PipelineError
+) -> None:
+    """What was sent is recorded as sent; then the failure is what it is for a first order: busy, or an error."""
+    news = [order(symbol) for symbol in ("AAPL", "MSFT", "NVDA")]
+    original = account.broker.await_turn
+
+    def fails(intent: OrderIntent, **named: Any) -> None:
+        if intent.symbol == "MSFT":
+            raise failure
+        original(intent, **named)
+
+    monkeypatch.setattr(account.broker, "await_turn", fails)
+    service = SubmissionService(account, RUN)
+    with nullcontext() if isinstance(failure, TransientError) else pytest.raises(type(failure)):
+        service.submit_all(news)
+    stored = account.ledger.orders.get_many([new.intent.client_order_id for new in news])
+    wanted = {"AAPL": OrderState.ACCEPTED, "MSFT": OrderState.CLEARED, "NVDA": OrderState.CLEARED}
+    assert wanted == {one.intent.symbol: one.state for one in stored.values()}
+    monkeypatch.undo()
+    _submit(account, *news)
+    assert ["AAPL", "MSFT", "NVDA"] == [one.symbol for one in bench.exchange.accepted]
 
 
 @pytest.mark.parametrize("path", ["/v2/account", "/v2/clock", "/v2/positions"])

@@ -16,7 +16,7 @@ from trading_pipeline.adapters.store.ledger.monitors import MonitorRecord
 from trading_pipeline.core.risk.halts import Breaker, OperatorAction
 from trading_pipeline.core.risk.monitor import Equity, MonitorFacts, Reading, Rule, judge
 from trading_pipeline.core.risk.monitor_limits import MonitorLimits
-from trading_pipeline.errors import DataQualityError, OperatorError, TransientError
+from trading_pipeline.errors import DataQualityError, OperatorError, PipelineError
 from trading_pipeline.services.account import TradingAccount
 from trading_pipeline.services.equity import equity_in, value_session
 from trading_pipeline.services.following import follow
@@ -39,7 +39,8 @@ class Assessment:
         session: the exchange session profit and loss count for; None before the account's first.
         readings: every rule that could be judged.
         equity: dollars, None when unknown.
-        unreachable: a server without which a rule could not be judged; nothing is known against the account by that.
+        unreachable: why a rule could not be judged, or not on all there is: a server was away, or said what cannot be
+            read. Nothing is known against the account by that.
         verification: ledger, book and broker compared; None when this look did not.
         tripped: the reason, when this look tripped the breaker.
     """
@@ -224,7 +225,8 @@ def _without_freshness(account: TradingAccount, session: date) -> int | str:
 
 def _verified(account: TradingAccount, settle: Callable[[], object] | None) -> tuple[Verification | None, str]:
     try:
-        return verify_book(account, settle=settle), ""
-    except TransientError as away:
-        log.warning("ledger, book and broker could not be compared", reason=away.message)
-        return None, away.message
+        verification = verify_book(account, settle=settle)
+    except PipelineError as unknown:
+        log.warning("ledger, book and broker could not be compared", reason=unknown.message)
+        return None, unknown.message
+    return verification, verification.why_unsettled

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import structlog
+from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.broker.protocol import Execution
 from trading_pipeline.adapters.guards.book import BookState, RecentIntent, SessionCount
@@ -212,9 +213,10 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
         reservation_of_others(one, sequence=record.high_sequence, trade_session=_next_session(account))
         for one in ledger.externals.working(name).values()
     ]
-    ours = [reservation_of(chain, record.high_sequence) for chain in chains_of(live) if chain.held > 0]
+    members = ledger.chains.members({one.chain for one in live if one.chain is not None})
+    ours = [reservation_of(chain, record.high_sequence) for chain in chains_of(live, members) if chain.held > 0]
     sessions = ledger.cleared.by_session(name)
-    lately = _cleared_lately(account, record)
+    lately = account.ledger.cleared.lately(name, max(_longest_window(record.limit_set), _MINUTE))
     return BookState(
         epoch=record.epoch,
         sequence=record.high_sequence,
@@ -237,34 +239,27 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
             session: SessionCount(one.orders, to_ticks(one.filled) + notional_held(session, ours))
             for session, one in sessions.items()
         },
-        intents=tuple(one for one, _ in lately),
-        cleared_last_second=sum(age < _SECOND for _, age in lately),
-        cleared_last_minute=sum(age < _MINUTE for _, age in lately),
+        intents=tuple(_recent_intent(row) for row in lately if row["asked_for"]),
+        cleared_last_second=sum(row["age"] < _SECOND for row in lately),
+        cleared_last_minute=sum(row["age"] < _MINUTE for row in lately),
     )
 
 
-def _cleared_lately(account: TradingAccount, record: BookRecord) -> list[tuple[RecentIntent, timedelta]]:
-    """Return what the guard cleared so lately that it counts for duplicates or rates, with the age it is known to have.
+def _recent_intent(row: DictRow) -> RecentIntent:
+    """Return an order that was cleared so lately that it counts for duplicates, with the age it is known to have.
 
     A clearance is recorded after it was given, and the book is written after this was read: both make it seem younger
     than it is, so nothing is let through too early.
     """
-    rows = account.ledger.cleared.lately(account.account, max(_longest_window(record.limit_set), _MINUTE))
-    return [
-        (
-            RecentIntent(
-                client_order_id=row["client_order_id"],
-                strategy_id=row["strategy_id"],
-                symbol=row["symbol"],
-                side=Side(row["side"]),
-                qty=row["qty"],
-                trade_session=row["trade_session"],
-                age_us=max(row["age"] // timedelta(microseconds=1), 0),
-            ),
-            row["age"],
-        )
-        for row in rows
-    ]
+    return RecentIntent(
+        client_order_id=row["client_order_id"],
+        strategy_id=row["strategy_id"],
+        symbol=row["symbol"],
+        side=Side(row["side"]),
+        qty=row["qty"],
+        trade_session=row["trade_session"],
+        age_us=max(row["age"] // timedelta(microseconds=1), 0),
+    )
 
 
 def _longest_window(limits: LimitSet) -> timedelta:

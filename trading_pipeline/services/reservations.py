@@ -67,7 +67,7 @@ def reservation_differences(ledger: LedgerView, book: BookSnapshot) -> Iterator[
     untold: defaultdict[str, Decimal] = defaultdict(Decimal)
     for row in ledger.unposted:
         untold[row["holder"]] += row["qty"]
-    live = {chain.holder: chain for chain in chains_of(ledger.live)}
+    live = {chain.holder: chain for chain in chains_of(ledger.live, ledger.members)}
     # Until the guard was told of an end in a chain, it may hold what it held for the larger of two orders.
     for order_id, chain in ((one, chain) for one, chain in live.items() if one not in ledger.unsettled):
         order, held = chain.newest, book.reservations.get(order_id)

@@ -39,15 +39,25 @@ class Sending:
         self.to_take_over: list[tuple[OrderRecord, BrokerOrder]] = []
         self.rejected = False
         self.busy: TransientError | None = None
+        self._failure: PipelineError | None = None
 
     def send(self, cleared: Sequence[Cleared]) -> int:
         """Send orders, each right after its last check, and record the answers; return how many were dealt with.
 
         An answer that was lost is committed at once: the batch ends with it. So it does before an order that would have
         to wait for its turn: whoever waits holds no order, and whatever happens meanwhile is seen by the last check.
+
+        Raises:
+            ConfigError, ClockUnreliable, DataQualityError: the broker takes no orders; those sent before are recorded.
         """
         if not self._has_turn(cleared[0][0]):
             return 1
+        sent = self._send_each(cleared)
+        if self._failure is not None:
+            raise self._failure
+        return sent
+
+    def _send_each(self, cleared: Sequence[Cleared]) -> int:
         with self._account.ledger.sending.batch() as batch:
             for at, (order, verdict) in enumerate(cleared, 1):
                 if at > 1 and not self._is_its_turn(order):
@@ -70,9 +80,9 @@ class Sending:
         return True
 
     def _is_its_turn(self, order: OrderRecord) -> bool:
-        """Tell whether an order can leave at once. What keeps it is met again, and told of, as the next batch begins.
+        """Whether a later order of the batch may leave now. Why not is found out again as the first of the next one.
 
-        What was sent in this one must be recorded first.
+        No failure passes: it would take the answers with it of the orders that were sent before.
         """
         try:
             self._account.broker.await_turn(order.intent, replaced_id=order.replaces, at_once=True)
@@ -117,6 +127,9 @@ class Sending:
             return False
         except TransientError as failure:
             self._is_busy(order, failure)
+            return False
+        except PipelineError as failure:  # raised when the answers to those before it are recorded
+            self._failure = failure
             return False
         else:
             log.info("order accepted", client_order_id=order.client_order_id, broker_order_id=answer.broker_order_id)

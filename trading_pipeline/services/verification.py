@@ -10,7 +10,7 @@ import structlog
 from trading_pipeline.adapters.broker.protocol import Execution
 from trading_pipeline.adapters.store.ledger import OrderRecord
 from trading_pipeline.core.restating import explains
-from trading_pipeline.errors import ServerUnavailable, TradingHalted
+from trading_pipeline.errors import PipelineError, ServerUnavailable, TradingHalted
 from trading_pipeline.services.account import LATE_SESSIONS, TradingAccount
 from trading_pipeline.services.book_differences import book_differences
 from trading_pipeline.services.broker_differences import broker_differences
@@ -48,6 +48,7 @@ class Verification:
         awaited: those of them that a corporate action explains which the broker has not booked: see `unawaited`.
         quiet: nobody was working on the account meanwhile.
         settled: the broker's news was brought home between the two looks that found them.
+        why_unsettled: why it was not, where it was tried.
     """
 
     account: str
@@ -55,6 +56,7 @@ class Verification:
     awaited: tuple[Difference, ...] = ()
     quiet: bool = True
     settled: bool = False
+    why_unsettled: str = ""
 
     @property
     def agrees(self) -> bool:
@@ -87,7 +89,8 @@ def verify_book(
     An order between two of its steps looks like a difference for a moment. So when the first look finds any, the
     second takes the account's lane, in which no order is under way. Where the lane stays busy the second look is taken
     all the same, and what it shares with the first is reported. `settle` brings the broker's news home before the
-    second look, in the lane: what both looks share then is none that merely was not booked yet.
+    second look, in the lane: what both looks share then is none that merely was not booked yet. When that
+    fails they are compared all the same.
 
     Raises:
         ServerUnavailable: PostgreSQL, Redis or the broker did not answer.
@@ -95,7 +98,7 @@ def verify_book(
     first = compare(account)
     if not first:
         return Verification(account=account.account, differences=())
-    second, quiet = _compare_quietly(account, patience_seconds, settle)
+    second, quiet, why_unsettled = _compare_quietly(account, patience_seconds, settle)
     found = tuple(one for one in second if one in first)
     for one in found:
         log.warning("ledger, book and broker disagree", difference=one.describe())
@@ -106,7 +109,8 @@ def verify_book(
         differences=found,
         awaited=awaited,
         quiet=quiet,
-        settled=quiet and settle is not None,
+        settled=quiet and settle is not None and not why_unsettled,
+        why_unsettled=why_unsettled,
     )
 
 
@@ -248,15 +252,24 @@ def read_ledger(account: TradingAccount, working: Collection[str] = ()) -> Ledge
 
 def _compare_quietly(
     account: TradingAccount, seconds: int, settle: Callable[[], object] | None
-) -> tuple[list[Difference], bool]:
+) -> tuple[list[Difference], bool, str]:
     try:
         with account.ledger.lane(account.account, seconds=seconds):
-            if settle is not None:
-                settle()
-            return compare(account), True
+            why_unsettled = "" if settle is None else _failure_of(settle)
+            return compare(account), True, why_unsettled
     except ServerUnavailable as busy:
-        log.info("the account could not be had alone: compared all the same", reason=busy.message)
-        return compare(account), False
+        log.info("the account is being worked on: compared meanwhile", reason=busy.message)
+        return compare(account), False, ""
+
+
+def _failure_of(settle: Callable[[], object]) -> str:
+    """Bring the broker's news home and return why it could not be; what is known is compared all the same."""
+    try:
+        settle()
+    except PipelineError as failure:
+        log.warning("the broker's news could not be brought home", reason=failure.message)
+        return failure.message
+    return ""
 
 
 def compare_book(account: TradingAccount, ledger: LedgerView) -> list[Difference]:

@@ -1,7 +1,7 @@
 """Orders that replace one another: what they hold together, and how they are linked in the ledger."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -49,10 +49,14 @@ select m.* from ledger.orders o join ledger.orders m on m.chain = o.chain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """The live orders that share one reservation, oldest first: one, or two while a replacement is not over."""
+    """The live orders that share one reservation, oldest first: one, or two while a replacement is not over.
+
+    `filled` are the shares that orders of the chain are known to have filled together, those that ended included.
+    """
 
     holder: str
     live: Sequence[OrderRecord]
+    filled: Decimal = Decimal(0)
 
     @property
     def newest(self) -> OrderRecord:
@@ -62,16 +66,28 @@ class Chain:
     @property
     def held(self) -> Decimal:
         """Shares that may still fill: nobody knows which of the live orders works, so the largest total counts."""
-        filled = max(order.carried_qty + order.filled_qty for order in self.live)
+        filled = max(self.filled, *(order.carried_qty + order.filled_qty for order in self.live))
         return max(max(Decimal(order.intent.qty) for order in self.live) - filled, Decimal(0))
 
 
-def chains_of(live: Iterable[OrderRecord]) -> list[Chain]:
-    """Group live orders by the reservation they share, in the order of the first of each."""
-    members: defaultdict[str, list[OrderRecord]] = defaultdict(list)
+def chains_of(live: Iterable[OrderRecord], members: Mapping[str, Sequence[OrderRecord]] | None = None) -> list[Chain]:
+    """Group live orders by the reservation they share, in the order of the first of each.
+
+    `members` are all orders of their chains: a replacement may have filled, and be over, before the broker says of the
+    order whose place it took that it does not work any more.
+    """
+    known = members or {}
+    together: defaultdict[str, list[OrderRecord]] = defaultdict(list)
     for order in live:
-        members[order.holder].append(order)
-    return [Chain(holder=holder, live=sorted(orders, key=lambda one: one.place)) for holder, orders in members.items()]
+        together[order.holder].append(order)
+    return [
+        Chain(
+            holder=holder,
+            live=sorted(orders, key=lambda one: one.place),
+            filled=max((one.carried_qty + one.filled_qty for one in known.get(holder, ())), default=Decimal(0)),
+        )
+        for holder, orders in together.items()
+    ]
 
 
 def link_in(connection: Connection[DictRow], inserted: Sequence[NewOrder]) -> None:

@@ -27,7 +27,9 @@ with newest as (
            sum(ceil(o.filled_qty) * {JUDGED_PRICE}) as dollars,
            sum(o.filled_qty - coalesce(untold.qty, 0)) as told, coalesce(sum(fractions.fills), 0) as fractions,
            min({JUDGED_PRICE}) as lowest, max({JUDGED_PRICE}) as highest,
-           bool_and(o.judged_price is not null or o.guard_sequence is null) as exact
+           bool_and((o.judged_price is not null or o.guard_sequence is null)
+                    and not exists (select from ledger.orders other where other.chain = o.chain
+                                       and other.trade_session <> o.trade_session)) as exact
       from newest join ledger.orders o on o.trade_session = newest.session
       left join untold using (client_order_id) left join fractions using (client_order_id)
      where o.account = %(account)s and (o.guard_sequence is not null or o.state = any(%(ended)s))
@@ -42,7 +44,7 @@ select trade_session, sum(orders)::bigint as orders, sum(unrecorded)::bigint as 
 # An order is touched when its clearance is recorded, so the orders say of which the decisions have to be looked at.
 _LATELY = """
 select o.client_order_id, o.strategy_id, o.symbol, o.side, o.qty - floor(o.carried_qty)::bigint as qty, o.trade_session,
-       clock_timestamp() - d.at as age
+       clock_timestamp() - d.at as age, o.guard_sequence is not null and o.qty > floor(o.carried_qty) as asked_for
   from ledger.orders o join ledger.risk_decisions d using (client_order_id)
  where o.account = %(account)s and d.code = 'cleared'
    and o.updated_at > clock_timestamp() - %(within)s and d.at > clock_timestamp() - %(within)s
@@ -84,7 +86,8 @@ class ClearedSession:
         least: dollars that the guard must count as filled at least: it was not told of every fill, and of orders that
             replaced one another only the prices are known, not at which of them a share was held.
         most: dollars that it may count as filled at most.
-        exact: every judged price is known, so that the guard's count lies between the two.
+        exact: every judged price is known, and no order took the place of one of another session, so that the guard's
+            count lies between the two.
     """
 
     orders: int
@@ -109,8 +112,9 @@ class Cleared:
     def lately(self, account: str, within: timedelta) -> list[DictRow]:
         """Return each clearance that was recorded no longer ago than this, the oldest first: of what, and its age.
 
-        Of a replacement the shares are those that it could fill beyond what its chain had filled. A clearance is
-        recorded after the guard gave it, so none is younger than it is said to be here.
+        Of a replacement the shares are those that it could fill beyond what its chain has filled. A clearance is
+        recorded after the guard gave it, so none is younger than it is said to be here. `asked_for` is false where none
+        are left, and where the clearance was of a book that had been replaced: that order is to be asked for again.
         """
         return self._pool.rows(_LATELY, {"account": account, "within": within})
 
