@@ -84,6 +84,7 @@ class Launcher:
     def _spawn(self, server: Server, folder: Path, log: Path, port: int) -> tuple[Running, int]:
         change = partial(become, self.account, folder, parent=os.getpid(), death_signal=server.stop_signal)
         with log.open("ab") as sink:
+            written = sink.tell()  # before the server shares this position, and moves it as it writes
             process = subprocess.Popen(  # noqa: S603 - fixed programs
                 server.command(folder, port),
                 stdin=subprocess.PIPE,
@@ -94,7 +95,6 @@ class Launcher:
                 preexec_fn=change,  # noqa: PLW1509 - the supervisor has one thread
                 env={"PATH": os.defpath, "LC_ALL": "C"},
             )
-            written = sink.tell()
         if process.stdin is not None:
             with process.stdin as pipe:
                 pipe.write(server.configuration(folder, port))
