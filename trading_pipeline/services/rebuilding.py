@@ -216,7 +216,7 @@ def _book_state(account: TradingAccount, record: BookRecord, unposted: Collectio
     members = ledger.chains.members({one.chain for one in live if one.chain is not None})
     ours = [reservation_of(chain, record.high_sequence) for chain in chains_of(live, members) if chain.held > 0]
     sessions = ledger.cleared.by_session(name)
-    lately = account.ledger.cleared.lately(name, max(_longest_window(record.limit_set), _MINUTE))
+    lately = ledger.cleared.lately(name, max(_longest_window(record.limit_set), _MINUTE))
     return BookState(
         epoch=record.epoch,
         sequence=record.high_sequence,

@@ -80,7 +80,7 @@ class Sending:
         return True
 
     def _is_its_turn(self, order: OrderRecord) -> bool:
-        """Whether a later order of the batch may leave now. Why not is found out again as the first of the next one.
+        """Tell whether a later order of the batch may leave now. What keeps it is met again as the next batch begins.
 
         No failure passes: it would take the answers with it of the orders that were sent before.
         """

@@ -258,7 +258,7 @@ def _compare_quietly(
             why_unsettled = "" if settle is None else _failure_of(settle)
             return compare(account), True, why_unsettled
     except ServerUnavailable as busy:
-        log.info("the account is being worked on: compared meanwhile", reason=busy.message)
+        log.info("the account could not be had alone: compared all the same", reason=busy.message)
         return compare(account), False, ""
 
 

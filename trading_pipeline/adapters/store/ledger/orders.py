@@ -11,13 +11,17 @@ from psycopg.rows import DictRow
 from trading_pipeline.adapters.store.ledger.chains import link_in
 from trading_pipeline.adapters.store.ledger.events import Report, append_events, record_intents
 from trading_pipeline.adapters.store.ledger.records import Exposure, NewOrder, OrderRecord, Standing
+from trading_pipeline.adapters.store.ledger.verdicts import (
+    decide_in,
+    lost_clearance,
+    remember_in,
+    report_of,
+    veto_of,
+)
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.adapters.store.rows import write_rows
-from trading_pipeline.core.money import from_ticks
-from trading_pipeline.core.orders.model import Purpose
 from trading_pipeline.core.orders.states import HOLDING, TERMINAL, UNSENT, OrderState, Source
-from trading_pipeline.core.risk.clearance import Verdict, VerdictCode
-from trading_pipeline.core.risk.halts import KillSwitch
+from trading_pipeline.core.risk.clearance import Verdict
 from trading_pipeline.errors import OrderConflict
 
 _INSERT = """
@@ -48,22 +52,6 @@ select symbol, coalesce(p.qty, 0) as position, coalesce(q.pending, 0) as pending
 
 _BY_IDS = "select * from ledger.orders where client_order_id = any(%s) order by client_order_id"
 _LOCK_BOOK = "select epoch, rebuilt_epoch, kill_switch from ledger.books where account = %s for update"
-_DECIDE = """
-insert into ledger.risk_decisions (client_order_id, code, observed, limit_value, epoch, sequence, detail)
-select client_order_id, code, observed, limit_value, epoch, sequence, detail
-  from json_populate_recordset(null::ledger.risk_decisions, %s)
-"""
-_SAW = """
-update ledger.books b set high_sequence = greatest(b.high_sequence, seen.high_sequence)
-  from json_populate_recordset(null::ledger.books, %s) seen where b.account = seen.account and b.epoch = seen.epoch
-"""
-# What the guard has just reserved is to be released once more, also for an order that ended meanwhile.
-_REMEMBER = """
-update ledger.orders o set guard_epoch = held.guard_epoch, guard_sequence = held.guard_sequence, released = false,
-       judged_price = held.judged_price, updated_at = clock_timestamp()
-  from json_populate_recordset(null::ledger.orders, %s) held where o.client_order_id = held.client_order_id
-"""
-
 _BROKER_ID = """
 update ledger.orders o set broker_order_id = given.name
   from unnest(%s::text[], %s::text[]) as given (order_id, name) where o.client_order_id = given.order_id
@@ -146,18 +134,16 @@ class Orders:
         with self._pool.connection() as connection:
             book = connection.execute(_LOCK_BOOK, (verdicts[0][0].intent.account,)).fetchone()
             stored = _by_id(connection, ids, lock=True)
-            lost = {order.client_order_id: _lost(verdict, book) for order, verdict in verdicts}
+            lost = {order.client_order_id: lost_clearance(verdict, book) for order, verdict in verdicts}
             vetoes = [
-                lost[order.client_order_id] or _veto(stored[order.client_order_id], verdict, book)
+                lost[order.client_order_id] or veto_of(stored[order.client_order_id], verdict, book)
                 for order, verdict in verdicts
             ]
             decide_in(connection, [(order.client_order_id, verdict) for order, verdict in verdicts])
             decide_in(connection, [(one, veto) for one, veto in zip(ids, vetoes, strict=True) if veto is not None])
-            _remember_clearances(
-                connection, [(order, one) for order, one in verdicts if not lost[order.client_order_id]]
-            )
+            remember_in(connection, [(order, one) for order, one in verdicts if not lost[order.client_order_id]])
             unsent = [(order, verdict) for order, verdict in verdicts if stored[order.client_order_id].state in UNSENT]
-            told = [_report(order, lost[order.client_order_id] or verdict) for order, verdict in unsent]
+            told = [report_of(order, lost[order.client_order_id] or verdict) for order, verdict in unsent]
             append_events(connection, told)
             after = _by_id(connection, ids)
         return [(after[one], veto) for one, veto in zip(ids, vetoes, strict=True)]
@@ -302,23 +288,6 @@ def name_orders_in(connection: Connection[DictRow], broker_order_ids: Mapping[st
         connection.execute(_BROKER_ID, (list(broker_order_ids), list(broker_order_ids.values())))
 
 
-def decide_in(connection: Connection[DictRow], verdicts: Sequence[tuple[str, Verdict]]) -> None:
-    """Write verdicts by client order id inside a transaction the caller holds."""
-    rows = [
-        {
-            "client_order_id": one,
-            "code": verdict.code.value,
-            "observed": verdict.observed,
-            "limit_value": verdict.limit,
-            "epoch": verdict.epoch,
-            "sequence": verdict.sequence,
-            "detail": verdict.detail,
-        }
-        for one, verdict in verdicts
-    ]
-    write_rows(connection, _DECIDE, rows)
-
-
 def _by_id(
     connection: Connection[DictRow], client_order_ids: Collection[str], *, lock: bool = False
 ) -> dict[str, OrderRecord]:
@@ -338,59 +307,6 @@ def _require_payload(stored: OrderRecord, new: NewOrder) -> None:
             stored=stored.payload_digest,
             offered=intent.payload_digest,
         )
-
-
-def _report(order: OrderRecord, verdict: Verdict) -> Report:
-    return Report(
-        client_order_id=order.client_order_id,
-        state=OrderState.CLEARED if verdict.cleared else OrderState.REFUSED,
-        reason=verdict.detail or verdict.code.value,
-        detail=verdict.as_fields(),
-    )
-
-
-def _lost(verdict: Verdict, book: DictRow | None) -> Verdict | None:
-    if not verdict.cleared or book is None or verdict.epoch is None or verdict.epoch >= book["rebuilt_epoch"]:
-        return None
-    detail = "the book was written anew while the order was being cleared: ask for it again"
-    return Verdict(code=VerdictCode.BOOK_STALE, epoch=verdict.epoch, sequence=verdict.sequence, detail=detail)
-
-
-def _veto(order: OrderRecord, verdict: Verdict, book: DictRow | None) -> Verdict | None:
-    if not verdict.cleared:
-        return None
-    if order.state not in UNSENT and order.state is not OrderState.CLEARED:
-        code, detail = VerdictCode.ENDED, f"the order became {order.state} while it was being cleared"
-    elif order.cancel_requested_at is not None:
-        code, detail = VerdictCode.ENDED, "its cancellation was asked for while it was being cleared"
-    elif book is not None and book["kill_switch"] == KillSwitch.ENGAGED and order.intent.purpose is not Purpose.FLATTEN:
-        code, detail = VerdictCode.KILL_SWITCH_ENGAGED, "the kill switch was engaged while the order was being cleared"
-    elif book is None or book["epoch"] != verdict.epoch:
-        code, detail = VerdictCode.BOOK_STALE, "an operator changed the book while the order was being cleared"
-    else:
-        return None
-    return Verdict(code=code, epoch=verdict.epoch, sequence=verdict.sequence, detail=detail)
-
-
-def _remember_clearances(connection: Connection[DictRow], verdicts: Sequence[tuple[OrderRecord, Verdict]]) -> None:
-    cleared = [(order, verdict) for order, verdict in verdicts if verdict.cleared]
-    newest: dict[tuple[str, int], int] = {}
-    for order, verdict in cleared:
-        if verdict.sequence is not None and verdict.epoch is not None:
-            of_book = order.intent.account, verdict.epoch
-            newest[of_book] = max(newest.get(of_book, 0), verdict.sequence)
-    seen = [{"account": name, "epoch": epoch, "high_sequence": highest} for (name, epoch), highest in newest.items()]
-    own = [
-        {
-            "client_order_id": order.client_order_id,
-            "guard_epoch": verdict.epoch,
-            "guard_sequence": verdict.clearance.sequence if verdict.clearance else verdict.sequence,
-            "judged_price": str(from_ticks(verdict.judged_ticks or order.judged_ticks)),
-        }
-        for order, verdict in cleared
-    ]
-    write_rows(connection, _SAW, seen)
-    write_rows(connection, _REMEMBER, own)
 
 
 def _columns(new: NewOrder) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from psycopg import Connection
 from psycopg.rows import DictRow
 
 from trading_pipeline.adapters.store.ledger.events import Report, append_events, move_in
-from trading_pipeline.adapters.store.ledger.orders import decide_in, name_orders_in
+from trading_pipeline.adapters.store.ledger.orders import name_orders_in
 from trading_pipeline.adapters.store.ledger.records import OrderRecord
+from trading_pipeline.adapters.store.ledger.verdicts import decide_in
 from trading_pipeline.adapters.store.postgres import Pool
 from trading_pipeline.core.orders.model import Purpose
 from trading_pipeline.core.orders.states import TERMINAL, UNSENT, OrderState, Source
